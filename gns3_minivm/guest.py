@@ -1,0 +1,158 @@
+"""The host's side of the contract with the guest; ``kernel/CONTRACT.md`` is the contract itself.
+
+Two things cross the border: a configuration file on the root disk, and words on the kernel command line.
+
+The configuration file is text, one ``KEY VALUE`` a line, first line ``minivm-config 1``.  Values are bytes in which
+a backslash, and every byte outside the printable ASCII range (space to tilde), is written as ``\\xHH``.  Keys that may
+occur many times keep their order.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from gns3_minivm.errors import DamagedImageError, UsageError
+
+CONFIG_PATH = b".minivm/config"
+CONFIG_HEADER = "minivm-config 1"
+MODULES_LABEL = "minivm-modules"
+"""The ext4 label by which the guest finds the module disk."""
+
+# Limits of the Linux kernel and of QEMU on x86 (kernel/CONTRACT.md, "Limits").
+COMMAND_LINE_MAX = 2047
+UNKNOWN_WORDS_MAX = 30
+ARGUMENTS_MAX = 30
+
+
+@dataclass(frozen=True)
+class GuestConfig:
+    """What a disk says about how its image wants to be run (OCI image specification, config.md).
+
+    ``entrypoint`` and ``cmd`` are None where the image does not set them.  ``env`` holds ``NAME=value`` in the image's
+    order.  ``stop_signal`` is as the image writes it ("SIGQUIT", "3") or empty.
+    """
+
+    entrypoint: tuple[str, ...] | None = None
+    cmd: tuple[str, ...] | None = None
+    env: tuple[str, ...] = ()
+    user: str = ""
+    working_dir: str = ""
+    stop_signal: str = ""
+    exposed_ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """The configuration as ordered (key, value) pairs: the canonical form, also for recipes."""
+        pairs: list[tuple[str, str]] = []
+        # The bare key tells "set, but empty" from "not set".
+        for key, words in (("entrypoint", self.entrypoint), ("cmd", self.cmd)):
+            if words is not None:
+                pairs += [(key, "")] + [(f"{key}-arg", word) for word in words]
+        pairs += [("env", item) for item in self.env]
+        for key, text in (("user", self.user), ("workdir", self.working_dir), ("stop-signal", self.stop_signal)):
+            if text:
+                pairs.append((key, text))
+        pairs += [("expose", port) for port in sorted(self.exposed_ports)]
+        pairs += [("volume", path) for path in sorted(self.volumes)]
+        pairs += [("label", f"{name}={value}") for name, value in sorted(self.labels.items())]
+        return pairs
+
+    def encode(self, diff_ids: Iterable[str] = ()) -> bytes:
+        """The bytes of the configuration file; ``diff_ids`` name the layers that the disk was made from."""
+        pairs = [("diff-id", diff_id) for diff_id in diff_ids] + self.lines()
+        text = "".join(f"{key} {_escape(value)}".rstrip(" ") + "\n" for key, value in pairs)
+        return f"{CONFIG_HEADER}\n{text}".encode("ascii")
+
+
+def decode_config(data: bytes) -> tuple[GuestConfig, tuple[str, ...]]:
+    """Read a configuration file: the configuration and the diff IDs.
+
+    Raises DamagedImageError for another header or an unknown key.
+    """
+    lines = data.decode("ascii", "replace").split("\n")
+    if lines[0] != CONFIG_HEADER or lines[-1]:
+        raise DamagedImageError(
+            f"the guest configuration starts with {lines[0][:40]!r}, not with {CONFIG_HEADER!r}",
+            hint="Convert the image again with this release of gns3-minivm.",
+        )
+    values: dict[str, list[str]] = {}
+    for number, line in enumerate(lines[1:-1], 2):
+        key, _, value = line.partition(" ")
+        if key not in _KEYS:
+            raise DamagedImageError(f"guest configuration, line {number}: unknown key {key!r}")
+        values.setdefault(key, []).append(_unescape(value))
+
+    def words(key: str) -> tuple[str, ...] | None:
+        return tuple(values.get(f"{key}-arg", ())) if key in values else None
+
+    def text(key: str) -> str:
+        return values.get(key, [""])[-1]
+
+    config = GuestConfig(
+        entrypoint=words("entrypoint"),
+        cmd=words("cmd"),
+        env=tuple(values.get("env", ())),
+        user=text("user"),
+        working_dir=text("workdir"),
+        stop_signal=text("stop-signal"),
+        exposed_ports=tuple(values.get("expose", ())),
+        volumes=tuple(values.get("volume", ())),
+        labels=dict(item.split("=", 1) for item in values.get("label", ())),
+    )
+    return config, tuple(values.get("diff-id", ()))
+
+
+_KEYS = frozenset(
+    "entrypoint entrypoint-arg cmd cmd-arg env user workdir stop-signal expose volume label diff-id".split()
+)
+
+
+def _escape(value: str) -> str:
+    data = value.encode("utf-8", "surrogateescape")
+    escaped = "".join(chr(b) if 0x20 <= b <= 0x7E and b != 0x5C else f"\\x{b:02x}" for b in data)
+    # A trailing space would be lost with the line's end.
+    return escaped[:-1] + "\\x20" if escaped.endswith(" ") else escaped
+
+
+def _unescape(value: str) -> str:
+    data = re.sub(rb"\\x([0-9a-f]{2})", lambda m: bytes([int(m[1], 16)]), value.encode("ascii", "replace"))
+    return data.decode("utf-8", "surrogateescape")
+
+
+def kernel_command_line(extra: str = "") -> str:
+    """The kernel command line of a template: console and root disk first, then ``extra`` as given.
+
+    Raises UsageError where the kernel or QEMU would not take it (a hang or a panic in the guest).
+    """
+    line = " ".join([*BASE_WORDS, *extra.split("\n")]).strip()
+    if len(line) > COMMAND_LINE_MAX:
+        raise UsageError(
+            f"the kernel command line has {len(line)} characters; QEMU takes at most {COMMAND_LINE_MAX}",
+            hint="Shorten the kernel arguments; put long values into the image or into the node's payload file.",
+        )
+    try:
+        words = shlex.split(extra)
+    except ValueError as error:
+        raise UsageError(f"the kernel arguments {extra!r} are not well formed: {error}",
+                         hint='Close every quotation mark, as in run="ip link".') from error
+    options, arguments = words, []
+    if "--" in words:
+        cut = words.index("--")
+        options, arguments = words[:cut], words[cut + 1 :]
+    unknown = [word for word in options if "=" in word and "." not in word.partition("=")[0]]
+    for what, found, limit in (("NAME=value words", unknown, UNKNOWN_WORDS_MAX),
+                               ("words after --", arguments, ARGUMENTS_MAX)):
+        if len(found) > limit:
+            raise UsageError(
+                f"the kernel command line has {len(found)} {what}; the Linux kernel panics above {limit}",
+                hint="Write environment variables as env.NAME=value, which are not counted.",
+            )
+    return line
+
+
+BASE_WORDS = ("console=ttyS0", "quiet", "root=/dev/vda", "rw", "net.ifnames=0")
+"""Words that every template carries."""

@@ -1,0 +1,58 @@
+"""What an image is to the rest of the program, wherever it comes from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gns3_minivm.guest import GuestConfig
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One uncompressed layer: ``size`` bytes of tar from ``offset`` on in the file ``path``.
+
+    ``diff_id`` ("sha256:<64 hex>") has been verified against the bytes.
+    """
+
+    diff_id: str
+    path: Path
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What is known of an image before a byte of its layers is read.
+
+    The identity of an image is its ordered diff IDs and the carried configuration: manifest and config digests differ
+    between sources of the same image.
+    """
+
+    reference: str
+    """As the user named it, or the source's canonical form of that."""
+    name: str
+    """A short name for files and templates: the last part of the repository name."""
+    version: str
+    """The tag, or the start of the digest where there is none."""
+    architecture: str
+    diff_ids: tuple[str, ...]
+    config: GuestConfig
+    size_bytes: int | None
+    """About how many bytes the layers have, for progress; None if the source does not say."""
+
+
+class Image(ABC):
+    """A resolved image: its identity is known, its layers can be had."""
+
+    info: ImageInfo
+
+    @abstractmethod
+    def fetch(self, spool: Path, progress: Callable[[int], None]) -> list[Layer]:
+        """Bring the layers into the folder ``spool``, base layer first (blocking; call it in a thread).
+
+        ``progress`` is called with the bytes that have arrived since the last call.  Raises EngineError,
+        DamagedImageError (a wrong digest or a truncated stream), DiskFullError.
+        """
