@@ -1,0 +1,19 @@
+"""Programs that tests need: missing is a skip at home and a failure in CI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+
+def require_tool(name: str) -> str:
+    """The path of a program; Debian keeps some of them outside an ordinary user's PATH."""
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if path:
+        return path
+    message = f"{name} is not installed (./test installs it)"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
