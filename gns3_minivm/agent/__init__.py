@@ -1,0 +1,1 @@
+"""Keeps GNS3 servers in the desired state."""

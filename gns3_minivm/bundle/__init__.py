@@ -1,0 +1,1 @@
+"""The kernel bundle: kernel image, initramfs, module disk, manifest."""

@@ -1,0 +1,1 @@
+"""Image -> disk artifact: the pipeline and its cache."""

@@ -1,0 +1,1 @@
+"""Image layers: tar archives merged into one file tree."""

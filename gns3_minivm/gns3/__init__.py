@@ -1,0 +1,1 @@
+"""One interface to GNS3 servers of both API generations."""

@@ -1,0 +1,1 @@
+"""Runs the guest under the local QEMU."""
