@@ -15,6 +15,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
+from gns3_minivm.cancel import checkpoint
+
 Unit = Literal["", "bytes", "files"]
 
 _PROGRESS_INTERVAL_S = 0.1
@@ -72,6 +74,8 @@ class Step:
         """Shown when the step has ended: what came out of it, in a few words."""
 
     def advance(self, amount: int) -> None:
+        """Count ``amount`` more as done; raises cancel.Interrupted if the caller of this work has given up."""
+        checkpoint()
         self._done += amount
         now = time.monotonic()
         if now - self._sent_at >= _PROGRESS_INTERVAL_S:
