@@ -1,1 +1,10 @@
-"""The command line."""
+"""The command line: one rendering of ``ops`` and of its event stream."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Entry point of the ``gns3-minivm`` program; ends the process with the exit status of docs/errors.md."""
+    from gns3_minivm.cli.run import run_command_line
+
+    raise SystemExit(run_command_line())
