@@ -1,0 +1,37 @@
+"""Fixtures that several parts of the tests use; what they start is in tests/support."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.gns3 import GNS3Process, running_gns3
+
+
+@pytest.fixture(scope="session")
+def gns3_v2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GNS3Process]:
+    """A GNS3 server of API v2 that asks for no password."""
+    with running_gns3(2, tmp_path_factory.mktemp("gns3-v2")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gns3_v2_auth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GNS3Process]:
+    """A GNS3 server of API v2 that asks for a password."""
+    with running_gns3(2, tmp_path_factory.mktemp("gns3-v2-auth"), auth=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gns3_v3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GNS3Process]:
+    """A GNS3 server of API v3."""
+    with running_gns3(3, tmp_path_factory.mktemp("gns3-v3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["v2", "v3"])
+def gns3_server(request: pytest.FixtureRequest) -> GNS3Process:
+    """Each generation in turn."""
+    server: GNS3Process = request.getfixturevalue(f"gns3_{request.param}")
+    return server

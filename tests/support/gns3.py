@@ -1,0 +1,212 @@
+"""Real GNS3 servers for tests: API v2 (2.2.x) and v3 (3.0.x) on loopback, each with directories of its own.
+
+The servers are found in ``$GNS3_MINIVM_SERVERS/g2/bin/gns3server`` and ``.../g3/bin/gns3server``; ./test installs them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+Generation = Literal[2, 3]
+
+USERNAME = "admin"
+PASSWORD = "admin"
+"""What API v3 sets up by itself; the same is used where API v2 asks for a password."""
+
+_START_LIMIT_S = 90.0
+_STOP_LIMIT_S = 30.0
+
+
+def server_program(generation: Generation) -> Path:
+    """The ``gns3server`` of a generation; without it the test is skipped at home and fails in CI."""
+    folder = os.environ.get("GNS3_MINIVM_SERVERS")
+    program = Path(folder or "/nonexistent", f"g{generation}", "bin", "gns3server")
+    if program.is_file():
+        return program
+    message = f"no GNS3 server of API v{generation}: GNS3_MINIVM_SERVERS={folder or ''} has no {program.name} (see ./test)"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@dataclass
+class GNS3Process:
+    """A running server; ``url`` carries its credentials, ``images`` is the folder of QEMU images on its disk."""
+
+    generation: Generation
+    port: int
+    directory: Path
+    auth: bool
+    tls: bool
+    process: subprocess.Popen[bytes]
+
+    @property
+    def bare_url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        if not self.auth:
+            return self.bare_url
+        return self.bare_url.replace("://", f"://{USERNAME}:{PASSWORD}@")
+
+    @property
+    def images(self) -> Path:
+        return self.directory / "images" / "QEMU"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "server.log"
+
+
+@contextmanager
+def running_gns3(
+    generation: Generation,
+    directory: Path,
+    *,
+    auth: bool | None = None,
+    ubridge: Path | None = None,
+    settings: Mapping[str, Mapping[str, str]] | None = None,
+    certificate: tuple[Path, Path] | None = None,
+    port: int | None = None,
+) -> Iterator[GNS3Process]:
+    """Run a server below ``directory`` until the block ends; a second run there finds what the first one left.
+
+    ``auth`` is meant for v2 (default: no password); v3 always asks for one.  ``settings`` adds to, or overrides,
+    sections of the configuration file.  ``certificate`` is (certificate, key) and turns TLS on.
+    """
+    program = server_program(generation)
+    directory.mkdir(parents=True, exist_ok=True)
+    port = port or free_port()
+    with_auth = generation == 3 or bool(auth)
+    config = _write_config(generation, directory, port, with_auth, ubridge, settings or {})
+    command = [str(program), "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--allow"]
+    if certificate:
+        command += ["--ssl", "--certfile", str(certificate[0]), "--certkey", str(certificate[1])]
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    environment |= {"HOME": str(directory), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TMPDIR": str(directory / "tmp")}
+    if ubridge:
+        environment["PATH"] = f"{ubridge.parent}:{environment.get('PATH', '')}"
+    with (directory / "server.log").open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    server = GNS3Process(generation, port, directory, with_auth, certificate is not None, process)
+    try:
+        _wait_until_it_answers(server)
+        yield server
+    finally:
+        stop(server)
+
+
+def stop(server: GNS3Process, how: signal.Signals = signal.SIGTERM) -> None:
+    """End a server and the QEMU processes it started."""
+    process = server.process
+    if process.poll() is None:
+        process.send_signal(how)
+        try:
+            process.wait(_STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    # A session of its own, so this reaches its children and nobody else's.
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _write_config(
+    generation: Generation,
+    directory: Path,
+    port: int,
+    auth: bool,
+    ubridge: Path | None,
+    settings: Mapping[str, Mapping[str, str]],
+) -> Path:
+    for name in ("images/QEMU", "projects", "appliances", "symbols", "configs", "tmp"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    # Servers do not see the ports that others have handed out and not opened yet.
+    slot = port % 100
+    server = {
+        "images_path": str(directory / "images"),
+        "projects_path": str(directory / "projects"),
+        "appliances_path": str(directory / "appliances"),
+        "symbols_path": str(directory / "symbols"),
+        "configs_path": str(directory / "configs"),
+        "report_errors": "False",
+        "console_start_port_range": str(5000 + slot * 40),
+        "console_end_port_range": str(5039 + slot * 40),
+        "udp_start_port_range": str(10000 + slot * 200),
+        "udp_end_port_range": str(10199 + slot * 200),
+    }
+    if ubridge:
+        server["ubridge_path"] = str(ubridge)
+    sections: dict[str, dict[str, str]] = {"Server": server, "Qemu": {}}
+    # /dev/kvm may exist and not work.
+    sections["Qemu"]["enable_hardware_acceleration"] = "False"
+    sections["Qemu"]["require_hardware_acceleration"] = "False"
+    if generation == 2:
+        server |= {"auth": str(auth), "user": USERNAME, "password": PASSWORD}
+    else:
+        server["install_builtin_appliances"] = "False"
+        sections["Controller"] = {"default_admin_username": USERNAME, "default_admin_password": PASSWORD}
+    for name, values in settings.items():
+        sections.setdefault(name, {}).update(values)
+    path = directory / "gns3_server.conf"
+    lines = []
+    for name, values in sections.items():
+        lines += [f"[{name}]", *(f"{key} = {value}" for key, value in values.items()), ""]
+    path.write_text("\n".join(lines))
+    path.chmod(0o600)
+    return path
+
+
+def _wait_until_it_answers(server: GNS3Process) -> None:
+    # TLS is left to the tests: an open port is enough there.
+    deadline = time.monotonic() + _START_LIMIT_S
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            break
+        try:
+            if server.tls:
+                with socket.create_connection(("127.0.0.1", server.port), 2):
+                    return
+            with opener.open(f"{server.bare_url}/v{server.generation}/version", timeout=5):
+                return
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 401:
+                return
+        except OSError:
+            pass
+        time.sleep(0.1)
+    tail = server.log.read_text(errors="replace")[-3000:]
+    raise RuntimeError(f"the GNS3 server of API v{server.generation} did not start:\n{tail}")
