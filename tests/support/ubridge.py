@@ -462,7 +462,7 @@ async def _serve_client(hypervisor: Hypervisor, reader: asyncio.StreamReader, wr
 async def _outlive_nobody(hypervisor: Hypervisor) -> None:
     """Stop when the parent is gone: a killed GNS3 server sends no ``hypervisor stop``."""
     parent = os.getppid()
-    while os.getppid() == parent:  # noqa: ASYNC110 - nothing tells a process that its parent has gone
+    while os.getppid() == parent:
         await asyncio.sleep(0.5)
     hypervisor.stopping.set()
 
