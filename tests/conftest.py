@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.engine import running_engine
 from tests.support.gns3 import GNS3Process, running_gns3
 
 
@@ -35,3 +36,10 @@ def gns3_server(request: pytest.FixtureRequest) -> GNS3Process:
     """Each generation in turn."""
     server: GNS3Process = request.getfixturevalue(f"gns3_{request.param}")
     return server
+
+
+@pytest.fixture(scope="session")
+def docker_host() -> Iterator[str]:
+    """The ``DOCKER_HOST`` of a real engine that has debian:bookworm-slim; builds need ``network_mode="host"``."""
+    with running_engine() as host:
+        yield host

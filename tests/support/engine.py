@@ -1,0 +1,207 @@
+"""A real Docker engine for tests, and in it ``debian:bookworm-slim``.
+
+The one that ``DOCKER_HOST`` names or that runs on this machine is used if it has that image or can pull it.  Else,
+as root, a dockerd of our own is started below a temporary folder and given an image of the same name and content
+policy (minbase, no documentation), made with mmdebstrap once per machine.  It has no bridge and leaves iptables alone,
+so it runs beside another one and in a chroot; builds have to use the host's network (``network_mode="host"``).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NoReturn
+
+import docker
+import pytest
+from docker.errors import DockerException, ImageNotFound
+
+from tests.support.cache import cache_folder
+from tests.support.tools import require_tool
+
+BASE_IMAGE = "debian:bookworm-slim"
+
+# Raise this when the recipe of the base image changes.
+_BASE_FORMAT = 1
+_START_LIMIT_S = 60
+_STOP_LIMIT_S = 30
+
+# The folders that Debian's official slim image leaves out.
+_SLIM = ("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*", "/usr/share/lintian/*")
+# What a build needs to know of this machine's way to the package archives.
+_APT_SETTINGS = re.compile(r"Acquire::(https?::|Check-Valid-Until |Check-Date |Retries |ForceIPv)")
+_CERTIFICATES = (Path("/etc/ssl/certs/ca-certificates.crt"), Path("/usr/local/share/ca-certificates"))
+
+
+@contextmanager
+def running_engine() -> Iterator[str]:
+    """Yield the ``DOCKER_HOST`` of an engine that has BASE_IMAGE; skip at home (fail in CI) where there can be none."""
+    found = _engine_of_this_machine()
+    if found:
+        yield found
+        return
+    if os.geteuid() != 0:
+        _missing("no Docker engine with debian:bookworm-slim answers, and starting one takes root")
+    dockerd = require_tool("dockerd")
+    base = _base_tarball()
+    # Short, because the path of containerd's socket is limited to 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="minivm-docker-"))
+    try:
+        with _running_dockerd(dockerd, folder) as host:
+            _import_base(host, base)
+            yield host
+    finally:
+        _remove(folder)
+
+
+def _engine_of_this_machine() -> str | None:
+    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    try:
+        client = docker.DockerClient(base_url=host, timeout=300)
+    except DockerException:
+        return None
+    try:
+        client.ping()
+        try:
+            client.images.get(BASE_IMAGE)
+        except ImageNotFound:
+            client.images.pull(BASE_IMAGE)
+    except (DockerException, OSError):
+        return None
+    finally:
+        client.close()
+    return host
+
+
+def _missing(message: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@contextmanager
+def _running_dockerd(dockerd: str, folder: Path) -> Iterator[str]:
+    host = f"unix://{folder}/docker.sock"
+    # An empty configuration file: the machine's own may contradict these options.
+    (folder / "daemon.json").write_text("{}")
+    command = [dockerd, "--config-file", f"{folder}/daemon.json", "--data-root", f"{folder}/data"]
+    command += ["--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid", "--host", host]
+    command += ["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"]
+    # Debian keeps dockerd's own helpers outside an ordinary user's PATH.
+    environment = os.environ | {"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
+    try:
+        _wait_until_it_answers(process, host, folder / "log")
+        yield host
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        # A session of its own, so this reaches its containerd and nobody else's.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait_until_it_answers(process: subprocess.Popen[bytes], host: str, log: Path) -> None:
+    deadline = time.monotonic() + _START_LIMIT_S
+    while process.poll() is None and time.monotonic() < deadline:
+        client = None
+        try:
+            client = docker.DockerClient(base_url=host)
+            client.ping()
+            return
+        except (DockerException, OSError):
+            time.sleep(0.2)
+        finally:
+            if client:
+                client.close()
+    raise RuntimeError(f"dockerd did not start:\n{log.read_text(errors='replace')[-3000:]}")
+
+
+def _import_base(host: str, base: Path) -> None:
+    repository, _, tag = BASE_IMAGE.partition(":")
+    changes = ['CMD ["bash"]']
+    if _has_certificates():
+        changes.append(f"ENV PIP_CERT={_CERTIFICATES[0]} SSL_CERT_FILE={_CERTIFICATES[0]}")
+    client = docker.DockerClient(base_url=host, timeout=300)
+    try:
+        client.api.import_image(src=str(base), repository=repository, tag=tag, changes=changes)
+        client.images.get(BASE_IMAGE)
+    finally:
+        client.close()
+
+
+def _has_certificates() -> bool:
+    """Whether this machine's users are told to trust a certificate bundle of its own."""
+    named = any(os.environ.get(name) for name in ("PIP_CERT", "SSL_CERT_FILE"))
+    return named and _CERTIFICATES[0].is_file()
+
+
+def _base_tarball() -> Path:
+    """The root of BASE_IMAGE as a tar file in the cache; made by whoever comes first."""
+    target = cache_folder() / f"debian-bookworm-slim-{_BASE_FORMAT}.tar"
+    with (cache_folder() / "debian-bookworm-slim.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            part = target.with_suffix(".part")
+            try:
+                _make_base(part)
+                part.rename(target)
+            finally:
+                part.unlink(missing_ok=True)
+    return target
+
+
+def _make_base(target: Path) -> None:
+    apt = target.with_suffix(".apt")
+    command = [require_tool("mmdebstrap"), "--quiet", "--variant=minbase", "--format=tar", f"--aptopt={apt}"]
+    command += [f"--dpkgopt=path-exclude={pattern}" for pattern in _SLIM]
+    command += ["--dpkgopt=path-include=/usr/share/doc/*/copyright", "bookworm", str(target)]
+    try:
+        apt.write_text(_apt_settings())
+        made = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    finally:
+        apt.unlink(missing_ok=True)
+    if made.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{made.stderr[-3000:]}")
+    if _has_certificates():
+        with tarfile.open(target, "a") as archive:
+            for path in _CERTIFICATES:
+                if path.exists():
+                    archive.add(path.resolve(), f".{path}", filter=_owned_by_root)
+
+
+def _owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    return member
+
+
+def _apt_settings() -> str:
+    dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
+    lines = [line for line in dump.splitlines() if _APT_SETTINGS.match(line) and not line.endswith(' "";')]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _remove(folder: Path) -> None:
+    """Delete what dockerd left, after unmounting what a killed one could not."""
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for mount in sorted((mount for mount in mounts if mount.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", mount], check=False)
+    shutil.rmtree(folder, ignore_errors=True)
