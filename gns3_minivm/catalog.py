@@ -1,0 +1,231 @@
+"""Reads ``appliances/*/appliance.yaml``: what an appliance is, and what its template on a server looks like.
+
+An appliance is a folder named like it.  The manifest says what the template needs; the other files of the folder are
+the Docker context (``build: .``) or the files laid over an embedded root (``embedded: busybox``, folder ``root``).
+docs/images.md lists the keys.  Unknown keys are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from gns3_minivm import resources
+from gns3_minivm.errors import ConfigError, UsageError
+from gns3_minivm.guest import kernel_command_line
+
+MANIFEST = "appliance.yaml"
+
+_NAME = r"[a-z0-9][a-z0-9_.-]{0,62}"
+_HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+
+
+class Category(StrEnum):
+    """The place of a template in GNS3's device list."""
+
+    GUEST = "guest"
+    ROUTER = "router"
+    SWITCH = "switch"
+    FIREWALL = "firewall"
+
+
+class Source(StrEnum):
+    """Where an appliance's root comes from."""
+
+    BUILD = "build"
+    EMBEDDED = "embedded"
+    IMAGE = "image"
+
+
+class Appliance(BaseModel):
+    """An appliance; the keys of the manifest with their defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+    name: Annotated[str, Field(pattern=f"^{_NAME}$")]
+    version: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._+-]{0,30}$")]
+    maintainer: str = ""
+    maintainer_email: str = ""
+    description: Annotated[str, Field(min_length=1)]
+    usage: str = ""
+    category: Category = Category.GUEST
+    symbol: str = ":/symbols/classic/computer.svg"
+    ram: Annotated[int, Field(ge=32, le=65536)] = 256
+    """Megabytes."""
+    cpus: Annotated[int, Field(ge=1, le=255)] = 1
+    adapters: Annotated[int, Field(ge=0, le=275)] = 1
+    adapter_type: Literal["virtio-net-pci"] = "virtio-net-pci"
+    """The only one that every kernel bundle drives."""
+    port_name_format: str = "eth{0}"
+    first_port_name: str = ""
+    default_name_format: str = ""
+    """Names of new nodes; ``{0}`` counts.  Without it, the appliance's name and the number."""
+    kernel_arguments: str = ""
+    """Words added to the kernel command line of every template."""
+    module_disk: bool = False
+    """Attach the disk with all kernel modules as the second disk."""
+
+    build: Literal["."] | None = None
+    embedded: Literal["busybox"] | None = None
+    image: Annotated[str, Field(min_length=1)] | None = None
+    cmd: tuple[str, ...] | None = None
+    """What an embedded root runs; other roots say so themselves."""
+
+    folder: Annotated[Path, Field(exclude=True)]
+
+    @field_validator("default_name_format")
+    @classmethod
+    def _valid_host_name(cls, value: str) -> str:
+        if value and ("{0}" not in value or not _HOST_NAME.fullmatch(value.replace("{0}", "1"))):
+            raise ValueError(
+                'must hold "{0}" and be a host name as of RFC 1123 (letters, digits, "-"), such as debian-{0}'
+            )
+        return value
+
+    @field_validator("kernel_arguments")
+    @classmethod
+    def _fits_the_kernel(cls, value: str) -> str:
+        try:
+            kernel_command_line(value)
+        except UsageError as error:
+            raise ValueError(error.message) from error
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Appliance:
+        given = [source for source in Source if getattr(self, source) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise ValueError(f"exactly one of build, embedded and image is needed, found {found}")
+        if self.cmd is not None and self.embedded is None:
+            raise ValueError("cmd goes with embedded only; an image says itself what it runs")
+        return self
+
+    @property
+    def source(self) -> Source:
+        """Which of ``build``, ``embedded``, ``image`` is set."""
+        return next(source for source in Source if getattr(self, source) is not None)
+
+    @property
+    def node_name_format(self) -> str:
+        """``default_name_format``, or one made of the name."""
+        return self.default_name_format or re.sub(r"[^A-Za-z0-9]+", "-", self.name).strip("-") + "-{0}"
+
+
+def read_appliance(path: Path) -> Appliance:
+    """Read one manifest; raises ConfigError that names file and line of every mistake."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    values, lines = _parse(path, text)
+    try:
+        appliance = Appliance.model_validate({**values, "folder": path.parent})
+    except ValidationError as error:
+        said = []
+        for mistake in error.errors(include_url=False):
+            where = tuple(mistake["loc"])
+            line = next((lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in lines), 1)
+            said.append((line, f"{path}, line {line}: {_words(mistake)}"))
+        raise ConfigError(
+            "\n".join(message for _, message in sorted(said)), hint="docs/images.md lists the keys and their values."
+        ) from error
+    if appliance.name != path.parent.name:
+        raise ConfigError(
+            f"{path}, line {lines[('name',)]}: the appliance is named {appliance.name!r} in a folder named "
+            f"{path.parent.name!r}",
+            hint="Name the folder like the appliance.",
+        )
+    return appliance
+
+
+def _words(mistake: Any) -> str:
+    where = ".".join(str(part) for part in mistake["loc"])
+    if mistake["type"] == "extra_forbidden":
+        return f"unknown key {where!r}"
+    if mistake["type"] == "missing":
+        return f"the key {where!r} is missing"
+    message = str(mistake["msg"]).removeprefix("Value error, ")
+    seen = mistake["input"]
+    shown = f", found {seen!r}" if where and isinstance(seen, str | int | float | bool) else ""
+    return f"{where}: {message}{shown}" if where else message
+
+
+def _parse(path: Path, text: str) -> tuple[dict[str, Any], dict[tuple[str | int, ...], int]]:
+    """The values of a YAML mapping and the line of each key."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            raise ConfigError(f"{path}, line 1: an appliance is a list of `key: value` lines")
+        lines: dict[tuple[str | int, ...], int] = {}
+        for where, line in _lines(node, ()):
+            if where in lines:
+                name = ".".join(str(part) for part in where)
+                raise ConfigError(f"{path}, line {line}: the key {name!r} is there twice (line {lines[where]})")
+            lines[where] = line
+        return loader.construct_document(node), lines
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise ConfigError(f"{path}, line {line}: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    finally:
+        loader.dispose()
+
+
+def _lines(node: yaml.Node, where: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*where, str(key.value))
+            yield inner, key.start_mark.line + 1
+            yield from _lines(value, inner)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            inner = (*where, number)
+            yield inner, value.start_mark.line + 1
+            yield from _lines(value, inner)
+
+
+class Catalog:
+    """The appliances of some folders; one in an earlier folder hides one of the same name in a later one.
+
+    A folder holds appliances' folders.  Manifests are read when they are asked for, so a broken one stops nobody who
+    wants another.
+    """
+
+    def __init__(self, folders: Iterable[Path] = ()) -> None:
+        self._given = tuple(folders)
+
+    @cached_property
+    def _paths(self) -> dict[str, Path]:
+        paths: dict[str, Path] = {}
+        for folder in (*self._given, resources.folder("appliances")):
+            if not folder.is_dir():
+                raise ConfigError(
+                    f"the appliance folder {folder} is not there", hint="Make it, or leave the option out."
+                )
+            for path in sorted(folder.glob(f"*/{MANIFEST}")):
+                paths.setdefault(path.parent.name, path)
+        return paths
+
+    def names(self) -> list[str]:
+        """The names of all appliances, sorted."""
+        return sorted(self._paths)
+
+    def find(self, name: str) -> Appliance | None:
+        """The appliance of this name, or None; raises ConfigError if its manifest is broken."""
+        path = self._paths.get(name)
+        return read_appliance(path) if path else None
+
+    def all(self) -> list[Appliance]:
+        """All appliances, sorted by name; raises ConfigError for the first broken manifest."""
+        return [read_appliance(self._paths[name]) for name in self.names()]

@@ -1,0 +1,193 @@
+"""Takes an image's layers out of a ``docker save`` stream while it arrives.
+
+The stream is a tar archive in one of two layouts: the old one (``<id>/layer.tar``, moby's image/spec/v1.2.md) and, from
+Docker 25 on, that of OCI (``blobs/sha256/<digest>``, OCI image-layout.md), whose blobs may be compressed with gzip or
+zstd where the engine keeps its images in containerd.
+
+Every layer is known by its diff ID, the sha256 of its uncompressed tar.  So each member is hashed (and decompressed)
+while it is written to one spool file, and stays there if its digest is one that is asked for.  Which layout it is, in
+which order members come, what else an archive holds (attestations, other platforms): none of that matters, and no byte
+is believed that was not checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol, cast
+
+from gns3_minivm.errors import DamagedImageError, DiskFullError
+from gns3_minivm.images.model import Layer
+
+_CHUNK_SIZE = 1 << 20
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_MANIFEST_MAX = 4 << 20
+_AGAIN_HINT = "Start the command again; if it stays, pull or build the image again."
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A member that is not one of the layers asked for."""
+
+    name: str
+    digest: str
+    size: int
+
+
+def spool_layers(
+    pieces: Iterable[bytes], diff_ids: Sequence[str], folder: Path, progress: Callable[[int], None]
+) -> list[Layer]:
+    """Write the wanted layers of an archive to ``folder`` and return them in the order of ``diff_ids``.
+
+    ``progress`` is called with the bytes of the archive that have arrived.  Raises DamagedImageError for a layer that
+    is missing, cut off or changed, DiskFullError if there is no room.
+    """
+    path = folder / "layers"
+    found: dict[str, Layer] = {}
+    others: list[_Member] = []
+    names: list[str] = []
+    wanted = set(diff_ids)
+    try:
+        with path.open("w+b") as spool, _open(pieces, progress) as archive:
+            for info, member in _files(archive):
+                if info.name == "manifest.json" and info.size <= _MANIFEST_MAX:
+                    names = _layer_names(member.read())
+                    continue
+                offset = spool.tell()
+                digest, size = _copy(member, info, spool)
+                if digest in wanted and digest not in found:
+                    found[digest] = Layer(digest, path, offset, size)
+                    continue
+                spool.seek(offset)
+                spool.truncate()
+                others.append(_Member(info.name, digest, size))
+    except tarfile.TarError as error:
+        raise DamagedImageError(_missing(diff_ids, found, names, others, str(error)), hint=_AGAIN_HINT) from error
+    except OSError as error:
+        raise DiskFullError(
+            f"cannot write the image's layers to {folder}: {error.strerror}",
+            hint="Make room, or choose another place with --cache.",
+        ) from error
+    if wanted - set(found):
+        raise DamagedImageError(_missing(diff_ids, found, names, others, ""), hint=_AGAIN_HINT)
+    return [found[diff_id] for diff_id in diff_ids]
+
+
+def _open(pieces: Iterable[bytes], progress: Callable[[int], None]) -> tarfile.TarFile:
+    return tarfile.open(fileobj=cast(IO[bytes], _Reader(pieces, progress)), mode="r|", bufsize=_CHUNK_SIZE)
+
+
+class _Reader:
+    """A readable file made of the pieces of a stream."""
+
+    def __init__(self, pieces: Iterable[bytes], progress: Callable[[int], None]) -> None:
+        self._pieces = iter(pieces)
+        self._progress = progress
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        parts, missing = [], size
+        while missing > 0:
+            if not self._rest:
+                self._rest = next(self._pieces, b"")
+                if not self._rest:
+                    break
+                self._progress(len(self._rest))
+            parts.append(self._rest[:missing])
+            self._rest = self._rest[missing:]
+            missing -= len(parts[-1])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _files(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
+    for info in archive:
+        if info.isreg():
+            member = archive.extractfile(info)
+            assert member is not None
+            yield info, member
+
+
+class _Decoder(Protocol):
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+class _Plain:
+    def decompress(self, data: bytes) -> bytes:
+        return data
+
+
+class _Gzip:
+    """Gzip members one after the other, as ``zlib`` alone does not read them."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(wbits=31)
+
+    def decompress(self, data: bytes) -> bytes:
+        parts = []
+        while data:
+            if self._stream.eof:
+                self._stream = zlib.decompressobj(wbits=31)
+            parts.append(self._stream.decompress(data))
+            data = self._stream.unused_data
+        return b"".join(parts)
+
+
+def _decoder(start: bytes) -> _Decoder:
+    if start.startswith(_GZIP_MAGIC):
+        return _Gzip()
+    if start.startswith(_ZSTD_MAGIC):
+        import zstandard
+
+        return zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
+    return _Plain()
+
+
+def _copy(member: IO[bytes], info: tarfile.TarInfo, spool: IO[bytes]) -> tuple[str, int]:
+    """Append a member, decompressed, to the spool; the digest and the size of what was written."""
+    digest, size, read = hashlib.sha256(), 0, 0
+    decoder: _Decoder | None = None
+    while chunk := member.read(_CHUNK_SIZE):
+        read += len(chunk)
+        decoder = decoder or _decoder(chunk)
+        try:
+            data = decoder.decompress(chunk)
+        except Exception as error:  # zlib.error, zstandard.ZstdError: no common base
+            raise tarfile.ReadError(f"{info.name} cannot be decompressed: {error}") from error
+        digest.update(data)
+        spool.write(data)
+        size += len(data)
+    if read != info.size:
+        raise tarfile.ReadError(f"{info.name} ends after {read} of {info.size} bytes")
+    return f"sha256:{digest.hexdigest()}", size
+
+
+def _layer_names(manifest: bytes) -> list[str]:
+    """The names of the layers' members in order, where the archive tells; for messages only."""
+    try:
+        layers = json.loads(manifest)[0]["Layers"]
+        return [str(name) for name in layers]
+    except (ValueError, LookupError, TypeError):
+        return []
+
+
+def _missing(
+    diff_ids: Sequence[str], found: dict[str, Layer], names: Sequence[str], others: Sequence[_Member], reason: str
+) -> str:
+    """Say which layer is missing, and what came in its place."""
+    number = next((i for i, diff_id in enumerate(diff_ids) if diff_id not in found), None)
+    if number is None:
+        return f"the image's archive is damaged behind its last layer: {reason}"
+    message = f"layer {number + 1} of {len(diff_ids)} ({diff_ids[number]}) "
+    name = names[number] if len(names) == len(diff_ids) else None
+    instead = next((member for member in others if member.name == name), None)
+    if reason:
+        return f"{message}did not arrive whole: {reason}"
+    if instead is not None:
+        return f"{message}arrived with the digest {instead.digest} ({instead.size} bytes)"
+    return f"{message}is not in what the engine sent"

@@ -1,0 +1,278 @@
+"""A Docker engine (or Podman speaking its API), through the ``docker`` package.
+
+This is the one place where that package's errors, and those of requests and urllib3 below it, become ours.  The
+package takes a fifth of a second to import, so that happens only when an engine is needed.
+
+Not supported: Windows named pipes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+from gns3_minivm.cancel import checkpoint
+from gns3_minivm.errors import EngineError, ImageNotFoundError, MiniVMError
+from gns3_minivm.images.endpoints import (
+    PERMISSION_HINT,
+    START_HINT,
+    Endpoint,
+    Refusal,
+    find_endpoints,
+    probe_socket,
+    refusal_of,
+    system_error,
+)
+
+API_MINIMUM = "1.24"
+"""The oldest API version that the ``docker`` package speaks (Docker 1.12)."""
+
+_DOUBT_HINT = "Is this a Docker engine? `docker info` tells."
+_CALL_TIMEOUT_S = 60
+_CHUNK_SIZE = 1 << 20
+_QUEUE_DEPTH = 8
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How appliances are built from their Dockerfiles."""
+
+    rebuild: bool = False
+    """Build even if the engine has the result, and take no step from its cache."""
+    network: str | None = None
+    """The engine's network mode for RUN steps ("host", "none"); None is the engine's default."""
+    pull: bool = False
+    """Ask the registry for a newer base image."""
+
+
+class Engine:
+    """A connected engine.  All methods block; they may be called from any thread, by one thread at a time."""
+
+    def __init__(self, client: Any, streaming: Any, endpoint: Endpoint) -> None:
+        self._client = client
+        self._streaming = streaming
+        self._endpoint = endpoint
+
+    def __str__(self) -> str:
+        return str(self._endpoint)
+
+    def close(self) -> None:
+        """Give up the connections."""
+        self._client.close()
+        self._streaming.close()
+
+    def inspect(self, reference: str) -> dict[str, Any]:
+        """What the engine knows of an image (``GET /images/{name}/json``).
+
+        Raises ImageNotFoundError, EngineError.
+        """
+        import docker.errors
+
+        with self._translated(f"inspecting {reference}"):
+            try:
+                found: dict[str, Any] = self._client.inspect_image(reference)
+            except (docker.errors.NotFound, docker.errors.NullResource) as error:
+                raise ImageNotFoundError(
+                    f"the Docker engine at {self} has no image {reference!r}",
+                    hint=f"`docker pull {reference}` gets it from a registry; `docker images` lists what is there.",
+                ) from error
+            except docker.errors.APIError as error:
+                if error.status_code != 400:
+                    raise
+                raise ImageNotFoundError(
+                    f"{reference!r} is not a valid image name: {error.explanation}",
+                    hint="A name looks like debian:bookworm-slim or example.org/team/app:1.2.",
+                ) from error
+            return found
+
+    def image_names(self) -> list[str]:
+        """The names and tags of all images that have one (``GET /images/json``)."""
+        with self._translated("listing the images"):
+            images = self._client.images()
+        return sorted({tag for image in images for tag in image.get("RepoTags") or () if tag != "<none>:<none>"})
+
+    def save(self, image_id: str) -> Iterator[bytes]:
+        """The image as ``docker save`` writes it, in pieces (``GET /images/{name}/get``)."""
+
+        def pieces() -> Iterator[bytes]:
+            stream: Iterator[bytes] = self._streaming.get_image(image_id, chunk_size=_CHUNK_SIZE)
+            yield from stream
+
+        return self._pumped(pieces, f"reading {image_id}")
+
+    def build(self, context: IO[bytes], tag: str, options: BuildOptions, labels: Mapping[str, str]) -> Iterator[Any]:
+        """Build a context, a tar stream; the engine's progress messages (``POST /build``)."""
+
+        def messages() -> Iterator[Any]:
+            yield from self._streaming.build(
+                fileobj=context,
+                custom_context=True,
+                tag=tag,
+                nocache=options.rebuild,
+                pull=options.pull,
+                network_mode=options.network,
+                labels=dict(labels),
+                rm=True,
+                forcerm=True,
+                decode=True,
+                platform=None,
+            )
+
+        return self._pumped(messages, f"building {tag}")
+
+    def _pumped(self, source: Callable[[], Iterator[Any]], doing: str) -> Iterator[Any]:
+        """Read a stream of the engine's in a thread, so that whoever waits for it can give up at any moment.
+
+        A read that waits for the engine cannot be ended from outside on every kind of connection; an abandoned
+        thread closes its connection with the engine's next word, or ends with the process.
+        """
+        items: queue.Queue[tuple[bool, Any]] = queue.Queue(_QUEUE_DEPTH)
+        abandoned = threading.Event()
+
+        def put(last: bool, value: Any) -> None:
+            while not abandoned.is_set():
+                try:
+                    return items.put((last, value), timeout=_POLL_S)
+                except queue.Full:
+                    continue
+
+        def pump() -> None:
+            stream = source()
+            try:
+                for item in stream:
+                    put(False, item)
+                    if abandoned.is_set():
+                        return
+                put(True, None)
+            except BaseException as error:  # noqa: BLE001  (handed to the reader, which raises it)
+                put(True, error)
+            finally:
+                getattr(stream, "close", lambda: None)()
+
+        threading.Thread(target=pump, name=doing, daemon=True).start()
+        try:
+            with self._translated(doing):
+                while True:
+                    checkpoint()
+                    try:
+                        last, value = items.get(timeout=_POLL_S)
+                    except queue.Empty:
+                        continue
+                    if not last:
+                        yield value
+                    elif value is None:
+                        return
+                    else:
+                        raise value
+        finally:
+            abandoned.set()
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        """Turn every foreign error of the block into ours."""
+        try:
+            yield
+        except MiniVMError:
+            raise
+        except Exception as error:
+            raise self._translate(error, doing) from error
+
+    def _translate(self, error: Exception, doing: str) -> Exception:
+        import docker.errors
+        import requests
+        import urllib3.exceptions
+
+        if isinstance(error, docker.errors.APIError):
+            words = error.explanation or str(error)
+            hint = "The engine's log may say more: `sudo journalctl -u docker -n 50`."
+            if "no space left" in str(words).lower():
+                hint = "`docker system prune` makes room on the engine's disk."
+            return EngineError(f"the Docker engine at {self} refused {doing}: {words}", hint=hint)
+        foreign = (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError)
+        if isinstance(error, (*foreign, OSError, json.JSONDecodeError)):
+            cause = system_error(error)
+            words = (cause.strerror or str(cause)) if cause is not None else str(error)
+            happened = "failed" if type(error).__module__.startswith("docker.") else "stopped answering"
+            return EngineError(
+                f"the Docker engine at {self} {happened} while {doing}: {words}",
+                hint="Is it still running? `docker info` tells; then start the command again.",
+            )
+        return error
+
+
+def connect(environ: Mapping[str, str] | None = None) -> Engine:
+    """Connect to the first engine that answers (blocking).
+
+    Raises EngineError that says what was tried, and why each did not do.
+    """
+    endpoints = find_endpoints(os.environ if environ is None else environ)
+    refusals: list[tuple[Endpoint, Refusal]] = []
+    for endpoint in endpoints:
+        refusal = probe_socket(endpoint)
+        if refusal is None:
+            try:
+                client = _client(endpoint, "auto", _CALL_TIMEOUT_S)
+                # The engine may take minutes before the first byte of an image or between two lines of a build.
+                return Engine(client, _client(endpoint, client.api_version, None), endpoint)
+            except _Refused as error:
+                refusal = error.refusal
+        refusals.append((endpoint, refusal))
+    if len(refusals) == 1:
+        endpoint, refusal = refusals[0]
+        raise EngineError(f"no Docker engine answers at {endpoint}: {refusal.reason}", hint=refusal.hint)
+    tried = "; ".join(f"{endpoint}: {refusal.reason}" for endpoint, refusal in refusals)
+    # An engine that is there but closed to this user says more than the sockets that are not there.
+    telling = [refusal.hint for _, refusal in refusals if refusal.hint != START_HINT]
+    raise EngineError(f"no Docker engine answers; tried {tried}", hint=telling[0] if telling else START_HINT)
+
+
+class _Refused(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
+def _client(endpoint: Endpoint, version: str, timeout_s: int | None) -> Any:
+    import docker
+    import docker.errors
+    import requests
+
+    # Its type stubs are incomplete: no inspect_image, and a timeout could not be None (no limit).
+    make: Any = docker.APIClient
+    try:
+        return make(
+            base_url=endpoint.url,
+            version=version,
+            timeout=timeout_s,
+            tls=endpoint.tls or False,
+            use_ssh_client=True,
+        )
+    except docker.errors.InvalidVersion as error:
+        reason = f"too old: {error}"
+        hint = f"Docker with API {API_MINIMUM} or newer is needed; `docker version` shows the API version."
+        raise _Refused(Refusal(reason, hint)) from error
+    except (docker.errors.DockerException, requests.RequestException, OSError, ValueError, TypeError) as error:
+        raise _Refused(_refusal_of_foreign(error)) from error
+
+
+def _refusal_of_foreign(error: BaseException) -> Refusal:
+    from docker.errors import APIError
+
+    inner = error.__cause__ or error.__context__
+    for one in (error, inner):
+        if isinstance(one, APIError):
+            words = one.explanation or str(one)
+            hint = PERMISSION_HINT if one.status_code in (401, 403) else _DOUBT_HINT
+            return Refusal(f"it answers {one.status_code}: {words}", hint)
+    if "paramiko" in str(error):
+        return Refusal(str(error), 'ssh:// engines need a further package: `pip install "docker[ssh]"`.')
+    if system_error(error) is not None:
+        return refusal_of(error)
+    return Refusal(str(error), _DOUBT_HINT)

@@ -1,0 +1,57 @@
+"""Images that a Docker engine holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gns3_minivm.images.archive import spool_layers
+from gns3_minivm.images.engine import Engine
+from gns3_minivm.images.model import Image, ImageInfo, Layer
+from gns3_minivm.images.oci import check_diff_ids, check_platform, guest_config, short_name
+
+_IMAGE_ID = re.compile(r"(sha256:)?[0-9a-f]{4,64}")
+
+
+class EngineImage(Image):
+    """An image in an engine, pinned by its ID: what a tag means may change while it is read."""
+
+    def __init__(self, engine: Engine, info: ImageInfo, image_id: str) -> None:
+        self.info = info
+        self.image_id = image_id
+        self._engine = engine
+
+    def fetch(self, spool: Path, progress: Callable[[int], None]) -> list[Layer]:
+        return spool_layers(self._engine.save(self.image_id), self.info.diff_ids, spool, progress)
+
+
+def find_image(engine: Engine, reference: str, *, name: str = "", version: str = "") -> EngineImage:
+    """Look an image up in the engine; ``name`` and ``version`` replace those of the reference.
+
+    Raises ImageNotFoundError, ArchitectureError, DamagedImageError, EngineError.
+    """
+    found = engine.inspect(reference)
+    check_platform(reference, found.get("Os", ""), found.get("Architecture", ""))
+    own_name, own_version = _name_of(reference, found)
+    info = ImageInfo(
+        reference=reference,
+        name=name or own_name,
+        version=version or own_version,
+        architecture=found.get("Architecture") or "amd64",
+        diff_ids=check_diff_ids(reference, (found.get("RootFS") or {}).get("Layers")),
+        config=guest_config(found.get("Config")),
+        size_bytes=found.get("Size") or None,
+    )
+    return EngineImage(engine, info, found["Id"])
+
+
+def _name_of(reference: str, found: dict[str, Any]) -> tuple[str, str]:
+    digits = found["Id"].rpartition(":")[2]
+    tags = [tag for tag in found.get("RepoTags") or () if tag != "<none>:<none>"]
+    by_id = _IMAGE_ID.fullmatch(reference) and digits.startswith(reference.removeprefix("sha256:"))
+    if not by_id or f"{reference}:latest" in tags:
+        return short_name(reference)
+    # Named by its ID: a tag of the image says more, and the ID's start tells versions apart.
+    return short_name(tags[0] if tags else "image")[0], digits[:12]

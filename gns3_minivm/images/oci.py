@@ -1,0 +1,87 @@
+"""What an image's configuration says, in the words of the OCI image specification (config.md).
+
+The Docker engine's inspection uses the same keys, so that every source of the same image gives the same GuestConfig.
+Health checks, ONBUILD and the creation history are not carried: nothing in a guest would act on them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gns3_minivm.errors import ArchitectureError, DamagedImageError
+from gns3_minivm.guest import GuestConfig
+
+ARCHITECTURE = "amd64"
+"""The only kind of CPU that there is a kernel bundle for."""
+
+_DIFF_ID = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def guest_config(config: Mapping[str, Any] | None) -> GuestConfig:
+    """The part of an image's ``config`` object that its guest needs.
+
+    An empty list is the same as none: sources of the same image differ in that.
+    """
+    values = config or {}
+    return GuestConfig(
+        entrypoint=_words(values.get("Entrypoint")),
+        cmd=_words(values.get("Cmd")),
+        env=tuple(values.get("Env") or ()),
+        user=values.get("User") or "",
+        working_dir=values.get("WorkingDir") or "",
+        stop_signal=values.get("StopSignal") or "",
+        exposed_ports=tuple(sorted(values.get("ExposedPorts") or ())),
+        volumes=tuple(sorted(values.get("Volumes") or ())),
+        labels=dict(sorted((values.get("Labels") or {}).items())),
+    )
+
+
+def _words(value: Any) -> tuple[str, ...] | None:
+    if not value:
+        return None
+    # Very old images hold a plain string, which means a shell's command line.
+    return ("/bin/sh", "-c", value) if isinstance(value, str) else tuple(value)
+
+
+def check_platform(reference: str, operating_system: str, architecture: str) -> None:
+    """Raise ArchitectureError for an image that no kernel bundle can run."""
+    # Images made by `docker import` of old engines may name neither.
+    found = f"{operating_system or 'linux'}/{architecture or ARCHITECTURE}"
+    if found == f"linux/{ARCHITECTURE}":
+        return
+    hint = "Only Linux images can run."
+    if operating_system in ("", "linux"):
+        hint = f"`docker pull --platform linux/{ARCHITECTURE} {reference}` gets the image for {ARCHITECTURE}, if it exists."
+    raise ArchitectureError(f"the image {reference} is made for {found}; only linux/{ARCHITECTURE} can run", hint=hint)
+
+
+def check_diff_ids(reference: str, diff_ids: Any) -> tuple[str, ...]:
+    """The ordered diff IDs; raises DamagedImageError for anything that is not a list of sha256 digests."""
+    found = tuple(diff_ids or ())
+    wrong = [item for item in found if not (isinstance(item, str) and _DIFF_ID.fullmatch(item))]
+    if wrong or not found:
+        what = f"names a layer {wrong[0]!r}, which is no sha256 digest" if wrong else "has no layers"
+        raise DamagedImageError(f"the image {reference} {what}", hint="Pull or build the image again.")
+    return found
+
+
+def short_name(reference: str) -> tuple[str, str]:
+    """Split a reference into the last part of the repository's name and the version.
+
+    The version is the tag, the first 12 digits of the digest, or "latest" where there is neither.
+
+    >>> short_name("example.org:5000/team/app:1.2")
+    ('app', '1.2')
+    """
+    rest, _, digest = reference.partition("@")
+    last = rest.rpartition("/")[2]
+    name, _, tag = last.partition(":")
+    return name, tag or digest.rpartition(":")[2][:12] or "latest"
+
+
+def sha256_id(data: bytes) -> str:
+    """The digest of some bytes as OCI writes it."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
