@@ -34,6 +34,7 @@ MANIFEST = "manifest.json"
 _LOCK_POLL_S = 0.05
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NOT_A_FOLDER = (errno.ENOTDIR, errno.EEXIST)
 
 
 class Work:
@@ -196,11 +197,12 @@ class Cache:
 def disk_error(error: OSError, folder: Path) -> DiskFullError | None:
     """The error to raise for an OSError that came up while writing below ``folder``; None if it means another thing."""
     path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else None
+    ours = path is None or path.is_relative_to(folder) or folder.is_relative_to(path)
     if error.errno in _NO_ROOM:
         hint = "Make room, or choose another folder with --cache DIR."
-    elif error.errno in _NOT_ALLOWED and (path is None or path.is_relative_to(folder) or folder.is_relative_to(path)):
+    elif ours and error.errno in _NOT_ALLOWED:
         hint = "Choose a folder that you may write to with --cache DIR."
-    elif error.errno in (errno.ENOTDIR, errno.EEXIST) and path is not None and folder.is_relative_to(path):
+    elif ours and error.errno in _NOT_A_FOLDER:
         hint = "Choose a folder with --cache DIR."
     else:
         return None
