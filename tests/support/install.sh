@@ -35,15 +35,16 @@ install_packages() {
   echo "Installing: $*"
   local log; log=$(mktemp)
   "${as_root[@]}" apt-get update -q >"$log" 2>&1 || true   # old lists often still do; the next line tells
-  # In a chroot or container nothing would ever stop the services that packages start when they are installed.
-  local policy=
-  if [ ! -d /run/systemd/system ] && [ ! -e /usr/sbin/policy-rc.d ]; then
-    policy=/usr/sbin/policy-rc.d
-    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin "$policy"
-  fi
   local status=0
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >>"$log" 2>&1 || status=$?
-  [ -z "$policy" ] || "${as_root[@]}" rm -f "$policy"
+  (
+    # In a chroot or container nothing would ever stop the services that packages start when they are installed.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -d /run/systemd/system ] && [ ! -e "$policy" ]; then
+      trap '"${as_root[@]}" rm -f "$policy"' EXIT
+      printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin "$policy"
+    fi
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >>"$log" 2>&1
+  ) || status=$?
   if [ "$status" != 0 ]; then
     tail -n 20 "$log" >&2; rm -f "$log"
     echo "error: apt-get could not install: $*" >&2
