@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import IO, Any
 
 from gns3_minivm.cancel import checkpoint
@@ -63,10 +64,27 @@ class Engine:
     def __str__(self) -> str:
         return str(self._endpoint)
 
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
     def close(self) -> None:
         """Give up the connections."""
         self._client.close()
         self._streaming.close()
+
+    @property
+    def url(self) -> str:
+        """Where the engine is."""
+        return self._endpoint.url
+
+    def version(self) -> dict[str, Any]:
+        """The engine's name and versions (``GET /version``)."""
+        with self._translated("asking for the version"):
+            found: dict[str, Any] = self._client.version()
+        return found
 
     def inspect(self, reference: str) -> dict[str, Any]:
         """What the engine knows of an image (``GET /images/{name}/json``).

@@ -92,7 +92,7 @@ def _appliance_image(appliance: Appliance, sources: Sources, events: Events) -> 
 
 
 def _engine_image(name: str, sources: Sources) -> Image:
-    close = difflib.get_close_matches(name, sources.catalog.names(), n=3)
+    close = difflib.get_close_matches(name, sources.catalog.names(), n=3, cutoff=0.75)
     try:
         engine = sources.connect()
     except EngineError as error:
@@ -106,7 +106,7 @@ def _engine_image(name: str, sources: Sources) -> Image:
     except ImageNotFoundError as error:
         images = engine.image_names()
         candidates = {tag: tag for tag in images} | {short_name(tag)[0]: tag for tag in images}
-        near = [candidates[match] for match in difflib.get_close_matches(name, list(candidates), n=3)]
+        near = [candidates[match] for match in difflib.get_close_matches(name, list(candidates), n=3, cutoff=0.75)]
         close = list(dict.fromkeys([*close, *near]))
         meant = f"Did you mean {' or '.join(close)}? " if close else ""
         known = ", ".join(sources.catalog.names()) or "none"
