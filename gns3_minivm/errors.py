@@ -28,7 +28,8 @@
     │   ├── ConflictError      409, or a foreign object of the same name
     │   ├── RejectedError      any other refusal of a request (400, 413, 422 ...)
     │   ├── ServerFaultError   5xx, or an answer that makes no sense
-    │   └── UploadError        what arrived is not what was sent
+    │   ├── UploadError        what arrived is not what was sent
+    │   └── NodeError          a node does not start, or ends at once
     └── BugError               a defect of gns3-minivm itself
 
 Every error has a stable ``code`` (for scripts, and the key of docs/errors.md), a message that names the object, the
@@ -159,6 +160,10 @@ class ServerFaultError(ServerError):
 
 class UploadError(ServerError):
     code = "server-upload"
+
+
+class NodeError(ServerError):
+    code = "server-node"
 
 
 class BugError(MiniVMError):

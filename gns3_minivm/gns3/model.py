@@ -1,0 +1,139 @@
+"""What a GNS3 server holds, in our words: the same for API v2 and v3.
+
+Texts that GNS3 takes from a fixed list (``adapter_type``, ``status`` ...) are plain strings here: servers may know more
+of them than we do.  What we send is checked by the models in ``v2/`` and ``v3/``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+LOCAL_COMPUTE = "local"
+"""The compute on the server itself; where it has no QEMU (Windows, macOS) the compute is "vm"."""
+
+
+@dataclass(frozen=True)
+class ServerImage:
+    """An image file as a server lists it; ``md5`` may be out of date on API v2."""
+
+    filename: str
+    size_bytes: int | None
+    md5: str | None
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where nodes run; ``version`` is None where the server does not say."""
+
+    compute_id: str
+    name: str
+    connected: bool
+    version: str | None = None
+
+
+@dataclass(frozen=True)
+class QemuTemplate:
+    """A QEMU template: GNS3's own field names, but ``ram_mb`` for its ``ram``.
+
+    The defaults are those of a MiniVM, not GNS3's.  Image names are bare file names: absolute paths fail on remote
+    computes of API v3.  A bare symbol name ("router") means that symbol of the classic theme.
+    """
+
+    template_id: str
+    name: str
+    category: str = "guest"
+    symbol: str = ":/symbols/classic/computer.svg"
+    default_name_format: str = "{name}-{0}"
+    usage: str = ""
+    ram_mb: int = 256
+    cpus: int = 1
+    adapters: int = 1
+    adapter_type: str = "virtio-net-pci"
+    port_name_format: str = "eth{0}"
+    first_port_name: str = ""
+    console_type: str = "telnet"
+    on_close: str = "shutdown_signal"
+    hda_disk_image: str = ""
+    hda_disk_interface: str = "virtio"
+    hdb_disk_image: str = ""
+    hdb_disk_interface: str = "none"
+    kernel_image: str = ""
+    initrd: str = ""
+    kernel_command_line: str = ""
+    options: str = ""
+    linked_clone: bool = True
+    platform: str = "x86_64"
+    compute_id: str | None = LOCAL_COMPUTE
+
+    def __post_init__(self) -> None:
+        # API v3 replaces a bare name by its current theme's file, so that what is read back would differ.
+        if re.fullmatch(r"[A-Za-z0-9_]+", self.symbol):
+            object.__setattr__(self, "symbol", f":/symbols/classic/{self.symbol}.svg")
+
+
+IMAGE_FIELDS = ("hda_disk_image", "hdb_disk_image", "kernel_image", "initrd")
+"""The fields of a template that name image files."""
+CREATE_ONLY_FIELDS = frozenset({"template_id", "compute_id"})
+"""Fields that an update never sends: ids stay, and API v2 ignores another compute."""
+
+
+@dataclass(frozen=True)
+class ServerTemplate:
+    """Any template on a server; ``values`` is None where it is not a QEMU template."""
+
+    template_id: str
+    name: str
+    template_type: str
+    builtin: bool
+    values: QemuTemplate | None
+
+
+@dataclass(frozen=True)
+class Project:
+    project_id: str
+    name: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Port:
+    """One network port of a node: its name on the canvas and its place in links."""
+
+    name: str
+    adapter: int
+    port: int
+    mac_address: str | None
+
+
+@dataclass(frozen=True)
+class Node:
+    """``console_host`` can be connected to from here; ``properties`` are GNS3's own, by their own names."""
+
+    project_id: str
+    node_id: str
+    name: str
+    node_type: str
+    status: str
+    compute_id: str
+    template_id: str | None
+    console_host: str
+    console_port: int | None
+    ports: tuple[Port, ...]
+    properties: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class LinkEnd:
+    node_id: str
+    adapter: int
+    port: int = 0
+
+
+@dataclass(frozen=True)
+class Link:
+    project_id: str
+    link_id: str
+    ends: tuple[LinkEnd, ...]

@@ -1,0 +1,220 @@
+"""Reads what servers answer: unknown keys and unknown values of enumerations are taken as they come.
+
+A missing or ill-typed key that we need is a ServerFaultError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gns3_minivm.errors import ServerFaultError
+from gns3_minivm.gns3.model import (
+    Compute,
+    Link,
+    LinkEnd,
+    Node,
+    Port,
+    Project,
+    QemuTemplate,
+    ServerImage,
+    ServerTemplate,
+)
+
+
+class _Reply(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+_R = TypeVar("_R", bound=_Reply)
+
+
+class _Template(_Reply):
+    template_id: str
+    name: str
+    template_type: str
+    builtin: bool = False
+
+
+class _QemuTemplate(_Template):
+    """Absent and null values read as the values that GNS3 gives them."""
+
+    category: str | int | None = None
+    symbol: str | None = None
+    default_name_format: str | None = None
+    usage: str | None = None
+    ram: int | None = None
+    cpus: int | None = None
+    adapters: int | None = None
+    adapter_type: str | None = None
+    port_name_format: str | None = None
+    first_port_name: str | None = None
+    console_type: str | None = None
+    on_close: str | None = None
+    hda_disk_image: str | None = None
+    hda_disk_interface: str | None = None
+    hdb_disk_image: str | None = None
+    hdb_disk_interface: str | None = None
+    kernel_image: str | None = None
+    initrd: str | None = None
+    kernel_command_line: str | None = None
+    options: str | None = None
+    linked_clone: bool | None = None
+    platform: str | None = None
+    compute_id: str | None = None
+
+
+class _Project(_Reply):
+    project_id: str
+    name: str | None = None
+    status: str | None = None
+
+
+class _Port(_Reply):
+    name: str = ""
+    adapter_number: int
+    port_number: int
+    mac_address: str | None = None
+
+
+class _Node(_Reply):
+    project_id: str
+    node_id: str
+    name: str
+    node_type: str
+    status: str | None = None
+    compute_id: str | None = None
+    template_id: str | None = None
+    console_host: str | None = None
+    console: int | None = None
+    ports: list[_Port] | None = None
+    properties: dict[str, Any] | None = None
+
+
+class _LinkNode(_Reply):
+    node_id: str
+    adapter_number: int
+    port_number: int
+
+
+class _Link(_Reply):
+    link_id: str
+    nodes: list[_LinkNode] | None = None
+
+
+class _ImageV2(_Reply):
+    filename: str
+    md5sum: str | None = None
+    filesize: int | None = None
+
+
+class _ImageV3(_Reply):
+    filename: str
+    image_size: int | None = None
+    checksum: str | None = None
+    checksum_algorithm: str = "md5"
+
+
+class _Compute(_Reply):
+    compute_id: str
+    name: str | None = None
+    connected: bool = False
+    capabilities: dict[str, Any] | None = None
+
+
+def template(answer: Mapping[str, Any]) -> ServerTemplate:
+    head = _read(_Template, answer, "template")
+    values: QemuTemplate | None = None
+    if head.template_type == "qemu" and not head.builtin:
+        body = _read(_QemuTemplate, answer, f"template {head.name!r}")
+        values = QemuTemplate(
+            template_id=body.template_id,
+            name=body.name,
+            category=str(body.category or "guest"),
+            symbol=body.symbol or "",
+            default_name_format=body.default_name_format or "",
+            usage=body.usage or "",
+            ram_mb=body.ram or 0,
+            cpus=body.cpus or 0,
+            adapters=body.adapters or 0,
+            adapter_type=body.adapter_type or "",
+            port_name_format=body.port_name_format or "",
+            first_port_name=body.first_port_name or "",
+            console_type=body.console_type or "",
+            on_close=body.on_close or "",
+            hda_disk_image=body.hda_disk_image or "",
+            hda_disk_interface=body.hda_disk_interface or "none",
+            hdb_disk_image=body.hdb_disk_image or "",
+            hdb_disk_interface=body.hdb_disk_interface or "none",
+            kernel_image=body.kernel_image or "",
+            initrd=body.initrd or "",
+            kernel_command_line=body.kernel_command_line or "",
+            options=body.options or "",
+            linked_clone=body.linked_clone is not False,
+            platform=body.platform or "",
+            compute_id=body.compute_id,
+        )
+    return ServerTemplate(head.template_id, head.name, head.template_type, head.builtin, values)
+
+
+def project(answer: Mapping[str, Any]) -> Project:
+    body = _read(_Project, answer, "project")
+    return Project(body.project_id, body.name or "", body.status or "")
+
+
+def node(answer: Mapping[str, Any]) -> Node:
+    body = _read(_Node, answer, "node")
+    return Node(
+        project_id=body.project_id,
+        node_id=body.node_id,
+        name=body.name,
+        node_type=body.node_type,
+        status=body.status or "",
+        compute_id=body.compute_id or "",
+        template_id=body.template_id,
+        console_host=body.console_host or "",
+        console_port=body.console,
+        ports=tuple(Port(p.name, p.adapter_number, p.port_number, p.mac_address) for p in body.ports or ()),
+        properties=body.properties or {},
+    )
+
+
+def with_console_host(value: Node, host: str) -> Node:
+    return replace(value, console_host=host)
+
+
+def link(answer: Mapping[str, Any], project_id: str) -> Link:
+    body = _read(_Link, answer, "link")
+    ends = tuple(LinkEnd(end.node_id, end.adapter_number, end.port_number) for end in body.nodes or ())
+    return Link(project_id, body.link_id, ends)
+
+
+def image_v2(answer: Mapping[str, Any]) -> ServerImage:
+    body = _read(_ImageV2, answer, "image")
+    return ServerImage(body.filename, body.filesize, body.md5sum)
+
+
+def image_v3(answer: Mapping[str, Any]) -> ServerImage:
+    body = _read(_ImageV3, answer, "image")
+    return ServerImage(body.filename, body.image_size, body.checksum if body.checksum_algorithm == "md5" else None)
+
+
+def compute(answer: Mapping[str, Any]) -> Compute:
+    body = _read(_Compute, answer, "compute")
+    version = (body.capabilities or {}).get("version")
+    return Compute(body.compute_id, body.name or body.compute_id, body.connected, str(version) if version else None)
+
+
+def _read(model: type[_R], answer: Mapping[str, Any], what: str) -> _R:
+    try:
+        return model.model_validate(answer)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join(str(part) for part in fault["loc"])
+        raise ServerFaultError(
+            f"the server's answer describes a {what} in an unknown way ({place}: {fault['msg']})",
+            hint="The server may be of a release that gns3-minivm does not know yet.",
+        ) from error

@@ -1,0 +1,256 @@
+"""What the two APIs have in common: templates, projects, nodes and links, by the same routes below /v2 and /v3."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import quote
+
+from gns3_minivm.errors import BugError, ConflictError, NodeError, NotFoundError, ServerFaultError, UsageError
+from gns3_minivm.gns3 import messages, replies
+from gns3_minivm.gns3.messages import checked
+from gns3_minivm.gns3.model import (
+    CREATE_ONLY_FIELDS,
+    Link,
+    LinkEnd,
+    Node,
+    Project,
+    QemuTemplate,
+    ServerTemplate,
+)
+from gns3_minivm.gns3.server import Server
+from gns3_minivm.gns3.transport import Transport, expect_list, expect_object
+
+_API_NAMES = {"ram_mb": "ram"}
+"""Our names of template fields where GNS3 has others."""
+_LOG_LINES = 12
+
+
+class RestServer(Server):
+    """The shared part of ``v2.server`` and ``v3.server``."""
+
+    template_model: type[messages.TemplateCreate]
+
+    def __init__(self, transport: Transport, version: str, warnings: tuple[str, ...] = ()) -> None:
+        self._transport = transport
+        self._prefix = f"/v{self.generation}"
+        self._upload_locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self.version = version
+        self.url = transport.address.url
+        self.warnings = warnings
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+    def _upload_lock(self, compute_id: str, filename: str) -> asyncio.Lock:
+        # Two uploads of one name at once end in a checksum that belongs to neither, on both generations.
+        return self._upload_locks.setdefault((compute_id, filename), asyncio.Lock())
+
+    # Requests
+
+    async def _object(self, method: str, path: str, action: str, body: Any = None, **options: Any) -> dict[str, Any]:
+        answer = await self._transport.json(method, self._prefix + path, action, body=body, **options)
+        return expect_object(answer, self._transport.address, action)
+
+    async def _list(self, path: str, action: str, **options: Any) -> list[dict[str, Any]]:
+        answer = await self._transport.json("GET", self._prefix + path, action, **options)
+        return expect_list(answer, self._transport.address, action)
+
+    async def _command(self, method: str, path: str, action: str, body: Any = None, **options: Any) -> None:
+        await self._transport.json(method, self._prefix + path, action, body=body, **options)
+
+    # Templates
+
+    async def templates(self) -> list[ServerTemplate]:
+        return [replies.template(item) for item in await self._list("/templates", "list the templates")]
+
+    async def template(self, template_id: str) -> ServerTemplate | None:
+        try:
+            answer = await self._object("GET", f"/templates/{quote(template_id)}", f"read the template {template_id}")
+        except NotFoundError:
+            return None
+        return replies.template(answer)
+
+    def check_template(self, template: QemuTemplate) -> None:
+        self._template_body(template)
+
+    async def create_template(self, template: QemuTemplate) -> ServerTemplate:
+        body = self._template_body(template)
+        try:
+            answer = await self._object("POST", "/templates", f"create the template {template.name!r}", body)
+        except (ConflictError, ServerFaultError):
+            # v2 answers 409 and v3 500 to an id that exists; a 500 may also hide a success.
+            existing = await self.template(template.template_id)
+            if existing is None:
+                raise
+            return existing
+        return replies.template(answer)
+
+    async def update_template(self, template_id: str, changes: Mapping[str, Any]) -> ServerTemplate:
+        if forbidden := CREATE_ONLY_FIELDS & changes.keys():
+            raise BugError(f"a template's {', '.join(sorted(forbidden))} cannot be changed")
+        values = {_API_NAMES.get(name, name): value for name, value in changes.items()}
+        body = checked(messages.TemplateFields, values, f"template {template_id}")
+        action = f"update the template {template_id}"
+        return replies.template(await self._object("PUT", f"/templates/{quote(template_id)}", action, body))
+
+    async def delete_template(self, template_id: str) -> None:
+        await self._command("DELETE", f"/templates/{quote(template_id)}", f"delete the template {template_id}")
+
+    def _template_body(self, template: QemuTemplate) -> dict[str, Any]:
+        values = {_API_NAMES.get(name, name): value for name, value in asdict(template).items()}
+        values |= {"template_type": "qemu", "custom_adapters": []}
+        return checked(self.template_model, values, f"template {template.name!r}")
+
+    # Projects
+
+    async def projects(self) -> list[Project]:
+        return [replies.project(item) for item in await self._list("/projects", "list the projects")]
+
+    async def create_project(self, name: str) -> Project:
+        body = checked(messages.ProjectCreate, {"name": name, "auto_close": False}, f"project {name!r}")
+        return replies.project(await self._object("POST", "/projects", f"create the project {name!r}", body))
+
+    async def close_project(self, project_id: str) -> None:
+        path = f"/projects/{quote(project_id)}/close"
+        await self._command("POST", path, f"close the project {project_id}", {}, timeout_s=self._node_s)
+
+    async def delete_project(self, project_id: str) -> None:
+        path = f"/projects/{quote(project_id)}"
+        await self._command("DELETE", path, f"delete the project {project_id}", timeout_s=self._node_s)
+
+    # Nodes
+
+    @property
+    def _node_s(self) -> float:
+        return self._transport.limits.node_s
+
+    def _node_from(self, answer: Mapping[str, Any]) -> Node:
+        node = replies.node(answer)
+        try:
+            everywhere = ipaddress.ip_address(node.console_host.strip("[]")).is_unspecified
+        except ValueError:
+            everywhere = not node.console_host
+        # A server that listens on all its addresses is reached where it was reached already.
+        return replies.with_console_host(node, self._transport.address.host) if everywhere else node
+
+    def _node_path(self, project_id: str, node_id: str, rest: str = "") -> str:
+        return f"/projects/{quote(project_id)}/nodes/{quote(node_id)}{rest}"
+
+    async def nodes(self, project_id: str) -> list[Node]:
+        answer = await self._list(f"/projects/{quote(project_id)}/nodes", f"list the nodes of project {project_id}")
+        return [self._node_from(item) for item in answer]
+
+    async def node(self, project_id: str, node_id: str) -> Node:
+        path = self._node_path(project_id, node_id)
+        return self._node_from(await self._object("GET", path, f"read the node {node_id}", timeout_s=self._node_s))
+
+    async def create_node(
+        self,
+        project_id: str,
+        template_id: str,
+        *,
+        name: str | None = None,
+        x: int = 0,
+        y: int = 0,
+        compute_id: str | None = None,
+    ) -> Node:
+        body: dict[str, Any] = {"x": x, "y": y}
+        if compute_id is not None:
+            body["compute_id"] = compute_id
+        path = f"/projects/{quote(project_id)}/templates/{quote(template_id)}"
+        # The controller may first copy images to the compute, and hash them.
+        node = self._node_from(
+            await self._object("POST", path, f"create a node from template {template_id}", body, timeout_s=None)
+        )
+        if name is None or node.name == name:
+            return node
+        # v3 ignores a name at creation; on v2 the same way keeps the one code path.
+        return await self.update_node(project_id, node.node_id, name=name)
+
+    async def update_node(
+        self, project_id: str, node_id: str, *, name: str | None = None, properties: Mapping[str, Any] | None = None
+    ) -> Node:
+        values: dict[str, Any] = {} if name is None else {"name": name}
+        if properties is not None:
+            values["properties"] = dict(properties)
+        body = checked(messages.NodeUpdate, values, f"node {node_id}")
+        path = self._node_path(project_id, node_id)
+        return self._node_from(
+            await self._object("PUT", path, f"update the node {node_id}", body, timeout_s=self._node_s)
+        )
+
+    async def start_node(self, project_id: str, node_id: str, *, watch_s: float = 4) -> Node:
+        # v3 wants a body, v2 takes one.
+        path = self._node_path(project_id, node_id, "/start")
+        await self._command("POST", path, f"start the node {node_id}", {}, timeout_s=self._node_s)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + watch_s
+        while True:
+            node = await self.node(project_id, node_id)
+            if node.status != "started":
+                raise await self._ended(node)
+            if loop.time() >= deadline:
+                return node
+            await asyncio.sleep(min(0.5, max(0.0, deadline - loop.time())))
+
+    async def _ended(self, node: Node) -> NodeError:
+        lines = (await self.node_log(node.project_id, node.node_id)).strip().splitlines()[-_LOG_LINES:]
+        said = "; its qemu.log ends with:\n  " + "\n  ".join(lines) if lines else "; it left no qemu.log"
+        return NodeError(
+            f"{self.url}: node {node.name!r} was started and is {node.status} already{said}",
+            hint="Look at the node's kernel command line and options; without /dev/kvm QEMU refuses -cpu host.",
+        )
+
+    async def stop_node(self, project_id: str, node_id: str) -> Node:
+        path = self._node_path(project_id, node_id, "/stop")
+        await self._command("POST", path, f"stop the node {node_id}", {}, timeout_s=self._node_s)
+        return await self.node(project_id, node_id)
+
+    async def delete_node(self, project_id: str, node_id: str) -> None:
+        path = self._node_path(project_id, node_id)
+        await self._command("DELETE", path, f"delete the node {node_id}", timeout_s=self._node_s)
+
+    # Files of nodes
+
+    async def read_node_file(self, project_id: str, node_id: str, path: str) -> bytes:
+        route = self._prefix + self._node_path(project_id, node_id, f"/files/{_inside(path)}")
+        return await self._transport.send("GET", route, f"read the file {path} of node {node_id}")
+
+    async def write_node_file(self, project_id: str, node_id: str, path: str, data: bytes) -> None:
+        route = self._prefix + self._node_path(project_id, node_id, f"/files/{_inside(path)}")
+        action = f"write the file {path} of node {node_id}"
+        # The same bytes twice are the same file, so this POST may be repeated.
+        headers = {"Content-Type": "application/octet-stream"}
+        await self._transport.send("POST", route, action, data, headers=headers, repeat=True)
+
+    async def node_log(self, project_id: str, node_id: str) -> str:
+        try:
+            return (await self.read_node_file(project_id, node_id, "qemu.log")).decode("utf-8", "replace")
+        except NotFoundError:
+            return ""
+
+    # Links
+
+    async def links(self, project_id: str) -> list[Link]:
+        answer = await self._list(f"/projects/{quote(project_id)}/links", f"list the links of project {project_id}")
+        return [replies.link(item, project_id) for item in answer]
+
+    async def create_link(self, project_id: str, ends: Sequence[LinkEnd]) -> Link:
+        nodes = [{"node_id": end.node_id, "adapter_number": end.adapter, "port_number": end.port} for end in ends]
+        body = checked(messages.LinkCreate, {"nodes": nodes}, "link")
+        path = f"/projects/{quote(project_id)}/links"
+        return replies.link(await self._object("POST", path, "create a link", body, timeout_s=self._node_s), project_id)
+
+    async def delete_link(self, project_id: str, link_id: str) -> None:
+        path = f"/projects/{quote(project_id)}/links/{quote(link_id)}"
+        await self._command("DELETE", path, f"delete the link {link_id}", timeout_s=self._node_s)
+
+
+def _inside(path: str) -> str:
+    if path.startswith(("/", ".")) or ".." in path.split("/"):
+        raise UsageError(f"file {path!r} is not inside the node's directory", hint="Give a plain relative path.")
+    return quote(path)

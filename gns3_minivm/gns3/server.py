@@ -1,0 +1,216 @@
+"""One GNS3 server in our words: the interface that everything above ``gns3/`` uses, the same for API v2 and v3."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from gns3_minivm.gns3.model import (
+    LOCAL_COMPUTE,
+    Compute,
+    Link,
+    LinkEnd,
+    Node,
+    Project,
+    QemuTemplate,
+    ServerImage,
+    ServerTemplate,
+)
+
+Progress = Callable[[int], None]
+
+
+def no_progress(amount: int) -> None:
+    """For callers that show none."""
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """How an upload ended: the name under which the server has these bytes, and whether any were sent."""
+
+    filename: str
+    sent: bool
+
+
+class Server(ABC):
+    """A connected server; made by ``detect.connect``, to be closed (or used with ``async with``).
+
+    Every method raises ServerError's subclasses, with the server's own words, and UsageError for values that the
+    server's API does not take.
+    """
+
+    generation: int
+    """2 or 3, for people to read; what a server can do is asked for by the attributes below."""
+    version: str
+    url: str
+    warnings: tuple[str, ...]
+    """What the user should know about this server, such as a default password."""
+    one_name_per_content: bool
+    """Whether the server refuses the same bytes under a second name."""
+    can_read_images: bool
+    """Whether ``image_bytes`` works."""
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # Images
+
+    @abstractmethod
+    async def images(self, compute_id: str = LOCAL_COMPUTE) -> list[ServerImage]:
+        """All QEMU images, without the left-overs of interrupted uploads."""
+
+    @abstractmethod
+    async def upload_image(
+        self,
+        source: Path,
+        filename: str,
+        size_bytes: int,
+        md5: str,
+        progress: Progress = no_progress,
+        *,
+        compute_id: str = LOCAL_COMPUTE,
+    ) -> Uploaded:
+        """Bring a file to the server and check that what lies there is what was sent.
+
+        Nothing is sent if it is there already; an image with other bytes under this name is a ConflictError and is
+        left alone.  The same content under another name is taken where the server wants it so (``Uploaded.filename``).
+        Raises UploadError if what arrived is not what was sent.
+        """
+
+    @abstractmethod
+    async def image_md5(self, filename: str, compute_id: str = LOCAL_COMPUTE) -> str | None:
+        """The md5 of what really lies on the server's disk, or None where that cannot be found out.
+
+        Slow: the server hashes or sends the whole file.
+        """
+
+    @abstractmethod
+    def image_bytes(self, filename: str) -> AsyncIterator[bytes]:
+        """An image's content; UnsupportedServerError where the API does not give it."""
+
+    # Templates
+
+    @abstractmethod
+    async def templates(self) -> list[ServerTemplate]:
+        """All templates, also the built-in ones and those of other emulators."""
+
+    @abstractmethod
+    async def template(self, template_id: str) -> ServerTemplate | None:
+        """One template, or None."""
+
+    @abstractmethod
+    def check_template(self, template: QemuTemplate) -> None:
+        """Raise UsageError if the server's API would not take this template, before anything is sent."""
+
+    @abstractmethod
+    async def create_template(self, template: QemuTemplate) -> ServerTemplate:
+        """Create a template with our own id.
+
+        If one of this id exists meanwhile (another agent was faster), that one is returned as it is.
+        """
+
+    @abstractmethod
+    async def update_template(self, template_id: str, changes: Mapping[str, Any]) -> ServerTemplate:
+        """Change some fields (QemuTemplate's names) of a template; ids and the compute cannot be changed."""
+
+    @abstractmethod
+    async def delete_template(self, template_id: str) -> None:
+        """Take a template away; images and nodes stay as they are."""
+
+    # Labs
+
+    @abstractmethod
+    async def computes(self) -> list[Compute]:
+        """Where nodes can run; "local" comes first if the server runs nodes itself."""
+
+    @abstractmethod
+    async def projects(self) -> list[Project]: ...
+
+    @abstractmethod
+    async def create_project(self, name: str) -> Project:
+        """Create and open a project that stays open when nobody looks at it."""
+
+    @abstractmethod
+    async def close_project(self, project_id: str) -> None:
+        """Stop the project's nodes and close it."""
+
+    @abstractmethod
+    async def delete_project(self, project_id: str) -> None: ...
+
+    @abstractmethod
+    async def nodes(self, project_id: str) -> list[Node]:
+        """All nodes; answers also while a node is being stopped."""
+
+    @abstractmethod
+    async def node(self, project_id: str, node_id: str) -> Node:
+        """One node; waits while another request to this node is under way."""
+
+    @abstractmethod
+    async def create_node(
+        self,
+        project_id: str,
+        template_id: str,
+        *,
+        name: str | None = None,
+        x: int = 0,
+        y: int = 0,
+        compute_id: str | None = None,
+    ) -> Node:
+        """Make a node from a template; without ``name`` the server makes one up.
+
+        ``compute_id`` has no effect on API v2 where the template names a compute.
+        """
+
+    @abstractmethod
+    async def update_node(
+        self, project_id: str, node_id: str, *, name: str | None = None, properties: Mapping[str, Any] | None = None
+    ) -> Node:
+        """Rename a stopped node, or change some of its properties (GNS3's names), effective at the next start."""
+
+    @abstractmethod
+    async def start_node(self, project_id: str, node_id: str, *, watch_s: float = 4) -> Node:
+        """Start a node and watch it for ``watch_s``: that it was started does not mean that it runs.
+
+        Raises NodeError with the end of its qemu.log if it has ended by then.
+        """
+
+    @abstractmethod
+    async def stop_node(self, project_id: str, node_id: str) -> Node:
+        """Stop a node in the way its ``on_close`` says; may take two minutes."""
+
+    @abstractmethod
+    async def delete_node(self, project_id: str, node_id: str) -> None: ...
+
+    @abstractmethod
+    async def read_node_file(self, project_id: str, node_id: str, path: str) -> bytes:
+        """A file of the node's directory on its compute (not of the guest's disk)."""
+
+    @abstractmethod
+    async def write_node_file(self, project_id: str, node_id: str, path: str, data: bytes) -> None:
+        """Put a file into the node's directory, which is QEMU's working directory."""
+
+    @abstractmethod
+    async def node_log(self, project_id: str, node_id: str) -> str:
+        """The node's qemu.log: its command line and what QEMU said; empty if there is none yet."""
+
+    @abstractmethod
+    async def links(self, project_id: str) -> list[Link]: ...
+
+    @abstractmethod
+    async def create_link(self, project_id: str, ends: Sequence[LinkEnd]) -> Link:
+        """Connect two ports."""
+
+    @abstractmethod
+    async def delete_link(self, project_id: str, link_id: str) -> None: ...

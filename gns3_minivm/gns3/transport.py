@@ -1,0 +1,327 @@
+"""HTTP to one GNS3 server: one aiohttp session, limits as values, a login that renews itself, careful repetition.
+
+Only requests that may safely be sent twice are repeated after a broken connection.  The environment's HTTP proxies are
+honoured, except for loopback; ``~/.netrc`` is not read (aiohttp refuses to combine it with our own header).  Nothing is
+logged here, and redirects are not followed, so credentials go to no other host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ipaddress
+import json
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from gns3_minivm.errors import ConfigError, HostError, MiniVMError, ServerFaultError
+from gns3_minivm.gns3.address import Address
+from gns3_minivm.gns3.foreign import from_exception, from_status, is_passing
+
+Progress = Callable[[int], None]
+Body = bytes | Callable[[], AsyncIterator[bytes]]
+
+_CHUNK_SIZE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long to wait and how often to try, for one server."""
+
+    connect_s: float = 10
+    answer_s: float = 60
+    """An ordinary request."""
+    node_s: float = 240
+    """Start, stop and delete: a shutdown signal alone may take 120 s; GNS3's own limit is 240 s."""
+    listing_s: float = 900
+    """A list of images: the server hashes all that it has not hashed yet."""
+    stall_s: float = 120
+    """An upload or download that does not move at all."""
+    digest_bytes_per_s: int = 10_000_000
+    """How slowly a server may hash what has just arrived."""
+    attempts: int = 3
+    backoff_s: float = 0.3
+    connections: int = 8
+
+
+def basic_authorization(username: str, password: str) -> str:
+    """The header of HTTP basic authentication (RFC 7617, UTF-8)."""
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
+
+
+class Transport:
+    """Requests to one server; ``path`` always starts with a slash and follows the address's URL."""
+
+    def __init__(self, address: Address, limits: Limits | None = None) -> None:
+        self.address = address
+        self.limits = limits or Limits()
+        self._session: aiohttp.ClientSession | None = None
+        self._authorization: str | None = None
+        self._login: Callable[[], Awaitable[str]] | None = None
+        self._login_lock = asyncio.Lock()
+        self._tls = _tls(address)
+        self._proxy = _proxy(address)
+
+    def authorize(self, header: str) -> None:
+        """Send this ``Authorization`` header from now on."""
+        self._authorization = header
+
+    async def log_in(self, login: Callable[[], Awaitable[str]]) -> None:
+        """Take the header from ``login`` now, and once again whenever the server answers 401."""
+        self._authorization = await login()
+        self._login = login
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def json(
+        self,
+        method: str,
+        path: str,
+        action: str,
+        *,
+        body: Any = None,
+        params: Mapping[str, str] | None = None,
+        timeout_s: float | None = 0,
+        repeat: bool | None = None,
+    ) -> Any:
+        """Send ``body`` as JSON and return the decoded answer, None if it is empty.
+
+        ``action`` completes "could not ...".  ``timeout_s``: 0 for the ordinary limit, None for none.  ``repeat`` says
+        whether the request may be sent twice (default: GET and PUT).
+        """
+        data = None if body is None else json.dumps(body).encode()
+        content_type = {} if body is None else {"Content-Type": "application/json"}
+        answer = await self.send(
+            method, path, action, data, headers=content_type, params=params, timeout_s=timeout_s, repeat=repeat
+        )
+        if not answer.strip():
+            return None
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            raise from_exception(self.address, action, error) from error
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        action: str,
+        body: Body | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        timeout_s: float | None = 0,
+        repeat: bool | None = None,
+    ) -> bytes:
+        """Send a request and return the answer's bytes; anything but 2xx raises."""
+        attempts = self.limits.attempts if (method in ("GET", "PUT") if repeat is None else repeat) else 1
+        renewed = False
+        attempt = 0
+        while True:
+            attempt += 1
+            used = self._authorization
+            try:
+                status, answer = await self._once(method, path, body, headers or {}, params, timeout_s)
+            except Exception as error:
+                if attempt < attempts and is_passing(error):
+                    await asyncio.sleep(self.limits.backoff_s * 2 ** (attempt - 1))
+                    continue
+                raise from_exception(self.address, action, error) from error
+            if 200 <= status < 300:
+                return answer
+            if status == 401 and self._login is not None and not renewed:
+                # A token has run out.  What was refused with 401 has not been done, so any method may follow.
+                renewed = True
+                attempts += 1
+                await self._renew(used)
+                continue
+            if status in (502, 503, 504) and attempt < attempts:
+                await asyncio.sleep(self.limits.backoff_s * 2 ** (attempt - 1))
+                continue
+            raise from_status(self.address, action, status, answer)
+
+    async def upload(self, path: str, action: str, source: Path, size_bytes: int, progress: Progress) -> bytes:
+        """Send a file as the body of a POST: no time limit in all, but one for standing still."""
+        failure: list[HostError] = []
+        loop = asyncio.get_running_loop()
+        sent = 0
+
+        async def body() -> AsyncIterator[bytes]:
+            nonlocal sent
+            # After a renewed login, and after a broken connection, all is sent again.
+            if sent:
+                progress(-sent)
+            sent = 0
+            try:
+                async for chunk in _read_file(source, size_bytes):
+                    yield chunk
+                    sent += len(chunk)
+                    progress(len(chunk))
+                    # After the last byte the server hashes all of them before it answers.
+                    rest = size_bytes / self.limits.digest_bytes_per_s if sent == size_bytes else 0
+                    timeout.reschedule(loop.time() + self.limits.stall_s + rest)
+            except HostError as error:
+                failure.append(error)
+                raise
+
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)}
+        try:
+            async with asyncio.timeout(self.limits.stall_s) as timeout:
+                return await self.send("POST", path, action, body, headers=headers, timeout_s=None)
+        except TimeoutError as error:
+            raise from_exception(self.address, action, error) from error
+        except MiniVMError as error:
+            if failure:
+                raise failure[0] from error
+            raise
+
+    async def download(self, path: str, action: str) -> AsyncIterator[bytes]:
+        """The answer's bytes as they are on the server, piece by piece."""
+        try:
+            timeout = aiohttp.ClientTimeout(
+                total=None, sock_connect=self.limits.connect_s, sock_read=self.limits.stall_s
+            )
+            # API v2 sends names that end in .gz with a content encoding, though the file itself is meant.
+            async with self._open().request(
+                "GET",
+                self._url(path),
+                headers=self._headers({}),
+                timeout=timeout,
+                proxy=self._proxy,
+                ssl=self._tls,
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:
+                    raise from_status(self.address, action, response.status, await response.read())
+                async for chunk in response.content.iter_chunked(_CHUNK_SIZE):
+                    yield chunk
+        except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
+            raise from_exception(self.address, action, error) from error
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        body: Body | None,
+        headers: Mapping[str, str],
+        params: Mapping[str, str] | None,
+        timeout_s: float | None,
+    ) -> tuple[int, bytes]:
+        total = self.limits.answer_s if timeout_s == 0 else timeout_s
+        async with self._open().request(
+            method,
+            self._url(path),
+            data=body() if callable(body) else body,
+            headers=self._headers(headers),
+            params=params,
+            timeout=aiohttp.ClientTimeout(total=total, sock_connect=self.limits.connect_s),
+            proxy=self._proxy,
+            ssl=self._tls,
+            allow_redirects=False,
+        ) as response:
+            return response.status, await response.read()
+
+    async def _renew(self, used: str | None) -> None:
+        async with self._login_lock:
+            # Another request may have renewed it while this one waited.
+            if self._login is not None and self._authorization == used:
+                login, self._login = self._login, None
+                try:
+                    self._authorization = await login()
+                finally:
+                    self._login = login
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                limit=self.limits.connections,
+                # uvicorn closes idle connections after 5 s; a POST sent at that moment would be lost.
+                keepalive_timeout=3,
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+            )
+        return self._session
+
+    def _headers(self, more: Mapping[str, str]) -> dict[str, str]:
+        headers = {"Accept": "application/json, */*", "Accept-Encoding": "identity", **more}
+        if self._authorization is not None:
+            headers["Authorization"] = self._authorization
+        return headers
+
+    def _url(self, path: str) -> str:
+        return self.address.url + path
+
+
+async def _read_file(source: Path, size_bytes: int) -> AsyncIterator[bytes]:
+    """Exactly ``size_bytes`` of a file; the reads run in a thread.  Raises HostError."""
+    left = size_bytes
+    try:
+        stream = await asyncio.to_thread(source.open, "rb")
+        try:
+            while left and (chunk := await asyncio.to_thread(stream.read, min(left, _CHUNK_SIZE))):
+                left -= len(chunk)
+                yield chunk
+        finally:
+            stream.close()
+    except OSError as error:
+        raise HostError(f"{source}: cannot be read ({error.strerror or error})", hint="Build it again.") from error
+    if left:
+        raise HostError(f"{source}: is {left} bytes shorter than it was", hint="Build it again.")
+
+
+def _tls(address: Address) -> ssl.SSLContext | bool:
+    if address.scheme != "https":
+        return True
+    try:
+        context = ssl.create_default_context(cafile=address.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"{address.ca_file}: is no file of certificates ({error})", hint="Give a PEM file with --ca-file."
+        ) from error
+    if not address.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _proxy(address: Address) -> str | None:
+    host = address.host
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost" or host.endswith(".localhost")
+    if loopback or urllib.request.proxy_bypass(host):
+        return None
+    proxy = urllib.request.getproxies().get(address.scheme)
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
+def expect_object(value: Any, address: Address, action: str) -> dict[str, Any]:
+    """An answer that has to be a JSON object.  Raises ServerFaultError."""
+    if isinstance(value, dict):
+        return value
+    raise _wrong_shape(value, "an object", address, action)
+
+
+def expect_list(value: Any, address: Address, action: str) -> list[dict[str, Any]]:
+    """An answer that has to be a JSON list of objects.  Raises ServerFaultError."""
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        return value
+    raise _wrong_shape(value, "a list of objects", address, action)
+
+
+def _wrong_shape(value: Any, wanted: str, address: Address, action: str) -> ServerFaultError:
+    return ServerFaultError(
+        f"{address}: could not {action} (the answer is {type(value).__name__}, not {wanted})",
+        hint="Check that nothing (a proxy, a portal) answers in the server's place.",
+    )

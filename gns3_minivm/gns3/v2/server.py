@@ -1,0 +1,108 @@
+"""A GNS3 server of API v2 (2.2.x).
+
+Images go through the controller's ``/v2/computes/{id}/qemu/images``, which reaches local and remote computes with one
+set of credentials.  API v2 has no route that deletes an image, overwrites without asking, and leaves ``NAME.tmp`` behind
+after an interrupted upload.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote
+
+from gns3_minivm.errors import ConflictError, ServerError, UploadError
+from gns3_minivm.gns3 import replies
+from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, ServerImage
+from gns3_minivm.gns3.rest import RestServer
+from gns3_minivm.gns3.server import Progress, Uploaded, no_progress
+from gns3_minivm.gns3.v2 import messages
+
+
+class ServerV2(RestServer):
+    generation = 2
+    one_name_per_content = False
+    can_read_images = True
+    template_model = messages.TemplateCreate
+
+    async def images(self, compute_id: str = LOCAL_COMPUTE) -> list[ServerImage]:
+        path = f"/computes/{quote(compute_id)}/qemu/images"
+        # The server hashes what it has not hashed yet.
+        answer = await self._list(path, "list the images", timeout_s=self._transport.limits.listing_s)
+        images = [replies.image_v2(item) for item in answer]
+        return [image for image in images if not image.filename.endswith(".tmp")]
+
+    async def upload_image(
+        self,
+        source: Path,
+        filename: str,
+        size_bytes: int,
+        md5: str,
+        progress: Progress = no_progress,
+        *,
+        compute_id: str = LOCAL_COMPUTE,
+    ) -> Uploaded:
+        async with self._upload_lock(compute_id, filename):
+            existing = await self._find(filename, compute_id)
+            if existing is not None:
+                if await self._is(existing, size_bytes, md5, compute_id):
+                    return Uploaded(filename, sent=False)
+                raise ConflictError(
+                    f"{self.url}: an image {filename} with other content is there already"
+                    f" ({existing.size_bytes} bytes, md5 {existing.md5}; ours: {size_bytes} bytes, md5 {md5})",
+                    hint="Overwriting it would damage nodes that use it: remove it on the server if none does.",
+                )
+            # The name was free, so a second try replaces only what the first one left.
+            for _ in range(2):
+                await self._send(source, filename, size_bytes, compute_id, progress)
+                arrived = await self._find(filename, compute_id)
+                if arrived is not None and await self._is(arrived, size_bytes, md5, compute_id):
+                    return Uploaded(filename, sent=True)
+            raise UploadError(
+                f"{self.url}: image {filename} did not arrive as sent ({size_bytes} bytes, md5 {md5}; the server has"
+                f" {f'{arrived.size_bytes} bytes, md5 {arrived.md5}' if arrived else 'no such image'})",
+                hint="Remove it on the server, see whether its disk is full or failing, and run the command again.",
+            )
+
+    async def image_md5(self, filename: str, compute_id: str = LOCAL_COMPUTE) -> str | None:
+        if compute_id != LOCAL_COMPUTE:
+            return None
+        digest = hashlib.md5(usedforsecurity=False)
+        async for chunk in self.image_bytes(filename):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    async def image_bytes(self, filename: str) -> AsyncIterator[bytes]:
+        # The controller has no such route; this one is the compute inside the same server.
+        path = f"/v2/compute/qemu/images/{quote(filename)}"
+        async for chunk in self._transport.download(path, f"read the image {filename}"):
+            yield chunk
+
+    async def computes(self) -> list[Compute]:
+        computes = [replies.compute(item) for item in await self._list("/computes", "list the computes")]
+        return sorted(computes, key=lambda compute: compute.compute_id != LOCAL_COMPUTE)
+
+    async def _find(self, filename: str, compute_id: str) -> ServerImage | None:
+        return next((image for image in await self.images(compute_id) if image.filename == filename), None)
+
+    async def _is(self, image: ServerImage, size_bytes: int, md5: str, compute_id: str) -> bool:
+        if image.size_bytes not in (None, size_bytes):
+            return False
+        if image.md5 == md5:
+            return True
+        # The listed checksum goes stale whenever a file changes behind the server's back.
+        return await self.image_md5(image.filename, compute_id) == md5
+
+    async def _send(self, source: Path, filename: str, size_bytes: int, compute_id: str, progress: Progress) -> None:
+        path = f"/v2/computes/{quote(compute_id)}/qemu/images/{quote(filename)}"
+        try:
+            await self._transport.upload(path, f"upload {filename}", source, size_bytes, progress)
+        except ConflictError:
+            # Another agent may be sending the same file: one of the two gets this answer, and the file is there.
+            try:
+                arrived = await self._find(filename, compute_id)
+            except ServerError:
+                arrived = None
+            if arrived is None or arrived.size_bytes != size_bytes:
+                raise

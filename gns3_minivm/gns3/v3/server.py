@@ -1,0 +1,108 @@
+"""A GNS3 server of API v3 (3.0.x).
+
+Images belong to the controller's database, which copies them to computes when a node is made.  They always go to
+``QEMU/NAME``: a bare name replaces the file of an existing one and leaves the database stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote
+
+from gns3_minivm.errors import ConflictError, NotFoundError, ServerFaultError, UnsupportedServerError, UploadError
+from gns3_minivm.gns3 import replies
+from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, ServerImage
+from gns3_minivm.gns3.rest import RestServer
+from gns3_minivm.gns3.server import Progress, Uploaded, no_progress
+from gns3_minivm.gns3.v3 import messages
+
+_FOLDER = "QEMU"
+
+
+class ServerV3(RestServer):
+    generation = 3
+    one_name_per_content = True
+    can_read_images = False
+    template_model = messages.TemplateCreate
+
+    async def images(self, compute_id: str = LOCAL_COMPUTE) -> list[ServerImage]:
+        answer = await self._list("/images", "list the images", params={"image_type": "qemu"})
+        return [replies.image_v3(item) for item in answer]
+
+    async def upload_image(
+        self,
+        source: Path,
+        filename: str,
+        size_bytes: int,
+        md5: str,
+        progress: Progress = no_progress,
+        *,
+        compute_id: str = LOCAL_COMPUTE,
+    ) -> Uploaded:
+        async with self._upload_lock(LOCAL_COMPUTE, filename):
+            existing = await self._find(filename)
+            if existing is not None:
+                if (existing.size_bytes, existing.md5) == (size_bytes, md5):
+                    return Uploaded(filename, sent=False)
+                raise ConflictError(
+                    f"{self.url}: an image {filename} with other content is there already"
+                    f" ({existing.size_bytes} bytes, md5 {existing.md5}; ours: {size_bytes} bytes, md5 {md5})",
+                    hint="Overwriting it would damage nodes that use it: remove it on the server if none does.",
+                )
+            if (twin := await self._same_content(size_bytes, md5)) is not None:
+                return Uploaded(twin, sent=False)
+            return await self._send(source, filename, size_bytes, md5, progress)
+
+    async def _send(self, source: Path, filename: str, size_bytes: int, md5: str, progress: Progress) -> Uploaded:
+        path = f"/v3/images/upload/{_FOLDER}/{quote(filename)}"
+        try:
+            await self._transport.upload(path, f"upload {filename}", source, size_bytes, progress)
+        except (ConflictError, ServerFaultError):
+            # Another agent may have sent the same content at the same time, under this name or another one.
+            if (twin := await self._same_content(size_bytes, md5)) is None:
+                raise
+            if twin != filename:
+                return Uploaded(twin, sent=False)
+            # Two at once under one name: the database's checksum need not be that of the file.
+            if await self.image_md5(filename) != md5:
+                raise
+        # The upload's own answer may be the record of an older file.
+        arrived = await self._find(filename)
+        if arrived is None or (arrived.size_bytes, arrived.md5) != (size_bytes, md5):
+            raise UploadError(
+                f"{self.url}: image {filename} did not arrive as sent ({size_bytes} bytes, md5 {md5}; the server has"
+                f" {f'{arrived.size_bytes} bytes, md5 {arrived.md5}' if arrived else 'no such image'})",
+                hint="Remove it on the server (Images in its web interface) and run the command again.",
+            )
+        return Uploaded(filename, sent=True)
+
+    async def image_md5(self, filename: str, compute_id: str = LOCAL_COMPUTE) -> str | None:
+        # The compute inside the server looks at the disk, the database does not.
+        limit = self._transport.limits.listing_s
+        answer = await self._list(f"/computes/{LOCAL_COMPUTE}/qemu/images", "hash the images", timeout_s=limit)
+        found = [image for image in map(replies.image_v2, answer) if image.filename == filename]
+        return found[0].md5 if found else None
+
+    async def image_bytes(self, filename: str) -> AsyncIterator[bytes]:
+        raise UnsupportedServerError(
+            f"{self.url}: image {filename} cannot be read: API v3 gives images to its own computes only",
+            hint="Copy it from the folder images/QEMU on the server.",
+        )
+        yield b""  # makes this an asynchronous generator, as in API v2
+
+    async def computes(self) -> list[Compute]:
+        # The server's own compute is missing in the list, and asking for it by name is an error 500.
+        remote = [replies.compute(item) for item in await self._list("/computes", "list the computes")]
+        return [Compute(LOCAL_COMPUTE, "local", True, self.version), *remote]
+
+    async def _find(self, filename: str) -> ServerImage | None:
+        path = f"/images/{_FOLDER}/{quote(filename)}"
+        try:
+            return replies.image_v3(await self._object("GET", path, f"look for the image {filename}"))
+        except NotFoundError:
+            return None
+
+    async def _same_content(self, size_bytes: int, md5: str) -> str | None:
+        found = (image for image in await self.images() if (image.size_bytes, image.md5) == (size_bytes, md5))
+        return next((image.filename for image in found), None)
