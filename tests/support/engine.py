@@ -61,7 +61,7 @@ def running_engine() -> Iterator[str]:
             _import_base(host, base)
             yield host
     finally:
-        _remove(folder)
+        shutil.rmtree(folder)
 
 
 def _engine_of_this_machine() -> str | None:
@@ -97,6 +97,11 @@ def _running_dockerd(dockerd: str, folder: Path) -> Iterator[str]:
     command = [dockerd, "--config-file", f"{folder}/daemon.json", "--data-root", f"{folder}/data"]
     command += ["--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid", "--host", host]
     command += ["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"]
+    # In a mount namespace of its own nothing stays mounted, and its root is a mount point, which dockerd wants to
+    # change the propagation of; a chroot's is none.
+    (folder / "root").mkdir()
+    script = 'mount --rbind / "$0" && exec chroot "$0" "$@"'
+    command = ["unshare", "--mount", "--propagation=private", "sh", "-c", script, f"{folder}/root", *command]
     # Debian keeps dockerd's own helpers outside an ordinary user's PATH.
     environment = os.environ | {"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
     with (folder / "log").open("wb") as log:
@@ -197,11 +202,3 @@ def _apt_settings() -> str:
     dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
     lines = [line for line in dump.splitlines() if _APT_SETTINGS.match(line) and not line.endswith(' "";')]
     return "".join(f"{line}\n" for line in lines)
-
-
-def _remove(folder: Path) -> None:
-    """Delete what dockerd left, after unmounting what a killed one could not."""
-    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    for mount in sorted((mount for mount in mounts if mount.startswith(f"{folder}/")), reverse=True):
-        subprocess.run(["umount", "--lazy", mount], check=False)
-    shutil.rmtree(folder, ignore_errors=True)
