@@ -1,1 +1,1 @@
-"""Image -> disk artifact: the pipeline and its cache."""
+"""Image to disk: recipe, cache, and the one pass from layers to qcow2."""

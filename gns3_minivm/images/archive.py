@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, cast
 
-from gns3_minivm.errors import DamagedImageError, DiskFullError
+from gns3_minivm.cache import disk_error
+from gns3_minivm.errors import DamagedImageError
 from gns3_minivm.images.model import Layer
 
 _CHUNK_SIZE = 1 << 20
@@ -70,10 +71,7 @@ def spool_layers(
     except tarfile.TarError as error:
         raise DamagedImageError(_missing(diff_ids, found, names, others, str(error)), hint=_AGAIN_HINT) from error
     except OSError as error:
-        raise DiskFullError(
-            f"cannot write the image's layers to {folder}: {error.strerror}",
-            hint="Make room, or choose another place with --cache.",
-        ) from error
+        raise (disk_error(error, folder) or error) from error
     if wanted - set(found):
         raise DamagedImageError(_missing(diff_ids, found, names, others, ""), hint=_AGAIN_HINT)
     return [found[diff_id] for diff_id in diff_ids]

@@ -8,13 +8,16 @@ busybox and files give the same bytes.
 from __future__ import annotations
 
 import io
+import os
 import re
 import stat
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from gns3_minivm.errors import DamagedImageError, DiskFullError
+from gns3_minivm.cache import disk_error
+from gns3_minivm.errors import DamagedImageError
+from gns3_minivm.formats.tar import write_tar
+from gns3_minivm.formats.tree import FileTree
 from gns3_minivm.guest import GuestConfig
 from gns3_minivm.images.model import Image, ImageInfo, Layer
 from gns3_minivm.images.oci import ARCHITECTURE, sha256_id
@@ -23,6 +26,12 @@ DIRECTORIES = {
     "bin": 0o755,
     "dev": 0o755,
     "etc": 0o755,
+    "etc/network": 0o755,
+    # ifup looks into these, empty or not.
+    "etc/network/if-down.d": 0o755,
+    "etc/network/if-post-down.d": 0o755,
+    "etc/network/if-pre-up.d": 0o755,
+    "etc/network/if-up.d": 0o755,
     "home": 0o755,
     "lib": 0o755,
     "lib/modules": 0o755,
@@ -48,6 +57,8 @@ LINKS = {
     "var/run": "/run",
     "var/lock": "/run/lock",
 }
+# The machine has an init already; a root that seems to bring its own would be taken for a whole system.
+NOT_LINKED = frozenset({"busybox", "init", "linuxrc"})
 
 _NAME_TABLE = b"\0[\0[[\0"
 _APPLET = re.compile(rb"[a-z0-9\[][a-z0-9_.\-+\[]*")
@@ -73,9 +84,7 @@ class EmbeddedImage(Image):
         try:
             path.write_bytes(self._layer)
         except OSError as error:
-            raise DiskFullError(
-                f"cannot write {path}: {error.strerror}", hint="Make room, or choose another place with --cache."
-            ) from error
+            raise (disk_error(error, spool) or error) from error
         progress(len(self._layer))
         return [Layer(self.info.diff_ids[0], path, 0, len(self._layer))]
 
@@ -99,33 +108,23 @@ def applets(busybox: bytes) -> list[str]:
 
 def make_layer(busybox: bytes, root: Path) -> bytes:
     """The root as one uncompressed tar layer."""
-    entries: dict[str, tuple[tarfile.TarInfo, bytes]] = {}
-
-    def add(path: str, kind: bytes, mode: int, *, data: bytes = b"", target: str = "") -> None:
-        info = tarfile.TarInfo(path)
-        info.type, info.mode, info.linkname, info.size = kind, mode, target, len(data)
-        entries[path] = info, data
-
+    tree = FileTree()
     for path, mode in DIRECTORIES.items():
-        add(path, tarfile.DIRTYPE, mode)
+        tree.add_directory(path.encode(), mode)
     for path, target in LINKS.items():
-        add(path, tarfile.SYMTYPE, 0o777, target=target)
+        tree.add_symlink(path.encode(), target.encode())
     for applet in applets(busybox):
-        add(f"bin/{applet}", tarfile.SYMTYPE, 0o777, target="busybox")
-    add("bin/busybox", tarfile.REGTYPE, 0o755, data=busybox)
+        if applet not in NOT_LINKED:
+            tree.add_symlink(f"bin/{applet}".encode(), b"busybox")
+    tree.add_file(b"bin/busybox", busybox, 0o755)
     for source in sorted(root.rglob("*")):
-        path = source.relative_to(root).as_posix()
+        name = os.fsencode(source.relative_to(root).as_posix())
         if source.is_symlink():
-            add(path, tarfile.SYMTYPE, 0o777, target=str(source.readlink()))
+            tree.add_symlink(name, os.fsencode(source.readlink()))
         elif source.is_file():
-            executable = source.stat().st_mode & stat.S_IXUSR
-            add(path, tarfile.REGTYPE, 0o755 if executable else 0o644, data=source.read_bytes())
-        elif path not in entries:
-            add(path, tarfile.DIRTYPE, 0o755)
+            tree.add_file(name, source.read_bytes(), 0o755 if source.stat().st_mode & stat.S_IXUSR else 0o644)
+        elif tree.lookup(name, follow=True) is None:
+            tree.add_directory(name)
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        # Sorted, a directory comes before what is in it.
-        for path in sorted(entries):
-            info, data = entries[path]
-            archive.addfile(info, io.BytesIO(data))
+    write_tar(tree, stream)
     return stream.getvalue()

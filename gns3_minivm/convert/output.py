@@ -1,0 +1,98 @@
+"""Gives the user a copy of a disk: shared blocks where the file system can, never half a file, never an overwritten one.
+
+A hard link would be cheaper where blocks cannot be shared, but then a guest that runs on the copy would write into the
+cache.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from gns3_minivm.cache import disk_error
+from gns3_minivm.cancel import checkpoint
+from gns3_minivm.errors import UsageError
+from gns3_minivm.events import Step
+
+_FICLONE = 0x40049409
+_CHUNK_SIZE = 8 << 20
+
+
+def check_output(path: Path, *, replace: bool) -> None:
+    """Raise UsageError if ``path`` cannot be written, before anything is done for it."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", hint="Name a file, such as disk.qcow2.")
+    if os.path.lexists(path) and not replace:
+        raise _exists(path)
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"the folder {path.absolute().parent} does not exist", hint="Make it, or name another.")
+
+
+def copy_output(source: Path, path: Path, *, replace: bool, step: Step | None = None) -> None:
+    """Copy a finished file to ``path`` under a temporary name beside it, then give it its name (blocking).
+
+    Raises UsageError if ``path`` exists and is not to be replaced, DiskFullError.
+    """
+    check_output(path, replace=replace)
+    folder = path.absolute().parent
+    temporary = folder / f".{path.name[:80]}.{secrets.token_hex(8)}.tmp"
+    try:
+        try:
+            with temporary.open("xb") as target, source.open("rb") as origin:
+                _copy(origin.fileno(), target.fileno(), step)
+                os.fsync(target.fileno())
+            _name(temporary, path, replace=replace)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise (disk_error(error, folder) or error) from error
+
+
+def _copy(source: int, target: int, step: Step | None) -> None:
+    size = os.fstat(source).st_size
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+        if step:
+            step.advance(size)
+        return
+    except OSError:
+        pass  # another file system, or one that cannot share blocks
+    done = 0
+    while done < size:
+        checkpoint()
+        try:
+            amount = os.copy_file_range(source, target, _CHUNK_SIZE, done, done)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or done:
+                raise
+            with os.fdopen(os.dup(source), "rb") as reader, os.fdopen(os.dup(target), "wb") as writer:
+                shutil.copyfileobj(reader, writer, _CHUNK_SIZE)
+            amount = size
+        if not amount:
+            raise OSError(errno.EIO, "the source became shorter while it was copied")
+        done += amount
+        if step:
+            step.advance(amount)
+
+
+def _name(temporary: Path, path: Path, *, replace: bool) -> None:
+    if replace:
+        os.replace(temporary, path)
+        return
+    try:
+        # Unlike a rename, this fails if somebody made the file meanwhile.
+        os.link(temporary, path)
+    except FileExistsError as error:
+        raise _exists(path) from error
+    except OSError:
+        if os.path.lexists(path):
+            raise _exists(path) from None
+        os.rename(temporary, path)  # a file system without hard links
+
+
+def _exists(path: Path) -> UsageError:
+    return UsageError(f"{path} exists", hint="Name another file, or replace it with --force.")
