@@ -57,7 +57,7 @@ def running_engine() -> Iterator[str]:
     # Short, because the path of containerd's socket is limited to 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="minivm-docker-"))
     try:
-        with _running_dockerd(dockerd, folder) as host:
+        with _root_to_mount_below() as enter, _running_dockerd([*enter, dockerd], folder) as host:
             _import_base(host, base)
             yield host
     finally:
@@ -90,18 +90,40 @@ def _missing(message: str) -> NoReturn:
 
 
 @contextmanager
-def _running_dockerd(dockerd: str, folder: Path) -> Iterator[str]:
+def _root_to_mount_below() -> Iterator[list[str]]:
+    """Yield the start of a command line that gives the rest of it a root that is a mount point.
+
+    dockerd changes the propagation of "/", which works on mount points only, and the root of a chroot is none.  There
+    the root is bound to an empty folder in a mount namespace of its own.
+    """
+    if "/" in _mount_points():
+        yield []
+        return
+    # Never below a folder that is deleted with its content: what is mounted here is everything.
+    root = tempfile.mkdtemp(prefix="minivm-root-")
+    script = 'mount --rbind / "$0" && mount --make-rprivate "$0" && exec chroot "$0" "$@"'
+    try:
+        yield ["unshare", "--mount", "--propagation=unchanged", "sh", "-c", script, root]
+    finally:
+        # Where the machine shares its mounts, the binding showed up outside of the namespace as well.
+        if root in _mount_points():
+            subprocess.run(["mount", "--make-rprivate", root], check=True)
+            subprocess.run(["umount", "--recursive", "--lazy", root], check=True)
+        Path(root).rmdir()
+
+
+def _mount_points() -> set[str]:
+    return {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+
+
+@contextmanager
+def _running_dockerd(dockerd: list[str], folder: Path) -> Iterator[str]:
     host = f"unix://{folder}/docker.sock"
     # An empty configuration file: the machine's own may contradict these options.
     (folder / "daemon.json").write_text("{}")
-    command = [dockerd, "--config-file", f"{folder}/daemon.json", "--data-root", f"{folder}/data"]
+    command = [*dockerd, "--config-file", f"{folder}/daemon.json", "--data-root", f"{folder}/data"]
     command += ["--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid", "--host", host]
     command += ["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"]
-    # In a mount namespace of its own nothing stays mounted, and its root is a mount point, which dockerd wants to
-    # change the propagation of; a chroot's is none.
-    (folder / "root").mkdir()
-    script = 'mount --rbind / "$0" && exec chroot "$0" "$@"'
-    command = ["unshare", "--mount", "--propagation=private", "sh", "-c", script, f"{folder}/root", *command]
     # Debian keeps dockerd's own helpers outside an ordinary user's PATH.
     environment = os.environ | {"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
     with (folder / "log").open("wb") as log:
