@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
 import re
 import socket
 import ssl
@@ -178,7 +179,9 @@ def _reason(error: BaseException) -> str:
         return _one_line(str(error.certificate_error))
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error is not None:
         inner = error.os_error
-        return _one_line(inner.strerror or str(inner))
+        # asyncio puts a sentence of its own ("Connect call failed ...") where the system's words belong.
+        known = inner.errno in errno.errorcode and not isinstance(inner, socket.gaierror)
+        return os.strerror(inner.errno) if known and inner.errno else _one_line(inner.strerror or str(inner))
     if isinstance(error, aiohttp.ClientResponseError):
         return _one_line(f"HTTP {error.status} {error.message}")
     if isinstance(error, aiohttp.ServerDisconnectedError):
