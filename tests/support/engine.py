@@ -61,6 +61,10 @@ def running_engine() -> Iterator[str]:
             _import_base(host, base)
             yield host
     finally:
+        # dockerd leaves the host's network namespace mounted.
+        for mount in _mount_points():
+            if mount.startswith(f"{folder}/"):
+                subprocess.run(["umount", mount], check=True)
         shutil.rmtree(folder)
 
 
