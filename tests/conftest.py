@@ -8,12 +8,13 @@ import pytest
 
 from tests.support.engine import running_engine
 from tests.support.gns3 import GNS3Process, running_gns3
+from tests.support.ubridge import EXECUTABLE as UBRIDGE
 
 
 @pytest.fixture(scope="session")
 def gns3_v2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GNS3Process]:
     """A GNS3 server of API v2 that asks for no password."""
-    with running_gns3(2, tmp_path_factory.mktemp("gns3-v2")) as server:
+    with running_gns3(2, tmp_path_factory.mktemp("gns3-v2"), ubridge=UBRIDGE) as server:
         yield server
 
 
@@ -27,7 +28,7 @@ def gns3_v2_auth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GNS3Proce
 @pytest.fixture(scope="session")
 def gns3_v3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GNS3Process]:
     """A GNS3 server of API v3."""
-    with running_gns3(3, tmp_path_factory.mktemp("gns3-v3")) as server:
+    with running_gns3(3, tmp_path_factory.mktemp("gns3-v3"), ubridge=UBRIDGE) as server:
         yield server
 
 
