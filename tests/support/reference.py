@@ -1,0 +1,65 @@
+"""Writes the reference pages docs/cli.md and docs/errors.md from the program; a test holds them against it.
+
+Run ``python -m tests.support.reference`` after a change of options or errors.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from gns3_minivm import errors
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def cli_page() -> str:
+    """All commands with their options, as Markdown."""
+    from gns3_minivm.cli.commands import cli
+
+    parts = ["# Commands\n\nWritten by `python -m tests.support.reference`; do not edit.\n"]
+    for name, command in _commands("gns3-minivm", cli):
+        context = click.Context(command, info_name=name, color=False, terminal_width=100, max_content_width=100)
+        parts.append(f"## `{name}`\n\n```\n{command.get_help(context)}\n```\n")
+    return "\n".join(parts)
+
+
+def _commands(name: str, command: click.Command) -> list[tuple[str, click.Command]]:
+    found = [(name, command)]
+    if isinstance(command, click.Group):
+        for child in sorted(command.commands):
+            found += _commands(f"{name} {child}", command.commands[child])
+    return found
+
+
+def errors_page() -> str:
+    """All error classes with code, exit status and meaning, as Markdown; the meanings are those of the module's tree."""
+    meanings = dict(re.findall(r"^[\s│├└─]*([A-Za-z0-9]+Error) {2,}(.+?)(?: {2,}exit status \d)?$", errors.__doc__ or "", re.M))
+    lines = [
+        "# Errors",
+        "",
+        "Written by `python -m tests.support.reference`; do not edit.",
+        "",
+        "An error is one message on standard error, with a hint that says what to do. With `--json` it is the last line",
+        'of standard output: `{"event": "error", "code": ..., "message": ..., "hint": ...}`. The codes are stable.',
+        "",
+        "Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 done on some servers only, 130 interrupted.",
+        "",
+        "| code | exit status | when |",
+        "| --- | --- | --- |",
+    ]
+    lines += [f"| `{kind.code}` | {kind.exit_status} | {meanings[kind.__name__]} |" for kind in error_classes()]
+    return "\n".join(lines) + "\n"
+
+
+def error_classes() -> list[type[errors.MiniVMError]]:
+    """All classes of the error tree but its root, in the order of the module."""
+    found = [value for value in vars(errors).values() if isinstance(value, type)]
+    return [kind for kind in found if issubclass(kind, errors.MiniVMError) and kind is not errors.MiniVMError]
+
+
+if __name__ == "__main__":
+    (DOCS / "cli.md").write_text(cli_page(), encoding="utf-8")
+    (DOCS / "errors.md").write_text(errors_page(), encoding="utf-8")
