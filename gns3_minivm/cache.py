@@ -6,6 +6,7 @@
     kernels/<recipe id>/
     work/                 what is being made; renamed into place when it is complete
     locks/                one lock per recipe, held (flock) while it is being made
+    apt/                  apt's lists, as the bundle keeps them for itself
 
 A process that wants what another one is making waits for it and gets its result.  The kernel drops a lock when its
 owner dies, however it dies, so whatever lies in ``work`` and is not locked is a dead process's and is removed.
@@ -114,6 +115,14 @@ class Cache:
                 yield folder
             finally:
                 _remove(folder)
+
+    @contextmanager
+    def hold(self, name: str) -> Iterator[Path]:
+        """A lasting folder of its own for ``name``, for one process at a time (blocking)."""
+        folder = self.root / name
+        with self._writing(), self._lock(name, wait=True):
+            folder.mkdir(parents=True, exist_ok=True)
+            yield folder
 
     def remove(self, kind: Kind, recipe_id: str) -> None:
         """Remove an entry, as a whole at once."""

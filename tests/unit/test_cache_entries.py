@@ -155,6 +155,26 @@ def test_a_scratch_folder_lives_as_long_as_its_block(cache: Cache) -> None:
     assert leftovers(cache) == []
 
 
+def test_a_held_folder_lasts_and_is_one_users_at_a_time(cache: Cache) -> None:
+    users: list[str] = []
+
+    def use() -> None:
+        with cache.hold("apt") as folder:
+            assert list(folder.iterdir()) == []
+            (folder / "lock").touch()
+            time.sleep(0.05)
+            (folder / "lock").unlink()
+            users.append(folder.name)
+
+    threads = [threading.Thread(target=use) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert users == ["apt"] * 3
+    assert (cache.root / "apt").is_dir()
+
+
 def test_an_entry_can_be_removed_and_made_again(cache: Cache) -> None:
     fill(cache)
     cache.remove("disks", RECIPE)

@@ -1,0 +1,247 @@
+"""Packages from apt, with the user's own sources and keys, without root rights and without touching the system.
+
+apt gets a state and a cache folder of our own (apt.conf(5)), and no hooks of the system's configuration run.  Its
+lists are always brought up to date first: a kernel that the mirror has replaced could not be loaded any more.
+apt verifies the lists' signatures and the packages' digests; the digests are verified again here.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from gns3_minivm.bundle.command import run
+from gns3_minivm.bundle.deb import parse_control, sha256_of
+from gns3_minivm.bundle.model import PackageRecord
+from gns3_minivm.bundle.packages import (
+    ARCHITECTURE,
+    BUSYBOX,
+    DEB_HINT,
+    E2FSCK,
+    KERNEL_PREFIXES,
+    PackageSet,
+    PackageSource,
+    ResolvedPackages,
+    make_record,
+)
+from gns3_minivm.cache import Cache
+from gns3_minivm.errors import PackageError
+from gns3_minivm.events import Events, Step
+
+KERNELS = ("linux-image-cloud-amd64", "linux-image-virtual")
+"""The packages that stand for the newest kernel for virtual machines: Debian's, Ubuntu's."""
+
+_CONFIGURATION = """\
+// apt for gns3-minivm: the system's sources and keys, but lists and downloads here.
+Dir::State "{folder}/state";
+Dir::State::lists "lists/";
+Dir::State::status "/dev/null";
+Dir::State::extended_states "extended_states";
+Dir::Cache "{folder}/cache";
+Dir::Cache::archives "archives/";
+Dir::Cache::pkgcache "pkgcache.bin";
+Dir::Cache::srcpkgcache "srcpkgcache.bin";
+Dir::Log "{folder}/log";
+#clear APT::Architectures;
+APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear APT::Update::Post-Invoke-Stats;
+#clear Acquire::IndexTargets;
+Acquire::IndexTargets::deb::Packages {{
+  MetaKey "$(COMPONENT)/binary-$(ARCHITECTURE)/Packages";
+  flatMetaKey "Packages";
+  ShortDescription "Packages";
+  Description "$(RELEASE)/$(COMPONENT) $(ARCHITECTURE) Packages";
+  flatDescription "$(RELEASE) Packages";
+  Optional "false";
+}};
+Acquire::Languages "none";
+Acquire::Retries "2";
+"""
+_DEPENDENCY = re.compile(r"(?P<name>[a-z0-9][a-z0-9+.-]+)(?::\w+)?(?:\s*\(\s*=\s*(?P<version>[^)\s]+)\s*\))?")
+_STATUS = re.compile(r"dlstatus:\d+:(?P<percent>[0-9.]+):")
+
+
+class AptSource(PackageSource):
+    """The newest kernel, busybox and e2fsck that the user's apt sources offer."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    @contextmanager
+    def resolve(self, events: Events) -> Iterator[ResolvedPackages]:
+        if not shutil.which("apt-get") or not shutil.which("apt-cache"):
+            raise PackageError("this machine has no apt to take the kernel packages from", hint=DEB_HINT)
+        with self._cache.hold("apt") as folder:
+            apt = _Apt(folder)
+            with events.step("Asking apt for the kernel packages", total=100) as step:
+                complaint = apt.update(step)
+                packages = _choose(apt, complaint)
+                step.detail = ", ".join(f"{record.name} {record.version}" for record in packages.kernel)
+            yield _AptPackages(apt, packages)
+
+
+class _Apt:
+    def __init__(self, folder: Path) -> None:
+        self._configuration = folder / "apt.conf"
+        self._words = ("-c", str(self._configuration))
+        for path in ("state/lists/partial", "cache/archives/partial", "log"):
+            (folder / path).mkdir(parents=True, exist_ok=True)
+        self._configuration.write_text(_CONFIGURATION.format(folder=folder.resolve(), architecture=ARCHITECTURE))
+
+    def update(self, step: Step) -> str:
+        """Bring the lists up to date; returns what apt complains of.
+
+        A source that fails is no reason to give up: it need not be the one with the packages.
+        """
+        try:
+            said = self._run("apt-get", "-q", "-o", "APT::Status-Fd=1", "update", on_line=_progress(step, 100))
+        except PackageError as error:
+            return error.message
+        return "\n".join(line for line in said.splitlines() if line.startswith(("E:", "W:", "Err:")))
+
+    def show(self, name: str, version: str = "") -> Mapping[str, str] | None:
+        """The fields of a package's candidate version, or None if apt does not know it."""
+        words = ("--no-all-versions", "show", f"{name}={version}" if version else name)
+        try:
+            said = self._run("apt-cache", "-q", *words)
+        except PackageError:
+            return None
+        paragraphs = [parse_control(part) for part in said.split("\n\n")]
+        return next((fields for fields in paragraphs if "SHA256" in fields and "Package" in fields), None)
+
+    def download(self, records: list[PackageRecord], folder: Path, step: Step) -> None:
+        wanted = [f"{record.name}={record.version}" for record in records]
+        total = sum(record.size_bytes for record in records)
+        self._run(
+            "apt-get", "-q", "-o", "APT::Status-Fd=1", "download", *wanted,
+            folder=folder, on_line=_progress(step, total),
+        )  # fmt: skip
+
+    def _run(
+        self, program: str, *words: str, folder: Path | None = None, on_line: Callable[[str], bool] | None = None
+    ) -> str:
+        return run(
+            (program, *self._words, *words),
+            error=PackageError,
+            hint="Check this machine's network and apt sources (/etc/apt), or name package files with --deb.",
+            folder=folder,
+            environment={"LC_ALL": "C.UTF-8"},
+            on_line=on_line,
+        )
+
+
+class _AptPackages(ResolvedPackages):
+    def __init__(self, apt: _Apt, packages: PackageSet) -> None:
+        self._apt = apt
+        self.packages = packages
+
+    def fetch(self, folder: Path, events: Events) -> Mapping[str, Path]:
+        records = list(self.packages.all)
+        # apt, when it is root, loads as a user of its own.
+        folder.chmod(0o755)
+        total = sum(record.size_bytes for record in records)
+        with events.step("Loading the kernel packages", total=total, unit="bytes") as step:
+            self._apt.download(records, folder, step)
+        paths = {record.name: folder / record.filename for record in records}
+        for record in records:
+            path = paths[record.name]
+            digest = sha256_of(path)
+            if digest != record.sha256:
+                raise PackageError(
+                    f"{record.filename} has the sha256 {digest}, apt's list says {record.sha256}",
+                    hint="Try again later: the mirror is being changed, or something on the way changes files.",
+                )
+        return paths
+
+
+def _choose(apt: _Apt, complaint: str) -> PackageSet:
+    for name in KERNELS:
+        if fields := apt.show(name):
+            kernel = tuple(record for record in _closure(apt, fields) if record.name not in KERNELS)
+            break
+    else:
+        raise PackageError(
+            _with_complaint(f"apt offers no kernel for virtual machines ({' or '.join(KERNELS)})", complaint),
+            hint=_sources_hint(complaint),
+        )
+    others = []
+    for name in (BUSYBOX, E2FSCK):
+        found = apt.show(name)
+        if found is None:
+            raise PackageError(
+                _with_complaint(f"apt offers no package {name}", complaint), hint=_sources_hint(complaint)
+            )
+        others.append(_record(found))
+    return PackageSet(kernel, *others)
+
+
+def _closure(apt: _Apt, fields: Mapping[str, str]) -> list[PackageRecord]:
+    """The package with these fields and the kernel packages that it depends on."""
+    records = [_record(fields)]
+    pending = [fields]
+    while pending:
+        depends = pending.pop().get("Depends", "")
+        for name, version in _kernel_dependencies(depends):
+            if name in {record.name for record in records}:
+                continue
+            found = apt.show(name, version)
+            if found is None:
+                raise PackageError(f"apt offers no {name} {version}, which {fields['Package']} needs".replace("  ", " "),
+                                   hint=DEB_HINT)  # fmt: skip
+            records.append(_record(found))
+            pending.append(found)
+    return records
+
+
+def _kernel_dependencies(depends: str) -> list[tuple[str, str]]:
+    """(name, exact version or "") of the kernel packages in a Depends field; of alternatives the first."""
+    found = []
+    for clause in depends.replace("\n", " ").split(","):
+        match = _DEPENDENCY.match(clause.partition("|")[0].strip())
+        if match and match["name"].startswith(KERNEL_PREFIXES):
+            found.append((match["name"], match["version"] or ""))
+    return found
+
+
+def _record(fields: Mapping[str, str]) -> PackageRecord:
+    version, architecture = fields.get("Version", ""), fields.get("Architecture", "")
+    return make_record(
+        fields,
+        # As apt-get download names it; the mirror's own name may differ.
+        filename=f"{fields['Package']}_{version.replace(':', '%3a')}_{architecture}.deb",
+        sha256=fields["SHA256"].lower(),
+        size_bytes=int(fields.get("Size", "0")),
+    )
+
+
+def _progress(step: Step, total: int) -> Callable[[str], bool]:
+    done = 0
+
+    def see(line: str) -> bool:
+        nonlocal done
+        match = _STATUS.match(line)
+        if match:
+            now = int(float(match["percent"]) / 100 * total)
+            if now > done:
+                step.advance(now - done)
+                done = now
+        return match is not None
+
+    return see
+
+
+def _with_complaint(message: str, complaint: str) -> str:
+    return f"{message}; apt says:\n{complaint}" if complaint else message
+
+
+def _sources_hint(complaint: str) -> str:
+    if complaint:
+        return "Check this machine's network and apt sources (/etc/apt), or name package files with --deb."
+    return f"Are these the sources of Debian, or of Ubuntu with universe, for {ARCHITECTURE}? If not: {DEB_HINT}"

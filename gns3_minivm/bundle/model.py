@@ -1,0 +1,122 @@
+"""What a kernel bundle is: the files that QEMU boots with, and where they came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gns3_minivm.artifacts import Artifact, Kind
+from gns3_minivm.errors import DamagedImageError
+
+MANIFEST_FORMAT = 1
+KERNEL_FILE = "vmlinuz"
+INITRD_FILE = "initrd"
+MODULES_FILE = "modules.qcow2"
+BUSYBOX_FILE = "busybox"
+
+
+@dataclass(frozen=True)
+class PackageRecord:
+    """A distribution package that went into a bundle.
+
+    ``filename`` is the package file's own name, ``source`` the source package as ``NAME VERSION``.  ``licences`` are
+    the short names that its copyright file gives; the file itself is ``licence_file``, below the bundle's folder.
+    """
+
+    name: str
+    version: str
+    architecture: str
+    source: str
+    filename: str
+    sha256: str
+    size_bytes: int
+    licences: tuple[str, ...] = ()
+    licence_file: str = ""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A finished kernel bundle.  A flavour with everything in the kernel image has neither initrd nor modules.
+
+    ``made_by`` says which guest sources, module list and formats it was made with: one made by another release of this
+    program is not used.  ``busybox`` is the static busybox, where the bundle has one.
+    """
+
+    id: str
+    flavour: str
+    kernel_version: str
+    architecture: str
+    kernel: Artifact
+    initrd: Artifact | None
+    modules: Artifact | None
+    packages: tuple[PackageRecord, ...]
+    made_by: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def busybox(self) -> Path | None:
+        path = self.folder / BUSYBOX_FILE
+        return path if path.is_file() else None
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """All its artifacts, the kernel first."""
+        return tuple(artifact for artifact in (self.kernel, self.initrd, self.modules) if artifact is not None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The bundle as its manifest and ``--json`` show it."""
+        return {
+            "manifest": MANIFEST_FORMAT,
+            "id": self.id,
+            "flavour": self.flavour,
+            "kernel_version": self.kernel_version,
+            "architecture": self.architecture,
+            "artifacts": [artifact.as_dict() for artifact in self.artifacts],
+            "packages": [asdict(package) | {"licences": list(package.licences)} for package in self.packages],
+            "made_by": dict(self.made_by),
+        }
+
+
+def load(folder: Path) -> Bundle:
+    """Read a bundle's manifest and check that its files are there.
+
+    Raises DamagedImageError where it is not whole.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        if manifest["manifest"] != MANIFEST_FORMAT:
+            raise ValueError(f"its manifest has the format {manifest['manifest']}, not {MANIFEST_FORMAT}")
+        found = {row["kind"]: _artifact(folder, row) for row in manifest["artifacts"]}
+        return Bundle(
+            id=manifest["id"],
+            flavour=manifest["flavour"],
+            kernel_version=manifest["kernel_version"],
+            architecture=manifest["architecture"],
+            kernel=found[Kind.KERNEL],
+            initrd=found.get(Kind.INITRD),
+            modules=found.get(Kind.MODULES),
+            packages=tuple(_package(row) for row in manifest["packages"]),
+            made_by=manifest["made_by"],
+            folder=folder,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedImageError(
+            f"the kernel bundle in {folder} is damaged: {error}",
+            hint="Build it again: `gns3-minivm kernel build --rebuild`.",
+        ) from error
+
+
+def _artifact(folder: Path, row: Mapping[str, Any]) -> Artifact:
+    kind = Kind(row["kind"])
+    path = folder / {Kind.KERNEL: KERNEL_FILE, Kind.INITRD: INITRD_FILE, Kind.MODULES: MODULES_FILE}[kind]
+    size_bytes = path.stat().st_size
+    if size_bytes != row["size_bytes"]:
+        raise ValueError(f"{path.name} has {size_bytes} bytes, not {row['size_bytes']}")
+    return Artifact(kind, path, row["filename"], size_bytes, row["md5"], row["sha256"])
+
+
+def _package(row: Mapping[str, Any]) -> PackageRecord:
+    return PackageRecord(**{**row, "licences": tuple(row["licences"])})

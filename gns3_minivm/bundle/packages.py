@@ -1,0 +1,140 @@
+"""Where the packages of a bundle come from, and which is which."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from gns3_minivm.bundle.deb import open_deb, sha256_of
+from gns3_minivm.bundle.model import PackageRecord
+from gns3_minivm.errors import PackageError
+from gns3_minivm.events import Events
+
+ARCHITECTURE = "amd64"
+BUSYBOX = "busybox-static"
+E2FSCK = "e2fsck-static"
+KERNEL_PREFIXES = ("linux-image-", "linux-modules-", "linux-binary-")
+"""Names of packages that hold a kernel image or its modules; how they are split differs between distributions."""
+
+
+@dataclass(frozen=True)
+class PackageSet:
+    """The packages of one bundle: one or more with the kernel and its modules, busybox, e2fsck."""
+
+    kernel: tuple[PackageRecord, ...]
+    busybox: PackageRecord
+    e2fsck: PackageRecord
+
+    @property
+    def all(self) -> tuple[PackageRecord, ...]:
+        return (*self.kernel, self.busybox, self.e2fsck)
+
+
+class PackageSource(ABC):
+    """Finds out which packages there are, and then gives their files."""
+
+    @abstractmethod
+    def resolve(self, events: Events) -> AbstractContextManager[ResolvedPackages]:
+        """Find the packages (blocking); what comes out is good inside the block.  Raises PackageError."""
+
+
+class ResolvedPackages(ABC):
+    """Packages that are known, with digests, but perhaps not yet here."""
+
+    packages: PackageSet
+
+    @abstractmethod
+    def fetch(self, folder: Path, events: Events) -> Mapping[str, Path]:
+        """Bring the files (blocking): package name -> verified .deb, in ``folder`` or elsewhere."""
+
+
+class DebFiles(PackageSource):
+    """Packages from files that the user names; their control fields say what they are."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = tuple(paths)
+
+    def resolve(self, events: Events) -> AbstractContextManager[ResolvedPackages]:
+        with events.step("Reading the packages", total=len(self._paths), unit="files") as step:
+            records: list[tuple[PackageRecord, Path]] = []
+            for path in self._paths:
+                records.append((read_record(path), path))
+                step.advance(1)
+        return nullcontext(_Files(choose([record for record, _ in records]), _by_name(records)))
+
+
+class _Files(ResolvedPackages):
+    def __init__(self, packages: PackageSet, paths: Mapping[str, Path]) -> None:
+        self.packages = packages
+        self._paths = paths
+
+    def fetch(self, folder: Path, events: Events) -> Mapping[str, Path]:
+        return self._paths
+
+
+def read_record(path: Path) -> PackageRecord:
+    """The record of a .deb file.  Raises PackageError if it is none or is for another CPU."""
+    control = open_deb(path).control
+    return make_record(control, filename=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size)
+
+
+def make_record(control: Mapping[str, str], *, filename: str, sha256: str, size_bytes: int) -> PackageRecord:
+    """A record from control fields; the source is the package itself where there is no Source field."""
+    try:
+        name, version, architecture = control["Package"], control["Version"], control["Architecture"]
+    except KeyError as error:
+        raise PackageError(f"{filename} has no field {error.args[0]}") from error
+    if architecture not in (ARCHITECTURE, "all"):
+        raise PackageError(
+            f"{filename} is for the architecture {architecture}; a bundle is made of {ARCHITECTURE} packages",
+            hint=f"Load the {ARCHITECTURE} package of the same name.",
+        )
+    source, _, source_version = control.get("Source", name).partition(" ")
+    return PackageRecord(
+        name=name,
+        version=version,
+        architecture=architecture,
+        source=f"{source} {source_version.strip('()') or version}",
+        filename=filename,
+        sha256=sha256,
+        size_bytes=size_bytes,
+    )
+
+
+def choose(records: Sequence[PackageRecord]) -> PackageSet:
+    """Tell which package is which.  Raises PackageError that names what is missing, superfluous or there twice."""
+    kernel = tuple(record for record in records if record.name.startswith(KERNEL_PREFIXES))
+    found = {record.name: record for record in records}
+    missing = [name for name in (BUSYBOX, E2FSCK) if name not in found]
+    if not any(record.name.startswith("linux-image-") for record in kernel):
+        missing.insert(0, "linux-image-VERSION-cloud-amd64 (or another linux-image package)")
+    if missing:
+        raise PackageError(
+            f"of the packages for a kernel bundle, missing: {', '.join(missing)}; "
+            f"given: {', '.join(record.filename for record in records) or 'none'}",
+            hint=DEB_HINT,
+        )
+    extra = [record for record in records if record not in kernel and record.name not in (BUSYBOX, E2FSCK)]
+    if extra:
+        raise PackageError(
+            f"{extra[0].filename} holds the package {extra[0].name}, which is no part of a kernel bundle",
+            hint=DEB_HINT,
+        )
+    names = [record.name for record in records]
+    for name in names:
+        if names.count(name) > 1:
+            raise PackageError(f"the package {name} is given {names.count(name)} times", hint="Name one of them.")
+    return PackageSet(kernel, found[BUSYBOX], found[E2FSCK])
+
+
+DEB_HINT = (
+    "Name the kernel, busybox-static and e2fsck-static packages (amd64) of Debian or Ubuntu: "
+    "`gns3-minivm kernel build --deb linux-image-....deb --deb busybox-static_....deb --deb e2fsck-static_....deb`."
+)
+
+
+def _by_name(records: Sequence[tuple[PackageRecord, Path]]) -> dict[str, Path]:
+    return {record.name: path for record, path in records}
