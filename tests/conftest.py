@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from gns3_minivm.gns3.address import parse_address
+from gns3_minivm.gns3.detect import connect
+from gns3_minivm.gns3.server import Server
 from tests.support.engine import running_engine
 from tests.support.gns3 import GNS3Process, running_gns3
 from tests.support.ubridge import EXECUTABLE as UBRIDGE
@@ -44,3 +47,10 @@ def docker_host() -> Iterator[str]:
     """The ``DOCKER_HOST`` of a real engine that has debian:bookworm-slim; builds need ``network_mode="host"``."""
     with running_engine() as host:
         yield host
+
+
+@pytest.fixture
+async def client(gns3_server: GNS3Process) -> AsyncIterator[Server]:
+    """A connection to each generation in turn."""
+    async with await connect(parse_address(gns3_server.url)) as server:
+        yield server

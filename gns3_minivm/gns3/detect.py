@@ -17,7 +17,7 @@ from gns3_minivm.errors import (
 )
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.gns3.transport import Limits, Transport, basic_authorization, expect_object
+from gns3_minivm.gns3.transport import LOGIN_ROUTE, Limits, Transport, basic_authorization, expect_object
 from gns3_minivm.gns3.v2.server import ServerV2
 from gns3_minivm.gns3.v3.server import ServerV3
 
@@ -57,7 +57,7 @@ async def _connect_v3(transport: Transport, version: str) -> Server:
         body = {"username": username, "password": password}
         try:
             # Nothing is changed by it, so it may be repeated.
-            answer = await transport.json("POST", "/v3/access/users/authenticate", action, body=body, repeat=True)
+            answer = await transport.json("POST", f"/v3{LOGIN_ROUTE}", action, body=body, repeat=True)
         except LoginError:
             raise _refused(address) from None
         token = expect_object(answer, address, action).get("access_token")

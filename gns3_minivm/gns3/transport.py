@@ -27,6 +27,7 @@ from gns3_minivm.gns3.foreign import from_exception, from_status, is_passing
 Progress = Callable[[int], None]
 Body = bytes | Callable[[], AsyncIterator[bytes]]
 
+LOGIN_ROUTE = "/access/users/authenticate"
 _CHUNK_SIZE = 1 << 20
 
 
@@ -124,7 +125,7 @@ class Transport:
     ) -> bytes:
         """Send a request and return the answer's bytes; anything but 2xx raises."""
         attempts = self.limits.attempts if (method in ("GET", "PUT") if repeat is None else repeat) else 1
-        renewed = False
+        renewable = self._login is not None and not path.endswith(LOGIN_ROUTE)
         attempt = 0
         while True:
             attempt += 1
@@ -138,9 +139,9 @@ class Transport:
                 raise from_exception(self.address, action, error) from error
             if 200 <= status < 300:
                 return answer
-            if status == 401 and self._login is not None and not renewed:
+            if status == 401 and renewable:
                 # A token has run out.  What was refused with 401 has not been done, so any method may follow.
-                renewed = True
+                renewable = False
                 attempts += 1
                 await self._renew(used)
                 continue
@@ -234,11 +235,7 @@ class Transport:
         async with self._login_lock:
             # Another request may have renewed it while this one waited.
             if self._login is not None and self._authorization == used:
-                login, self._login = self._login, None
-                try:
-                    self._authorization = await login()
-                finally:
-                    self._login = login
+                self._authorization = await self._login()
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
