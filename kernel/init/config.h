@@ -1,0 +1,17 @@
+/* /.minivm/config on the root disk: how the image wants to be run (kernel/CONTRACT.md, "Configuration file"). */
+#ifndef MINIVM_CONFIG_H
+#define MINIVM_CONFIG_H
+
+#include <stdbool.h>
+
+#include "text.h"
+
+struct config {
+    struct words entrypoint, cmd, env;
+    const char *user, *work_dir, *stop_signal; /* "" if the image does not say */
+};
+
+/* Reads the text of a configuration file.  Lines with unknown keys are passed over; false if the header is another. */
+bool config_parse(struct config *config, const char *text);
+
+#endif

@@ -1,0 +1,282 @@
+#include "console.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "power.h"
+#include "say.h"
+#include "text.h"
+
+enum {
+    OUTPUT_SIZE = 4096,
+    INPUT_SIZE = 1024,
+    HISTORY_SIZE = 16384, /* what a service has written while a shell was in front */
+    DECISION_MS = 400,    /* how long a program may take to ask for input after the Enter key */
+    RECHECK_MS = 50,
+};
+
+enum role { UNDECIDED, INTERACTIVE, SERVICE };
+
+static int serial = -1;
+static struct session front = {.master = -1, .slave = -1}, shell = {.master = -1, .slave = -1};
+static const struct program *shell_program;
+static const char *front_name;
+static enum role role;
+static bool was_used;
+static long long enter_pressed_ms; /* 0: not pressed */
+
+static char output[OUTPUT_SIZE], input[INPUT_SIZE], history[HISTORY_SIZE];
+static size_t output_used, input_used, history_used;
+static size_t history_next; /* where the next byte goes */
+
+void console_begin(void)
+{
+    struct termios mode;
+    char *active = file_line("/sys/class/tty/console/active");
+    /* The last of several consoles is the one that /dev/console stands for. */
+    const char *name = strrchr(active, ' ') ? strrchr(active, ' ') + 1 : active;
+    char *path = format("/dev/%s", *name ? name : "ttyS0");
+    serial = open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (serial < 0) {
+        say_error("%s", path);
+        return;
+    }
+    if (!tcgetattr(serial, &mode)) {
+        cfmakeraw(&mode);
+        mode.c_cflag |= CLOCAL | CREAD;
+        cfsetspeed(&mode, B115200);
+        tcsetattr(serial, TCSANOW, &mode);
+    }
+    say_on(serial);
+    free(path);
+    free(active);
+}
+
+void console_hand_over(void)
+{
+    struct termios mode;
+    if (serial < 0 || tcgetattr(serial, &mode))
+        return;
+    mode.c_iflag |= ICRNL | IXON;
+    mode.c_oflag |= OPOST | ONLCR;
+    mode.c_lflag |= ISIG | ICANON | ECHO | ECHOE | ECHOK | ECHOCTL | ECHOKE | IEXTEN;
+    tcsetattr(serial, TCSANOW, &mode);
+    fcntl(serial, F_SETFL, fcntl(serial, F_GETFL) & ~O_NONBLOCK);
+    setsid();
+    ioctl(serial, TIOCSCTTY, 1);
+    for (int descriptor = 0; descriptor <= 2; descriptor++)
+        if (dup2(serial, descriptor) < 0)
+            return;
+    say_on(STDERR_FILENO);
+}
+
+static void flush_output(void)
+{
+    ssize_t written = serial < 0 ? (ssize_t)output_used : write(serial, output, output_used);
+    if (written > 0) {
+        output_used -= (size_t)written;
+        memmove(output, output + written, output_used);
+    }
+}
+
+static void remember(const char *data, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        history[history_next] = data[i];
+        history_next = (history_next + 1) % HISTORY_SIZE;
+    }
+    history_used = history_used + size < HISTORY_SIZE ? history_used + size : HISTORY_SIZE;
+}
+
+/* Shows, in pieces, what was remembered; what does not fit into the output waits for the next turn. */
+static void replay(void)
+{
+    while (history_used && output_used < OUTPUT_SIZE) {
+        output[output_used++] = history[(history_next + HISTORY_SIZE - history_used) % HISTORY_SIZE];
+        history_used--;
+    }
+}
+
+static void take_output(struct session *session, bool shown)
+{
+    char data[OUTPUT_SIZE];
+    ssize_t got = read(session->master, data, shown ? OUTPUT_SIZE - output_used : sizeof data);
+    if (got <= 0)
+        return;
+    if (!shown) {
+        remember(data, (size_t)got);
+        return;
+    }
+    memcpy(output + output_used, data, (size_t)got);
+    output_used += (size_t)got;
+    flush_output();
+}
+
+static void open_shell(void)
+{
+    input_used = 0;
+    enter_pressed_ms = 0;
+    if (!shell_program || !session_open(&shell)) {
+        session_close(&shell);
+        return;
+    }
+    say("a shell beside %s; exit returns to its output", front_name);
+    session_start(&shell, shell_program);
+}
+
+static void close_shell(void)
+{
+    while (output_used < OUTPUT_SIZE) {
+        size_t before = output_used;
+        take_output(&shell, true);
+        if (output_used == before)
+            break;
+    }
+    session_close(&shell);
+    flush_output();
+    if (front.child.running)
+        say("the output of %s; Enter opens a shell", front_name);
+}
+
+/* Decides, when something was typed, whether the front program wants it. */
+static void decide(void)
+{
+    if (role == UNDECIDED && session_is_read(&front))
+        role = INTERACTIVE;
+    if (role == INTERACTIVE)
+        return;
+    bool enter = memchr(input, '\r', input_used) || memchr(input, '\n', input_used);
+    if (enter && !enter_pressed_ms)
+        enter_pressed_ms = now_ms();
+    if (enter_pressed_ms && (role == SERVICE || now_ms() - enter_pressed_ms >= DECISION_MS))
+        open_shell();
+    else if (role == SERVICE || input_used == INPUT_SIZE)
+        input_used = 0;
+}
+
+static void take_input(void)
+{
+    ssize_t got = read(serial, input + input_used, INPUT_SIZE - input_used);
+    if (got > 0)
+        input_used += (size_t)got;
+}
+
+static void pass_input(struct session *session)
+{
+    ssize_t written = write(session->master, input, input_used);
+    if (written > 0) {
+        was_used = was_used || session == &front;
+        input_used -= (size_t)written;
+        memmove(input, input + written, input_used);
+    } else if (written < 0 && errno != EAGAIN) {
+        input_used = 0;
+    }
+}
+
+void console_turn(int timeout_ms)
+{
+    bool in_shell = shell.master >= 0, decided = in_shell || role == INTERACTIVE;
+    struct session *current = in_shell ? &shell : &front;
+    struct pollfd sources[POWER_SOURCES + 3];
+    struct pollfd *line = sources + POWER_SOURCES, *main_output = line + 1, *shell_output = line + 2;
+    power_poll_for(sources);
+    if (history_used && !in_shell)
+        replay();
+    flush_output();
+    bool room = output_used == 0;
+    *line = (struct pollfd){.fd = serial, .events = room ? 0 : POLLOUT};
+    if (input_used < INPUT_SIZE && (!decided || !input_used))
+        line->events |= POLLIN;
+    *main_output = (struct pollfd){.fd = front.master, .events = room || in_shell ? POLLIN : 0};
+    *shell_output = (struct pollfd){.fd = shell.master, .events = room ? POLLIN : 0};
+    if (decided && input_used)
+        (in_shell ? shell_output : main_output)->events |= POLLOUT;
+    if (!decided && input_used && (timeout_ms < 0 || timeout_ms > RECHECK_MS))
+        timeout_ms = RECHECK_MS;
+    if (poll(sources, POWER_SOURCES + 3, timeout_ms) < 0)
+        return;
+    power_take(sources);
+    if (line->revents & POLLIN)
+        take_input();
+    if (main_output->revents & POLLIN)
+        take_output(&front, !in_shell);
+    if (in_shell && shell_output->revents & POLLIN)
+        take_output(&shell, true);
+    if (input_used && !decided)
+        decide();
+    if (input_used && (in_shell || role == INTERACTIVE))
+        pass_input(current);
+    if (in_shell && !shell.child.running)
+        close_shell();
+}
+
+struct child *console_start(const struct program *program, const struct program *with_shell, enum console_mode mode)
+{
+    shell_program = with_shell;
+    front_name = program->name;
+    was_used = false;
+    input_used = history_used = 0;
+    enter_pressed_ms = 0;
+    role = mode == CONSOLE_MAIN || (mode == CONSOLE_AUTO && program->interactive) || !with_shell ? INTERACTIVE
+           : mode == CONSOLE_SHELL                                                              ? SERVICE
+                                                                                                : UNDECIDED;
+    if (session_open(&front)) {
+        /* As under Docker: what a program writes to /dev/console goes where its other output goes. */
+        if (mount(front.path, "/dev/console", NULL, MS_BIND, NULL))
+            say_error("/dev/console");
+        if (role == UNDECIDED)
+            say("running %s; Enter opens a shell", program->name);
+        session_start(&front, program);
+    }
+    if (mode == CONSOLE_SHELL && with_shell)
+        open_shell();
+    return &front.child;
+}
+
+void console_stop(const struct program *program)
+{
+    if (shell.child.running)
+        kill(-shell.child.pid, SIGHUP);
+    if (!front.child.running)
+        return;
+    kill(front.child.pid, program->stop_signal);
+    /* Interactive shells pass over SIGTERM. */
+    if (role == INTERACTIVE) {
+        kill(front.child.pid, SIGHUP);
+        kill(front.child.pid, SIGCONT);
+    }
+}
+
+bool console_was_used(void)
+{
+    return was_used;
+}
+
+void console_finish(void)
+{
+    if (shell.master >= 0)
+        close_shell();
+    for (int turn = 0; turn < 1000 && front.master >= 0; turn++) {
+        struct pollfd left = {.fd = front.master, .events = POLLIN};
+        struct pollfd line = {.fd = serial, .events = POLLOUT};
+        replay();
+        flush_output();
+        if (output_used)
+            poll(&line, 1, 100);
+        else if (poll(&left, 1, 0) > 0)
+            take_output(&front, true);
+        else
+            break;
+    }
+    umount2("/dev/console", MNT_DETACH);
+    session_close(&front);
+}

@@ -1,0 +1,16 @@
+/* Block devices: finding the root disk and the module disk, checking, mounting, growing. */
+#ifndef MINIVM_DISK_H
+#define MINIVM_DISK_H
+
+#include <stdbool.h>
+
+#include "cmdline.h"
+
+#define MODULES_LABEL "minivm-modules"
+
+/* The device (an allocated path) whose ext4 file system has this label, or NULL. */
+char *disk_by_label(const char *label);
+/* Mounts the root disk at SYSROOT.  Returns NULL, or a line that says what is wrong. */
+const char *disk_mount_root(const struct options *options);
+
+#endif

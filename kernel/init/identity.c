@@ -1,0 +1,216 @@
+/*
+ * The host name is, in this order: hostname= on the command line, the SMBIOS serial number (GNS3: the node's name), the
+ * image's /etc/hostname, "minivm".  The SMBIOS UUID (GNS3: the node's id) is remembered on the disk: where it is
+ * another one than at the last boot, the disk has become another node, which gets its own machine-id and SSH host keys.
+ */
+#include "identity.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "process.h"
+#include "say.h"
+#include "text.h"
+
+#define NODE_FILE "/.minivm/node"
+
+/* Turns what a GNS3 user may call a node into a host name, in place; false if nothing is left. */
+static bool make_hostname(char *name)
+{
+    size_t length = 0;
+    for (const char *from = name; *from && length < 63; from++) {
+        bool allowed = isalnum((unsigned char)*from) || *from == '-' || *from == '.';
+        char next = allowed ? *from : '-';
+        if (next == '-' && (!length || name[length - 1] == '-'))
+            continue;
+        name[length++] = next;
+    }
+    while (length && (name[length - 1] == '-' || name[length - 1] == '.'))
+        length--;
+    name[length] = '\0';
+    return length > 0;
+}
+
+static bool is_placeholder(const char *serial)
+{
+    static const char *const texts[] = {"None", "Not Specified", "Not Available", "Default string", "0", "N/A",
+                                        "To be filled by O.E.M.", "System Serial Number"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (!strcasecmp(serial, texts[i]))
+            return true;
+    return false;
+}
+
+static const char *choose_hostname(const struct options *options)
+{
+    if (options->hostname)
+        return options->hostname;
+    char *serial = file_line("/sys/class/dmi/id/product_serial");
+    if (!is_placeholder(serial) && make_hostname(serial))
+        return serial;
+    char *own = file_line("/etc/hostname");
+    return make_hostname(own) ? own : "minivm";
+}
+
+static void write_hostname(const char *name)
+{
+    char *now = file_line("/etc/hostname");
+    if (strcmp(now, name)) {
+        char *text = format("%s\n", name);
+        file_replace("/etc/hostname", text, 0644);
+        free(text);
+    }
+    free(now);
+}
+
+/* Whether a line of a hosts file names this host. */
+static bool line_names(const char *line, const char *name)
+{
+    struct words fields = {0};
+    char *copy = copy_text(line);
+    copy[strcspn(copy, "#")] = '\0';
+    words_split(&fields, copy, " \t\r");
+    free(copy);
+    for (size_t i = 1; i < fields.count; i++)
+        if (!strcmp(fields.item[i], name))
+            return true;
+    return false;
+}
+
+static void write_hosts(const char *name)
+{
+    static const char mark[] = "# minivm";
+    char *text = file_text("/etc/hosts", NULL), *rest = text, *line, *kept = copy_text("");
+    bool has_localhost = false, has_name = false, changed = !text;
+    while (rest && (line = strsep(&rest, "\n"))) {
+        if (!*line && !rest)
+            break;
+        /* Our own line of another name is the trace of an earlier one. */
+        if (strstr(line, mark) && !line_names(line, name)) {
+            changed = true;
+            continue;
+        }
+        has_localhost = has_localhost || line_names(line, "localhost");
+        has_name = has_name || line_names(line, name);
+        kept = format("%s%s\n", kept, line);
+    }
+    if (!has_localhost)
+        kept = format("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n%s", kept);
+    if (!has_name)
+        kept = format("%s127.0.1.1\t%s %s\n", kept, name, mark);
+    if (changed || !has_localhost || !has_name)
+        file_replace("/etc/hosts", kept, 0644);
+}
+
+/* A resolver file that names no server makes a look-up fail at once; a missing or foreign one makes it wait. */
+static void write_resolver(const struct options *options, bool own_init)
+{
+    char *text = file_text("/etc/resolv.conf", NULL);
+    if (!options->dns.count && (own_init || (text && *trim(text) && !strstr(text, "127.0.0.53"))))
+        return;
+    char *fresh = copy_text("# made at boot: no name server is known\n");
+    if (options->dns.count)
+        fresh = copy_text("# made at boot from dns=\n");
+    for (size_t i = 0; i < options->dns.count; i++)
+        fresh = format("%snameserver %s\n", fresh, options->dns.item[i]);
+    if (!text || strcmp(text, fresh))
+        file_replace("/etc/resolv.conf", fresh, 0644);
+}
+
+/* The UUID of the node without hyphens, in lower case; "" if QEMU was given none. */
+static char *node_uuid(void)
+{
+    char *uuid = file_line("/sys/class/dmi/id/product_uuid"), *to = uuid;
+    for (const char *from = uuid; *from; from++)
+        if (isxdigit((unsigned char)*from))
+            *to++ = (char)tolower((unsigned char)*from);
+    *to = '\0';
+    if (strlen(uuid) != 32 || strspn(uuid, "0") == 32)
+        *uuid = '\0';
+    return uuid;
+}
+
+static char *random_uuid(void)
+{
+    char *uuid = file_line("/proc/sys/kernel/random/uuid"), *to = uuid;
+    for (const char *from = uuid; *from; from++)
+        if (*from != '-')
+            *to++ = *from;
+    *to = '\0';
+    return uuid;
+}
+
+static void write_machine_id(const char *uuid)
+{
+    char *text = format("%s\n", uuid);
+    struct stat status;
+    file_replace("/etc/machine-id", text, 0444);
+    if (!lstat("/var/lib/dbus/machine-id", &status) && S_ISREG(status.st_mode))
+        file_replace("/var/lib/dbus/machine-id", text, 0444);
+    free(text);
+}
+
+/* Takes away the keys that every node of the image would share, and makes new ones if there were any. */
+static void renew_ssh_keys(void)
+{
+    static const char folder[] = "/etc/ssh";
+    struct words command = {0};
+    bool had_keys = false;
+    DIR *directory = opendir(folder);
+    struct dirent *entry;
+    while (directory && (entry = readdir(directory)))
+        if (after(entry->d_name, "ssh_host_") && strstr(entry->d_name, "_key")) {
+            char *path = format("%s/%s", folder, entry->d_name);
+            had_keys = !unlink(path) || had_keys;
+            free(path);
+        }
+    if (directory)
+        closedir(directory);
+    if (!had_keys)
+        return;
+    say("making this node's SSH host keys");
+    words_add(&command, "ssh-keygen");
+    words_add(&command, "-A");
+    if (process_run(&command))
+        say("ssh-keygen -A failed: there are no SSH host keys");
+}
+
+static void renew_identity(void)
+{
+    char *uuid = node_uuid(), *known = file_line(NODE_FILE), *machine_id = file_line("/etc/machine-id");
+    bool is_new = *uuid ? strcmp(uuid, known) : !*known;
+    if (is_new) {
+        const char *id = *uuid ? uuid : random_uuid();
+        write_machine_id(id);
+        renew_ssh_keys();
+        char *text = format("%s\n", id);
+        if (make_dirs("/.minivm", 0755))
+            file_replace(NODE_FILE, text, 0644);
+    } else if (strlen(machine_id) != 32) {
+        write_machine_id(known);
+    }
+}
+
+void identity_begin(const struct options *options, bool own_init)
+{
+    const char *name = choose_hostname(options);
+    if (sethostname(name, strlen(name)))
+        say_error("the host name is not %s", name);
+    if (options->read_only)
+        return;
+    if (!make_dirs("/etc", 0755)) {
+        say_error("/etc");
+        return;
+    }
+    write_hostname(name);
+    write_hosts(name);
+    write_resolver(options, own_init);
+    renew_identity();
+}

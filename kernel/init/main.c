@@ -1,0 +1,158 @@
+/*
+ * The init of a MiniVM: PID 1 in the initramfs, and after it, until the machine stops.
+ *
+ * kernel/CONTRACT.md says what it does and what it is told; the order of the steps is in main() below.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/reboot.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cmdline.h"
+#include "config.h"
+#include "console.h"
+#include "disk.h"
+#include "file.h"
+#include "identity.h"
+#include "link.h"
+#include "module.h"
+#include "mounts.h"
+#include "power.h"
+#include "process.h"
+#include "program.h"
+#include "say.h"
+#include "stop.h"
+#include "tool.h"
+
+enum {
+    EARLY_FAILURE_MS = 10000, /* a main program that fails sooner has not worked at all */
+};
+
+static struct options options;
+static struct config config;
+static char **kernel_environment;
+
+/* A shell in the initramfs; stops the machine if that is what its user wants. */
+static void initramfs_shell(void)
+{
+    struct program shell;
+    modules_load(MODULES_REST);
+    program_plan_shell(&shell, NULL);
+    run_on_console(&shell, NULL, CONSOLE_MAIN);
+    if (power_request != POWER_NONE)
+        stop_machine();
+}
+
+static void mount_root(void)
+{
+    const char *wrong;
+    if (options.single) {
+        say("single: the root disk %s is not mounted yet; exit continues the boot", options.root);
+        initramfs_shell();
+    }
+    while ((wrong = disk_mount_root(&options))) {
+        say("%s", wrong);
+        say("this is a shell in the initial RAM disk; exit tries again, poweroff -f ends");
+        initramfs_shell();
+    }
+}
+
+/* init=PATH: that program is PID 1 from here on, on the console. */
+static void become_other_init(const struct program *plan, const char *path)
+{
+    struct program other = *plan;
+    memset(&other.argv, 0, sizeof other.argv);
+    words_add(&other.argv, path);
+    words_add_all(&other.argv, &options.arguments);
+    other.work_dir = "/";
+    account_find(&other.account, "");
+    if (!is_program(path)) {
+        say("init=%s: there is no such program", path);
+        return;
+    }
+    say("init=%s is process 1 now; leave it with: sync; poweroff -f", path);
+    console_hand_over();
+    process_reset_signals();
+    program_become(&other);
+    console_begin();
+}
+
+static void read_config(void)
+{
+    char *text = file_text("/.minivm/config", NULL);
+    if (!text || !config_parse(&config, text)) {
+        if (text)
+            say("/.minivm/config is not understood: it is passed over");
+        config_parse(&config, "minivm-config 1\n");
+    }
+}
+
+/* Work that the main program does not wait for; a process of its own, so that the console is not held up. */
+static void start_late_work(void)
+{
+    if (fork())
+        return;
+    process_reset_signals();
+    setpriority(PRIO_PROCESS, 0, 10);
+    modules_load(MODULES_REST);
+    initramfs_remove("/sbin/e2fsck");
+    _exit(0);
+}
+
+static void run_main_program(struct program *program)
+{
+    struct program shell;
+    long long started = now_ms();
+    program_plan_shell(&shell, program);
+    start_late_work();
+    int status = run_on_console(program, &shell, options.console);
+    if (power_request != POWER_NONE || !status || console_was_used() || now_ms() - started > EARLY_FAILURE_MS)
+        return;
+    say("%s ended with status %d after %lld ms", program->name, status, now_ms() - started);
+    say("this is a shell in its place; exit powers off");
+    run_on_console(&shell, NULL, CONSOLE_MAIN);
+}
+
+static void begin(int count, char **arguments)
+{
+    umask(022);
+    mounts_begin();
+    char *line = file_text("/proc/cmdline", NULL);
+    options_parse(&options, line ? line : "");
+    for (size_t i = 0; i < options.complaints.count; i++)
+        say("kernel command line: %s", options.complaints.item[i]);
+    /* The kernel hands on words that it does not know, then those after "--". */
+    for (int i = 1; i + (int)options.arguments.count < count; i++)
+        if (strcmp(arguments[i], "single"))
+            say("kernel command line: '%s': is not known", arguments[i]);
+    modules_load(MODULES_BOOT);
+    power_begin();
+    console_begin();
+}
+
+int main(int count, char **arguments, char **environment)
+{
+    struct program program;
+    if (getpid() != 1)
+        return tool_main(base_name(arguments[0]), count, arguments);
+    kernel_environment = environment;
+    begin(count, arguments);
+    mount_root();
+    mounts_move_root();
+    file_write("/run/minivm/init", "");
+    mounts_module_disk();
+    modules_load(MODULES_NETWORK);
+    links_begin();
+    read_config();
+    identity_begin(&options, false);
+    program_plan(&program, &config, &options, kernel_environment);
+    if (options.init)
+        become_other_init(&program, options.init);
+    power_begin_initctl();
+    run_main_program(&program);
+    stop_machine();
+}

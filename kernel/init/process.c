@@ -1,0 +1,115 @@
+#include "process.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "mounts.h"
+#include "say.h"
+
+static struct child *watched;
+
+long long now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+void process_reset_signals(void)
+{
+    sigset_t none;
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+char *process_find(const char *name, const char *path)
+{
+    struct words folders = {0};
+    if (strchr(name, '/'))
+        return copy_text(name);
+    words_split(&folders, path, ":");
+    for (size_t i = 0; i < folders.count; i++) {
+        char *candidate = format("%s/%s", folders.item[i], name);
+        if (is_program(candidate))
+            return candidate;
+        free(candidate);
+    }
+    return NULL;
+}
+
+static int exit_status(int status)
+{
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+pid_t process_start(const struct words *command)
+{
+    static char *const environment[] = {"PATH=" DEFAULT_PATH ":" TOOLS, "HOME=/root", "TERM=linux", NULL};
+    pid_t pid = fork();
+    if (pid)
+        return pid;
+    process_reset_signals();
+    char *path = process_find(command->item[0], environment[0] + strlen("PATH="));
+    if (path)
+        execve(path, command->item, environment);
+    _exit(errno == ENOENT || !path ? 127 : 126);
+}
+
+int process_run(const struct words *command)
+{
+    int status;
+    pid_t pid = process_start(command);
+    if (pid < 0)
+        return 126;
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return 126;
+    return exit_status(status);
+}
+
+void child_watch(struct child *child, pid_t pid)
+{
+    child->pid = pid;
+    child->running = pid > 0;
+    child->status = pid > 0 ? 0 : 126;
+    for (struct child *known = watched; known; known = known->next)
+        if (known == child)
+            return;
+    child->next = watched;
+    watched = child;
+}
+
+void child_forget(struct child *child)
+{
+    for (struct child **link = &watched; *link; link = &(*link)->next)
+        if (*link == child) {
+            *link = child->next;
+            return;
+        }
+}
+
+void children_reap(void)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        for (struct child *child = watched; child; child = child->next)
+            if (child->running && child->pid == pid) {
+                child->running = false;
+                child->status = exit_status(status);
+            }
+}
+
+bool children_left(void)
+{
+    siginfo_t info;
+    return !waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) || errno != ECHILD;
+}

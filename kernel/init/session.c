@@ -1,0 +1,120 @@
+#include "session.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "say.h"
+#include "text.h"
+
+bool session_open(struct session *session)
+{
+    struct winsize size = {.ws_row = 24, .ws_col = 80};
+    int unlock = 0;
+    unsigned number;
+    memset(&session->child, 0, sizeof session->child);
+    session->slave = -1;
+    session->master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (session->master < 0 || ioctl(session->master, TIOCSPTLCK, &unlock) ||
+        ioctl(session->master, TIOCGPTN, &number)) {
+        say_error("there is no pseudo terminal");
+        return false;
+    }
+    snprintf(session->path, sizeof session->path, "/dev/pts/%u", number);
+    session->slave = open(session->path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    ioctl(session->master, TIOCSWINSZ, &size);
+    return session->slave >= 0;
+}
+
+/* In the child: the terminal becomes the controlling one and the standard descriptors. */
+static int take_terminal(const struct session *session, const struct program *program)
+{
+    setsid();
+    if (ioctl(session->slave, TIOCSCTTY, 0) || fchown(session->slave, program->account.uid, 5) ||
+        fchmod(session->slave, 0620))
+        return -1;
+    for (int descriptor = 0; descriptor <= 2; descriptor++)
+        if (dup2(session->slave, descriptor) < 0)
+            return -1;
+    /* The terminal turns line ends by itself. */
+    say_on(STDERR_FILENO);
+    return 0;
+}
+
+void session_start(struct session *session, const struct program *program)
+{
+    /* With these flags it is a fork() too: the other arguments mean nothing without CLONE_VM and CLONE_SETTLS. */
+    pid_t pid = program->own_pids
+                    ? (pid_t)syscall(SYS_clone, SIGCHLD | CLONE_NEWPID | CLONE_NEWNS, NULL, NULL, NULL, NULL)
+                    : fork();
+    if (pid) {
+        child_watch(&session->child, pid);
+        return;
+    }
+    process_reset_signals();
+    if (take_terminal(session, program))
+        _exit(126);
+    if (program->own_pids) {
+        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+        mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    }
+    _exit(program_become(program));
+}
+
+void session_close(struct session *session)
+{
+    if (session->slave >= 0)
+        close(session->slave);
+    if (session->master >= 0)
+        close(session->master);
+    session->slave = session->master = -1;
+}
+
+/* Whether a process is inside read(2) on this terminal. */
+static bool process_reads(const char *pid, const char *terminal)
+{
+    char path[64], target[64];
+    unsigned long call, descriptor;
+    snprintf(path, sizeof path, "/proc/%.20s/syscall", pid);
+    char *line = file_line(path);
+    bool reading = sscanf(line, "%lu 0x%lx", &call, &descriptor) == 2 && call == SYS_read;
+    free(line);
+    if (!reading)
+        return false;
+    snprintf(path, sizeof path, "/proc/%.20s/fd/%lu", pid, descriptor);
+    ssize_t length = readlink(path, target, sizeof target - 1);
+    if (length < 0)
+        return false;
+    target[length] = '\0';
+    return !strcmp(target, terminal);
+}
+
+bool session_is_read(const struct session *session)
+{
+    struct termios mode;
+    if (session->master < 0)
+        return false;
+    if (!tcgetattr(session->slave, &mode) && !(mode.c_lflag & ICANON))
+        return true;
+    DIR *directory = opendir("/proc");
+    struct dirent *entry;
+    bool found = false;
+    while (directory && !found && (entry = readdir(directory)))
+        if (*entry->d_name >= '0' && *entry->d_name <= '9')
+            found = process_reads(entry->d_name, session->path);
+    if (directory)
+        closedir(directory);
+    return found;
+}

@@ -1,0 +1,7 @@
+/* What the init binary does under other names: poweroff, reboot, halt for images that have none. */
+#ifndef MINIVM_TOOL_H
+#define MINIVM_TOOL_H
+
+int tool_main(const char *name, int count, char *const *arguments);
+
+#endif
