@@ -156,3 +156,9 @@ def kernel_command_line(extra: str = "") -> str:
 
 BASE_WORDS = ("console=ttyS0", "quiet", "root=/dev/vda", "rw", "net.ifnames=0")
 """Words that every template carries."""
+
+CPU_MODEL = "Nehalem"
+"""What ``-cpu`` gets: GNS3 itself asks for none, and QEMU's own default lacks what today's userlands need."""
+
+QEMU_OPTIONS = f"-cpu {CPU_MODEL} -device virtio-rng-pci -smbios type=1,serial=%vm-name%"
+"""The ``options`` of every template; GNS3 puts the node's name in the place of ``%vm-name%``."""
