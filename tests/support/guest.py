@@ -1,0 +1,179 @@
+"""Boots guests under QEMU without acceleration, as GNS3 would start them, with console and monitor on sockets."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from gns3_minivm import guest as contract
+from tests.support.tools import require_tool
+
+BOOT_LIMIT_S = 60.0
+"""A boot takes 3 to 7 s on an idle machine; the tests share theirs."""
+PROMPT = "GUEST> "
+
+
+class Guest:
+    """A running QEMU; everything that its console has shown is in ``log``."""
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+        self.process = process
+        self.log = ""
+        self.started = time.monotonic()
+        self._seen = 0
+        self._console = _connect(folder / "console")
+        self._monitor = _connect(folder / "monitor")
+
+    def expect(self, pattern: str, limit_s: float = BOOT_LIMIT_S) -> str:
+        """Wait for a regular expression in what follows on the console; return the text up to its end."""
+        end = time.monotonic() + limit_s
+        while True:
+            match = re.search(pattern, self.log[self._seen :])
+            if match:
+                text = self.log[self._seen : self._seen + match.end()]
+                self._seen += match.end()
+                return text
+            left = end - time.monotonic()
+            if left <= 0:
+                raise AssertionError(f"no {pattern!r} on the console within {limit_s} s; it shows:\n{self.log[-3000:]}")
+            self._console.settimeout(left)
+            try:
+                data = self._console.recv(65536)
+            except TimeoutError:
+                continue
+            if not data:
+                raise AssertionError(f"the guest ended before {pattern!r} on its console:\n{self.log[-3000:]}")
+            self._add(data)
+
+    def _add(self, data: bytes) -> None:
+        # What bash switches on and off around each line (bracketed paste) is of no interest.
+        new = self.log[self._seen :] + data.decode("utf-8", "replace")
+        self.log = self.log[: self._seen] + re.sub(r"\x1b\[\?2004[hl]\r?", "", new)
+
+    def send(self, text: str) -> None:
+        self._console.sendall(text.encode())
+
+    def shell(self, ready: str = r"[#$] $") -> None:
+        """Wait for a shell and give it a prompt of its own."""
+        self.expect(ready)
+        # The prompt is not spelled out in what is typed, so that the echo does not look like it.
+        self.send("PS1='GUES''T> '; PS2=\n")
+        self.expect(f"\n{PROMPT}")
+
+    def run(self, command: str, limit_s: float = BOOT_LIMIT_S) -> str:
+        """Type a command into the shell and return what it shows."""
+        self.send(command + "\n")
+        text = self.expect(rf"(?s)\r?\n(.*\n)?{PROMPT}$", limit_s)
+        return text.split("\n", 1)[1].rsplit(PROMPT, 1)[0].replace("\r", "").strip()
+
+    def monitor(self, command: str) -> None:
+        self._monitor.sendall(command.encode() + b"\n")
+
+    def press_power_button(self) -> None:
+        self.monitor("system_powerdown")
+
+    def wait_off(self, limit_s: float = BOOT_LIMIT_S) -> str:
+        """Wait until QEMU has ended by itself; return what the console has shown since the last look."""
+        end = time.monotonic() + limit_s
+        while self.process.poll() is None:
+            self._console.settimeout(0.1)
+            try:
+                self._add(self._console.recv(65536))
+            except TimeoutError:
+                pass
+            except OSError:
+                time.sleep(0.05)
+            if time.monotonic() > end:
+                raise AssertionError(f"the guest is not off after {limit_s} s:\n{self.log[-3000:]}")
+        text = self.log[self._seen :]
+        self._seen = len(self.log)
+        return text
+
+    def close(self) -> None:
+        self._console.close()
+        self._monitor.close()
+
+
+def _connect(path: Path) -> socket.socket:
+    end = time.monotonic() + 10
+    while True:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(str(path))
+            return connection
+        except OSError:
+            connection.close()
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+
+
+def overlay(disk: Path, target: Path, size: str = "") -> Path:
+    """A linked clone of a disk, as a GNS3 node has one."""
+    command = [require_tool("qemu-img"), "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(disk), str(target)]
+    subprocess.run(command + ([size] if size else []), check=True)
+    return target
+
+
+@contextmanager
+def boot(
+    kernel: Path,
+    initrd: Path,
+    disks: Sequence[Path],
+    folder: Path,
+    *,
+    words: str = "",
+    name: str = "node-1",
+    options: Sequence[str] = (),
+    base_words: str = " ".join(contract.BASE_WORDS),
+) -> Iterator[Guest]:
+    """Start a guest; it is killed at the end if it has not stopped by itself."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [require_tool("qemu-system-x86_64"), "-accel", "tcg", "-machine", "pc", "-m", "128", "-smp", "1"]
+    command += ["-cpu", contract.CPU_MODEL, "-display", "none", "-net", "none", "-name", name]
+    command += ["-kernel", str(kernel), "-initrd", str(initrd), "-append", f"{base_words} {words}".strip()]
+    for index, disk in enumerate(disks):
+        command += ["-drive", f"file={disk},if=virtio,index={index},media=disk"]
+    for channel, option in (("console", "-serial"), ("monitor", "-monitor")):
+        (folder / channel).unlink(missing_ok=True)
+        command += [option, f"unix:{folder / channel},server=on,wait=off"]
+    command += ["-smbios", f"type=1,serial={name}", "-device", "virtio-rng-pci", *options]
+    with (folder / "qemu.log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    running = None
+    try:
+        running = Guest(process, folder)
+        yield running
+    finally:
+        if running:
+            running.close()
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def raw_copy(disk: Path, target: Path) -> Path:
+    """The disk with all its overlays as a raw image, for e2fsck and debugfs."""
+    subprocess.run([require_tool("qemu-img"), "convert", "-O", "raw", str(disk), str(target)], check=True)
+    return target
+
+
+def assert_clean(disk: Path, folder: Path) -> None:
+    """The file system is in order, and no journal waits to be replayed."""
+    raw = raw_copy(disk, folder / "check.raw")
+    try:
+        result = subprocess.run([require_tool("e2fsck"), "-fn", str(raw)], capture_output=True, text=True)
+        assert result.returncode == 0, result.stdout + result.stderr
+        features = subprocess.run(
+            [require_tool("dumpe2fs"), "-h", str(raw)], capture_output=True, text=True, check=True
+        ).stdout
+        assert "needs_recovery" not in features, features
+        assert re.search(r"Filesystem state:\s+clean\n", features), features
+    finally:
+        raw.unlink()
+
