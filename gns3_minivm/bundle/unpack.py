@@ -1,0 +1,160 @@
+"""Takes out of the packages what a bundle needs."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import re
+import shutil
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO
+
+import zstandard
+
+from gns3_minivm.bundle import elf
+from gns3_minivm.bundle.deb import Member, members, open_deb
+from gns3_minivm.bundle.depmod import Module, read_module
+from gns3_minivm.bundle.model import BUSYBOX_FILE, KERNEL_FILE, PackageRecord
+from gns3_minivm.bundle.packages import BUSYBOX, DEB_HINT, E2FSCK, PackageSet
+from gns3_minivm.errors import PackageError
+from gns3_minivm.events import Events
+from gns3_minivm.formats.content import Slice
+
+LICENCES_FOLDER = "licences"
+_KERNEL = re.compile(r"boot/vmlinuz-(?P<version>[^/]+)")
+_MODULES = re.compile(r"(?:usr/)?lib/modules/(?P<version>[^/]+)/(?P<path>.+)")
+_MODULE_FILE = re.compile(r"(?P<plain>.+\.ko)(?:\.(?P<compression>xz|gz|zst))?")
+_LISTS = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
+_PROGRAMS = {BUSYBOX: ("bin/busybox", "usr/bin/busybox"), E2FSCK: ("sbin/e2fsck.static", "usr/sbin/e2fsck.static")}
+_COPYRIGHT = re.compile(r"usr/share/doc/(?P<name>[^/]+)/copyright")
+
+
+@dataclass
+class Unpacked:
+    """The parts of a bundle, as the packages have them.
+
+    ``contents`` says where each module's uncompressed file lies; ``lists`` are the files of /lib/modules/VERSION that
+    the kernel's build wrote.
+    """
+
+    kernel_version: str = ""
+    has_kernel: bool = False
+    modules: list[Module] = field(default_factory=list)
+    contents: dict[str, Slice] = field(default_factory=dict)
+    lists: dict[str, bytes] = field(default_factory=dict)
+    programs: dict[str, bytes] = field(default_factory=dict)
+    packages: list[PackageRecord] = field(default_factory=list)
+
+
+def unpack(packages: PackageSet, paths: Mapping[str, Path], folder: Path, spool: Path, events: Events) -> Unpacked:
+    """Write kernel image, busybox and licences to ``folder``, and all modules into the file ``spool`` (blocking).
+
+    Raises PackageError where a package is damaged or is not what its name says.
+    """
+    (folder / LICENCES_FOLDER).mkdir()
+    found = Unpacked()
+    total = sum(package.size_bytes for package in packages.all)
+    with events.step("Unpacking the packages", total=total, unit="bytes") as step, spool.open("wb") as stream:
+        for package in packages.all:
+            record = package
+            for member in members(open_deb(paths[package.name]), _is_wanted):
+                step.advance(0)
+                if _COPYRIGHT.fullmatch(member.path):
+                    record = _with_licence(package, member, folder)
+                elif package in packages.kernel:
+                    _take_kernel_file(member, package, folder, stream, found)
+                elif member.path in _PROGRAMS[package.name]:
+                    data = found.programs[package.name] = member.stream.read()
+                    elf.check_static_program(data, f"{member.path} of {package.filename}")
+            found.packages.append(record)
+            step.advance(package.size_bytes)
+    _check_complete(found, packages)
+    (folder / BUSYBOX_FILE).write_bytes(found.programs[BUSYBOX])
+    return found
+
+
+def _is_wanted(path: str) -> bool:
+    if any(pattern.fullmatch(path) for pattern in (_KERNEL, _MODULES, _COPYRIGHT)):
+        return True
+    return any(path in paths for paths in _PROGRAMS.values())
+
+
+def _check_complete(found: Unpacked, packages: PackageSet) -> None:
+    lacking = "" if found.modules else "kernel modules (lib/modules)"
+    lacking = lacking if found.has_kernel else "kernel image (boot/vmlinuz-*)"
+    if lacking:
+        names = ", ".join(package.filename for package in packages.kernel)
+        raise PackageError(
+            f"{names}: there is no {lacking} in it",
+            hint=f"A package whose name has no version in it only points to another one. {DEB_HINT}",
+        )
+    for package in (packages.busybox, packages.e2fsck):
+        if package.name not in found.programs:
+            raise PackageError(f"{package.filename} has no {' or '.join(_PROGRAMS[package.name])}", hint=DEB_HINT)
+
+
+def _take_kernel_file(member: Member, package: PackageRecord, folder: Path, spool: IO[bytes], found: Unpacked) -> None:
+    if kernel := _KERNEL.fullmatch(member.path):
+        _same_version(found, kernel["version"], package)
+        found.has_kernel = True
+        with (folder / KERNEL_FILE).open("wb") as output:
+            shutil.copyfileobj(member.stream, output)
+    elif place := _MODULES.fullmatch(member.path):
+        if module := _MODULE_FILE.fullmatch(place["path"]):
+            _same_version(found, place["version"], package)
+            _add_module(module["plain"], _plain(member, module["compression"], package), spool, found)
+        elif place["path"] in _LISTS:
+            found.lists[place["path"]] = member.stream.read()
+
+
+def _same_version(found: Unpacked, version: str, package: PackageRecord) -> None:
+    if found.kernel_version not in ("", version):
+        raise PackageError(
+            f"{package.filename} is for the kernel {version}, another of the packages for {found.kernel_version}",
+            hint="Name the packages of one kernel.",
+        )
+    found.kernel_version = version
+
+
+def _add_module(path: str, data: bytes, spool: IO[bytes], found: Unpacked) -> None:
+    found.modules.append(read_module(path, data))
+    found.contents[path] = Slice(spool.name, spool.tell(), len(data))
+    spool.write(data)
+
+
+def _plain(member: Member, compression: str | None, package: PackageRecord) -> bytes:
+    """A module's bytes; compressed ones would depend on what the image's modprobe can read."""
+    data = member.stream.read()
+    try:
+        if compression == "xz":
+            return lzma.decompress(data)
+        if compression == "gz":
+            return gzip.decompress(data)
+        if compression == "zst":
+            with zstandard.ZstdDecompressor().stream_reader(data) as stream:
+                return stream.read()
+    except (lzma.LZMAError, zlib.error, zstandard.ZstdError, EOFError, OSError) as error:
+        raise PackageError(f"{package.filename}: {member.path} is damaged: {error}") from error
+    return data
+
+
+def _with_licence(package: PackageRecord, member: Member, folder: Path) -> PackageRecord:
+    text = member.stream.read()
+    path = folder / LICENCES_FOLDER / f"{package.name}.txt"
+    path.write_bytes(text)
+    names = licence_names(text.decode("utf-8", "replace"))
+    return replace(package, licences=names, licence_file=str(path.relative_to(folder)))
+
+
+def licence_names(text: str) -> tuple[str, ...]:
+    """The short names in a Debian copyright file.
+
+    The machine-readable form (https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/) has them in License
+    fields; older files point to /usr/share/common-licenses.
+    """
+    names = re.findall(r"^License:[ \t]*(\S.*?)[ \t]*$", text, re.MULTILINE)
+    names = names or re.findall(r"/usr/share/common-licenses/([A-Za-z0-9.+-]*[A-Za-z0-9+])", text)
+    return tuple(sorted(set(names)))

@@ -1,0 +1,29 @@
+"""Compiles the guest's init into the wheel; everything else about the package is in setup.cfg."""
+
+import subprocess
+import warnings
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+KERNEL = Path(__file__).resolve().parent / "kernel"
+
+
+class BuildWithInit(build_py):
+    """Adds ``_kernel/init-x86_64``, so that a machine with the wheel needs no compiler."""
+
+    def run(self):
+        super().run()
+        # An editable install uses the checkout, where the init is compiled from the sources of the moment.
+        if self.editable_mode:
+            return
+        output = Path(self.build_lib) / "gns3_minivm" / "_kernel" / "init-x86_64"
+        output.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            subprocess.run(["sh", str(KERNEL / "build-init.sh"), str(output)], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            warnings.warn(f"the guest's init is not in this wheel and will be compiled on first use: {error}")
+
+
+setup(cmdclass={"build_py": BuildWithInit})
