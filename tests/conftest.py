@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import os
+from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
 
@@ -12,6 +13,16 @@ from gns3_minivm.gns3.server import Server
 from tests.support.engine import running_engine
 from tests.support.gns3 import GNS3Process, running_gns3
 from tests.support.ubridge import EXECUTABLE as UBRIDGE
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where CI is set, nothing may be skipped, whatever the reason."""
+    report = yield
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and CI is set: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session")
