@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # Base modules know the standard library only; these parts may also use these distributions.
 LIBRARIES: dict[str, set[str]] = {
-    "formats": {"zstandard"},
+    "formats": {"isal", "zstandard"},
     "images": {"docker", "requests", "urllib3", "zstandard"},
     "convert": {"zstandard"},
     "bundle": {"zstandard"},

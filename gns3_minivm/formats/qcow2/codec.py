@@ -1,0 +1,62 @@
+"""Compression of single clusters, to the same bytes on every machine.
+
+Both codecs bring their library with them, in a version that setup.cfg pins, at levels that do not depend on the CPU
+(ISA-L's level 3 does; the standard library's zlib is the distribution's).
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Callable
+
+import zstandard
+from isal import isal_zlib
+
+from gns3_minivm.errors import DamagedImageError
+from gns3_minivm.formats.qcow2.structs import Compression
+
+_ZSTD_LEVEL = 3
+_ISAL_LEVEL = 1
+_WINDOW_BITS = -12
+"""Raw deflate with the window of 4 KiB that QEMU reads."""
+_local = threading.local()
+
+
+def compressor(compression: Compression) -> Callable[[bytes | memoryview], bytes] | None:
+    """A function that compresses one cluster and may be called from any thread; None for no compression."""
+    if compression == "zstd":
+        return _zstd
+    if compression == "zlib":
+        return _deflate
+    return None
+
+
+def _zstd(data: bytes | memoryview) -> bytes:
+    # A context of zstandard's must not be used by two threads at once.
+    context = getattr(_local, "zstd", None)
+    if context is None:
+        context = _local.zstd = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=False)
+    return context.compress(data)
+
+
+def _deflate(data: bytes | memoryview) -> bytes:
+    context = isal_zlib.compressobj(_ISAL_LEVEL, isal_zlib.DEFLATED, _WINDOW_BITS)
+    return context.compress(data) + context.flush()
+
+
+def decompress(compression: Compression, data: bytes, size: int) -> bytes:
+    """The ``size`` bytes of a cluster; ``data`` may go on after the compressed bytes.
+
+    Raises DamagedImageError.
+    """
+    try:
+        if compression == "zstd":
+            plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+        else:
+            plain = zlib.decompressobj(_WINDOW_BITS).decompress(data, size)
+    except (zstandard.ZstdError, zlib.error) as error:
+        raise DamagedImageError(f"a cluster of the qcow2 file is damaged: {error}") from error
+    if len(plain) != size:
+        raise DamagedImageError(f"a cluster of the qcow2 file has {len(plain)} bytes instead of {size}")
+    return plain

@@ -1,0 +1,267 @@
+"""Reads one tar archive: a stream of entries whose contents stay where they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from gns3_minivm.errors import DamagedImageError, HostError
+from gns3_minivm.formats.content import Content, Slice, Sparse
+from gns3_minivm.formats.tar import headers as h
+from gns3_minivm.formats.tree import printable
+
+_WINDOW = 64 * 1024
+_XATTR = b"SCHILY.xattr."
+_SPARSE = b"GNU.sparse."
+
+
+class Entry:
+    """One entry of an archive; ``content`` is set for regular files only."""
+
+    __slots__ = ("content", "device", "gid", "linkname", "mode", "mtime_ns", "name", "type", "uid", "xattrs")
+
+    def __init__(self) -> None:
+        self.name = b""
+        self.type = b""
+        self.mode = 0
+        self.uid = 0
+        self.gid = 0
+        self.mtime_ns = 0
+        self.linkname = b""
+        self.device = (0, 0)
+        self.content: Content = b""
+        self.xattrs: dict[bytes, bytes] | None = None
+
+
+class Archive:
+    """An uncompressed tar archive of ``size`` bytes from ``offset`` on in the file ``path``.
+
+    Raises DamagedImageError for what is no tar archive or ends too early; the message does not name the archive.
+    """
+
+    def __init__(self, path: str, offset: int, size: int, progress: Callable[[int], None]) -> None:
+        self._path = path
+        self._end = offset + size
+        self._position = offset
+        self._told = offset
+        self._progress = progress
+        self._window = b""
+        self._window_at = 0
+        self.last_name = b""
+        """The name of the entry being read or read last, for messages."""
+
+    def entries(self) -> Iterator[Entry]:
+        """The entries in the archive's order."""
+        try:
+            with open(self._path, "rb", buffering=0) as stream:
+                if os.fstat(stream.fileno()).st_size < self._end:
+                    raise DamagedImageError("the layer is shorter than it says")
+                while (entry := self._next(stream)) is not None:
+                    if self._position - self._told > _WINDOW * 8:
+                        self._tell(self._position)
+                    yield entry
+        except OSError as error:
+            raise HostError(f"cannot read the layer file {self._path}: {error.strerror}") from error
+        self._tell(self._end)
+
+    def _tell(self, position: int) -> None:
+        self._progress(position - self._told)
+        self._told = position
+
+    def _take(self, stream: BinaryIO, size: int) -> bytes:
+        """The next ``size`` bytes, fewer at the archive's end."""
+        start = self._position - self._window_at
+        if start < 0 or start + size > len(self._window):
+            stream.seek(self._position)
+            want = min(max(_WINDOW, size), self._end - self._position)
+            self._window, self._window_at, start = stream.read(want) if want > 0 else b"", self._position, 0
+        data = self._window[start : start + size]
+        self._position += len(data)
+        return data
+
+    def _data(self, stream: BinaryIO, size: int, what: str) -> bytes:
+        """The data of a special entry, without its padding."""
+        if not 0 <= size <= h.EXTRA_SIZE_MAX:
+            raise DamagedImageError(f"{what} of {size} bytes; at most {h.EXTRA_SIZE_MAX} are allowed")
+        data = self._take(stream, -(-size // h.BLOCK) * h.BLOCK)
+        if len(data) < size:
+            raise DamagedImageError(f"the archive ends inside {what}")
+        return data[:size]
+
+    def _next(self, stream: BinaryIO) -> Entry | None:
+        records: dict[bytes, bytes] = {}
+        sparse_records: list[tuple[bytes, bytes]] = []
+        long_name = long_link = None
+        while True:
+            block = self._take(stream, h.BLOCK)
+            if self._is_end(stream, block):
+                if records or long_name is not None or long_link is not None:
+                    raise DamagedImageError("the archive ends after an extended header")
+                return None
+            fields = h.HEADER.unpack(block)
+            if not h.checksum_matches(block, fields[6]):
+                raise DamagedImageError("a header's checksum is wrong, or this is no tar archive")
+            typeflag, size = fields[7], h.number(fields[4], "size")
+            if typeflag in (h.PAX_HEADER, h.PAX_SOLARIS):
+                pairs = h.pax_records(self._data(stream, size, "a pax header"))
+                sparse_records = [pair for pair in pairs if pair[0].startswith(_SPARSE)]
+                records = dict(pairs)
+            elif typeflag in (h.PAX_GLOBAL, h.GNU_VOLUME):
+                self._data(stream, size, "a global header")
+            elif typeflag == h.GNU_LONGNAME:
+                long_name = h.text(self._data(stream, size, "a long name"))
+            elif typeflag == h.GNU_LONGLINK:
+                long_link = h.text(self._data(stream, size, "a long link name"))
+            else:
+                break
+        entry = _entry(block, fields, records, long_name, long_link)
+        self.last_name = entry.name
+        if b"size" in records:
+            size = h.decimal(records[b"size"], "size")
+        if entry.type not in h.TYPES_WITHOUT_DATA:
+            entry.content = self._content(stream, block, entry, size, sparse_records)
+        return entry
+
+    def _is_end(self, stream: BinaryIO, block: bytes) -> bool:
+        # An archive may end without the two blocks of zeros; one such block in the middle is damage.
+        if block and block != h.ZERO_BLOCK:
+            if len(block) < h.BLOCK:
+                raise DamagedImageError("the archive ends inside a header")
+            return False
+        if block and self._take(stream, h.BLOCK).strip(b"\0"):
+            raise DamagedImageError("a block of zeros stands in the middle of the archive")
+        return True
+
+    def _content(
+        self, stream: BinaryIO, block: bytes, entry: Entry, size: int, records: list[tuple[bytes, bytes]]
+    ) -> Content:
+        """Where a file's content lies; moves on to the next header."""
+        if size < 0:
+            raise DamagedImageError(f"its size is {size}")
+        after = self._position + -(-size // h.BLOCK) * h.BLOCK
+        content: Content
+        if entry.type == h.GNU_SPARSE:
+            pieces, logical = self._gnu_sparse(stream, block)
+            after = self._position + -(-size // h.BLOCK) * h.BLOCK
+            content = self._sparse(pieces, logical, size)
+        elif records:
+            start = self._position
+            pieces, logical = self._pax_sparse(stream, records)
+            content = self._sparse(pieces, logical, size - (self._position - start))
+        else:
+            # The last padding may be missing; the data may not.
+            self._check_end(self._position + size)
+            content = Slice(self._path, self._position, size) if size else b""
+        self._position = min(after, self._end)
+        return content
+
+    def _check_end(self, position: int) -> None:
+        if position > self._end:
+            raise DamagedImageError("the archive ends inside the file's data")
+
+    def _gnu_sparse(self, stream: BinaryIO, block: bytes) -> tuple[h.SparseMap, int]:
+        pieces = h.gnu_sparse_pieces(block, 386, 4)
+        logical = h.number(block[483:495], "realsize")
+        extended = block[482]
+        while extended:
+            more = self._take(stream, h.BLOCK)
+            if len(more) < h.BLOCK:
+                raise DamagedImageError("the archive ends inside a sparse map")
+            pieces += h.gnu_sparse_pieces(more, 0, 21)
+            extended = more[504]
+        return pieces, logical
+
+    def _pax_sparse(self, stream: BinaryIO, records: list[tuple[bytes, bytes]]) -> tuple[h.SparseMap, int]:
+        """The map of GNU's pax formats 0.0, 0.1 and 1.0, and the file's size."""
+        values = {key[len(_SPARSE) :]: value for key, value in records}
+        logical = h.decimal(values.get(b"realsize", values.get(b"size", b"")), "GNU.sparse.size")
+        if values.get(b"major") == b"1" and values.get(b"minor") == b"0":
+            return self._pax_sparse_1_0(stream), logical
+        if b"map" in values:
+            numbers = values[b"map"].split(b",") if values[b"map"] else []
+        else:
+            wanted = (_SPARSE + b"offset", _SPARSE + b"numbytes")
+            pairs = [pair for pair in records if pair[0] in wanted]
+            if any(pair[0] != wanted[place % 2] for place, pair in enumerate(pairs)):
+                raise DamagedImageError("its sparse map is malformed")
+            numbers = [value for _, value in pairs]
+        return _pieces([h.decimal(value, "GNU.sparse.map") for value in numbers]), logical
+
+    def _pax_sparse_1_0(self, stream: BinaryIO) -> h.SparseMap:
+        data = b""
+        lines: list[bytes] = []
+        wanted = 1
+        while len(lines) < wanted:
+            block = self._take(stream, h.BLOCK)
+            if len(block) < h.BLOCK:
+                raise DamagedImageError("the archive ends inside a sparse map")
+            *found, data = (data + block).split(b"\n")
+            lines += found
+            if len(data) > 20 and len(lines) < wanted or lines and wanted == 1 and not lines[0].isdigit():
+                raise DamagedImageError("its sparse map is malformed")
+            wanted = 1 + 2 * h.decimal(lines[0], "sparse map") if lines else 1
+        return _pieces([h.decimal(line, "sparse map") for line in lines[1:wanted]])
+
+    def _sparse(self, pieces: h.SparseMap, logical: int, stored: int) -> Content:
+        if logical < 0:
+            raise DamagedImageError(f"its size is {logical}")
+        segments = []
+        position = self._position
+        for start, length in h.check_sparse(pieces, logical, stored):
+            segments.append((start, Slice(self._path, position, length)))
+            position += length
+        self._check_end(position)
+        return Sparse(logical, tuple(segments))
+
+
+def _pieces(numbers: list[int]) -> h.SparseMap:
+    if len(numbers) % 2:
+        raise DamagedImageError("its sparse map has an odd count of numbers")
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _entry(
+    block: bytes,
+    fields: tuple[bytes, ...],
+    records: dict[bytes, bytes],
+    long_name: bytes | None,
+    long_link: bytes | None,
+) -> Entry:
+    """The entry that a header and the extended headers before it describe, without its content."""
+    name, mode, uid, gid, _, mtime, _, typeflag, linkname, magic, _, _, major, minor, prefix = fields
+    entry = Entry()
+    entry.name, entry.linkname, entry.type = h.text(name), h.text(linkname), typeflag
+    if magic == h.MAGIC_USTAR and prefix[0]:
+        # star keeps two times at the end of the field and marks that in the header's last bytes.
+        parents = h.text(prefix[:131] if block[508:] == b"tar\0" else prefix)
+        entry.name = parents + b"/" + entry.name
+    # Known early, so that a message about another field can name the entry.
+    entry.name = long_name if long_name is not None else records.get(b"path") or entry.name
+    try:
+        _numbers(entry, mode, uid, gid, mtime, records)
+        if typeflag in (h.CHRTYPE, h.BLKTYPE):
+            entry.device = (h.number(major, "devmajor"), h.number(minor, "devminor"))
+    except DamagedImageError as error:
+        raise DamagedImageError(f"entry {printable(entry.name)}: {error.message}") from error
+    if records:
+        entry.name = records.get(b"GNU.sparse.name") or entry.name if long_name is None else long_name
+        entry.linkname = records.get(b"linkpath") or entry.linkname
+        cut = len(_XATTR)
+        entry.xattrs = {key[cut:]: value for key, value in records.items() if key.startswith(_XATTR)} or None
+    if long_link is not None:
+        entry.linkname = long_link
+    if typeflag in (h.AREGTYPE, h.REGTYPE, h.CONTTYPE):
+        # Before there was a type for directories, a slash at the end told them.
+        entry.type = h.DIRTYPE if typeflag == h.AREGTYPE and entry.name.endswith(b"/") else h.REGTYPE
+    return entry
+
+
+def _numbers(entry: Entry, mode: bytes, uid: bytes, gid: bytes, mtime: bytes, records: dict[bytes, bytes]) -> None:
+    entry.mode = h.number(mode, "mode") & 0o7777
+    entry.uid = h.decimal(records[b"uid"], "uid") if records.get(b"uid") else h.number(uid, "uid")
+    entry.gid = h.decimal(records[b"gid"], "gid") if records.get(b"gid") else h.number(gid, "gid")
+    if records.get(b"mtime"):
+        entry.mtime_ns = h.time_ns(records[b"mtime"])
+    else:
+        entry.mtime_ns = h.number(mtime, "mtime") * 1_000_000_000

@@ -1,0 +1,122 @@
+"""Tar headers as they lie in an archive: fields, numbers, pax records, sparse maps.
+
+Names of fields and types are those of the POSIX ustar and the GNU tar documents.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from gns3_minivm.errors import DamagedImageError
+
+BLOCK = 512
+ZERO_BLOCK = bytes(BLOCK)
+
+REGTYPE, AREGTYPE, CONTTYPE = b"0", b"\0", b"7"
+LNKTYPE, SYMTYPE, CHRTYPE, BLKTYPE, DIRTYPE, FIFOTYPE = b"1", b"2", b"3", b"4", b"5", b"6"
+PAX_HEADER, PAX_GLOBAL, PAX_SOLARIS = b"x", b"g", b"X"
+GNU_LONGNAME, GNU_LONGLINK, GNU_SPARSE, GNU_VOLUME = b"L", b"K", b"S", b"V"
+TYPES_WITHOUT_DATA = frozenset((LNKTYPE, SYMTYPE, CHRTYPE, BLKTYPE, DIRTYPE, FIFOTYPE))
+
+# name mode uid gid size mtime chksum typeflag linkname magic+version uname gname devmajor devminor prefix
+HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
+MAGIC_USTAR = b"ustar\00000"
+MAGIC_GNU = b"ustar  \0"
+
+EXTRA_SIZE_MAX = 1 << 20
+"""Bytes in one pax header or long name; Go's reader, which every engine uses, has the same limit."""
+_INT64_MAX = (1 << 63) - 1
+_DECIMAL = re.compile(rb"-?[0-9]{1,19}")
+_TIME = re.compile(rb"(-?)([0-9]{1,19})(?:\.([0-9]*))?")
+
+SparseMap = list[tuple[int, int]]
+"""(position in the file, bytes) of the parts that the archive holds."""
+
+
+def text(field: bytes) -> bytes:
+    """A name field: up to the first null byte."""
+    return field.split(b"\0", 1)[0]
+
+
+def number(field: bytes, what: str) -> int:
+    """A numeric field: octal digits, or base-256 where the first bit is set."""
+    if field[0] & 0x80:
+        value = int.from_bytes(field, "big", signed=False) & ((1 << (8 * len(field) - 1)) - 1)
+        if field[0] & 0x40:
+            value -= 1 << (8 * len(field) - 1)
+        if not -_INT64_MAX - 1 <= value <= _INT64_MAX:
+            raise DamagedImageError(f"the field {what} holds {value}, more than 64 bits")
+        return value
+    digits = text(field.strip(b" \0"))
+    if not digits:
+        return 0
+    if not digits.isdigit() or b"8" in digits or b"9" in digits:
+        raise DamagedImageError(f"the field {what} holds {digits!r}, not an octal number")
+    return int(digits, 8)
+
+
+def checksum_matches(block: bytes, field: bytes) -> bool:
+    """Whether the header's checksum is right; old archives summed signed bytes."""
+    wanted = number(field, "chksum")
+    rest = block[:148] + b"        " + block[156:]
+    unsigned = sum(rest)
+    return unsigned == wanted or unsigned - 256 * sum(byte > 127 for byte in rest) == wanted
+
+
+def pax_records(data: bytes) -> list[tuple[bytes, bytes]]:
+    """The records of a pax header, in order."""
+    records = []
+    position = 0
+    while position < len(data):
+        space = data.find(b" ", position, position + 20)
+        length = data[position:space] if space > 0 else b""
+        # int() alone would take signs, underscores and blanks.
+        end = position + int(length) if length.isdigit() else 0
+        if end <= space + 1 or end > len(data) or data[end - 1] != 0x0A:
+            raise DamagedImageError(f"a pax record is malformed at byte {position}: {data[position : position + 40]!r}")
+        key, equals, value = data[space + 1 : end - 1].partition(b"=")
+        if not equals or not key:
+            raise DamagedImageError(f"a pax record has no key: {data[position : position + 40]!r}")
+        records.append((key, value))
+        position = end
+    return records
+
+
+def decimal(value: bytes, what: str) -> int:
+    """A decimal number of a pax record."""
+    if not _DECIMAL.fullmatch(value):
+        raise DamagedImageError(f"the pax record {what} holds {value[:40]!r}, not a number")
+    return int(value)
+
+
+def time_ns(value: bytes) -> int:
+    """A pax time, seconds with a fraction, in nanoseconds; digits below that are cut off."""
+    match = _TIME.fullmatch(value)
+    if not match:
+        raise DamagedImageError(f"the pax record mtime holds {value[:40]!r}, not a time")
+    ns = int(match[2]) * 1_000_000_000 + int(((match[3] or b"") + b"0" * 9)[:9])
+    return -ns if match[1] else ns
+
+
+def gnu_sparse_pieces(block: bytes, start: int, count: int) -> SparseMap:
+    """The sparse structs of an old GNU header or of one of its extensions, up to the first unused one."""
+    pieces = []
+    for at in range(start, start + 24 * count, 24):
+        if not block[at]:
+            break
+        pieces.append((number(block[at : at + 12], "offset"), number(block[at + 12 : at + 24], "numbytes")))
+    return pieces
+
+
+def check_sparse(pieces: SparseMap, size: int, stored: int) -> SparseMap:
+    """Raise DamagedImageError unless the pieces ascend, do not overlap, and hold what is stored; drops empty ones."""
+    end = total = 0
+    for start, length in pieces:
+        if start < end or length < 0 or start + length > size:
+            raise DamagedImageError(f"its sparse map has a piece of {length} bytes at {start} out of place")
+        end = start + length
+        total += length
+    if total != stored:
+        raise DamagedImageError(f"its sparse map names {total} bytes, the archive holds {stored}")
+    return [piece for piece in pieces if piece[1]]

@@ -1,0 +1,221 @@
+"""Merges layers: whiteouts, replaced kinds, hard links, parents behind symbolic links.
+
+Whiteouts act on lower layers only, wherever they stand in the archive; those of the base layer mean nothing.  Owners
+and modes of parents that no entry names are root's and 0755.  Global pax headers, ``SCHILY.acl`` and
+``LIBARCHIVE.xattr`` records are not read, as containerd does not read them.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
+from typing import Protocol
+
+from gns3_minivm.errors import DamagedImageError
+from gns3_minivm.formats.content import content_size
+from gns3_minivm.formats.tar import headers as h
+from gns3_minivm.formats.tar.archive import Archive, Entry
+from gns3_minivm.formats.tree import (
+    ID_MAX,
+    MAJOR_MAX,
+    MINOR_MAX,
+    PATH_MAX,
+    FileTree,
+    Node,
+    clean,
+    place,
+    printable,
+)
+
+_WHITEOUT = b".wh."
+_WHITEOUT_META = b".wh..wh."
+_OPAQUE = b".wh..wh..opq"
+FILE_SIZE_MAX = 1 << 44
+"""Bytes in one file: 2^32 blocks of 4 KiB."""
+
+_TYPES = {
+    h.REGTYPE: stat.S_IFREG,
+    h.GNU_SPARSE: stat.S_IFREG,
+    h.SYMTYPE: stat.S_IFLNK,
+    h.CHRTYPE: stat.S_IFCHR,
+    h.BLKTYPE: stat.S_IFBLK,
+    h.DIRTYPE: stat.S_IFDIR,
+    h.FIFOTYPE: stat.S_IFIFO,
+}
+
+
+class LayerFile(Protocol):
+    """One uncompressed layer: ``size`` bytes of tar from ``offset`` on in the file ``path``."""
+
+    @property
+    def diff_id(self) -> str: ...
+    @property
+    def path(self) -> str | PathLike[str]: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+
+
+def _no_progress(amount: int) -> None:
+    """Nobody watches."""
+
+
+def read_layers(layers: Sequence[LayerFile], progress: Callable[[int], None] = _no_progress) -> FileTree:
+    """Merge layers, base layer first, into one tree; contents stay in the layer files.
+
+    ``progress`` is called with the bytes gone through since the last call; they sum up to the layers' sizes.
+    Raises DamagedImageError, naming layer and entry, for an archive that is truncated, malformed or hostile.
+    """
+    tree = FileTree()
+    for place_in_image, layer in enumerate(layers):
+        archive = Archive(str(layer.path), layer.offset, layer.size, progress)
+        merge = _Merge(tree)
+        try:
+            if place_in_image == 0:
+                merge.apply(archive.entries())
+            else:
+                # All whiteouts act before any entry, so that they cannot touch what their own layer brings.
+                entries = [entry for entry in archive.entries() if not merge.white_out(entry)]
+                merge.apply(entries)
+        except DamagedImageError as error:
+            where = f"layer {place_in_image + 1} of {len(layers)} ({layer.diff_id})"
+            name = merge.current if merge.current is not None else archive.last_name
+            entry_text = f", entry {printable(name)}" if name and not error.message.startswith("entry ") else ""
+            raise DamagedImageError(
+                f"{where}{entry_text}: {error.message}",
+                hint="Fetch the image again; if the message stays, the image itself is damaged.",
+            ) from error
+    return tree
+
+
+class _Merge:
+    """One layer on its way into the tree."""
+
+    def __init__(self, tree: FileTree) -> None:
+        self._tree = tree
+        self._parents: dict[bytes, Node] = {}
+        self._links_waiting: list[tuple[Node, bytes, Entry]] = []
+        self.current: bytes | None = None
+        """The name of the entry at work, for messages."""
+
+    def white_out(self, entry: Entry) -> bool:
+        """Apply a whiteout; returns whether the entry is one."""
+        name = entry.name.rstrip(b"/")
+        base = name[name.rfind(b"/") + 1 :]
+        if not base.startswith(_WHITEOUT):
+            return False
+        self.current = entry.name
+        if base == _OPAQUE:
+            directory = self._tree.lookup(name[: -len(base)], follow=True)
+            if directory is not None and directory.is_directory:
+                directory.children.clear()
+        elif not base.startswith(_WHITEOUT_META):
+            removed = base[len(_WHITEOUT) :]
+            if removed in (b"", b".", b".."):
+                raise DamagedImageError("a whiteout without a name")
+            self._tree.remove(name[: -len(base)] + removed)
+        self.current = None
+        return True
+
+    def apply(self, entries: Iterable[Entry]) -> None:
+        """Put entries into the tree, in their order."""
+        for entry in entries:
+            self.current = entry.name
+            parts = clean(entry.name)
+            if parts and parts[-1].startswith(_WHITEOUT):
+                continue
+            if not parts:
+                # The root itself: a directory entry sets its owner, mode and time.
+                if entry.type == h.DIRTYPE:
+                    place(self._tree.root, b"", _node(entry))
+                continue
+            parent = self._parent(parts)
+            if entry.type == h.LNKTYPE:
+                self._link(parent, parts[-1], entry)
+            else:
+                self._put(parent, parts[-1], _node(entry))
+            self.current = None
+        self._link_waiting()
+
+    def _parent(self, parts: list[bytes]) -> Node:
+        key = b"/".join(parts[:-1])
+        parent = self._parents.get(key)
+        if parent is None:
+            found, _ = self._tree.resolve_parent(b"/".join(parts), create=True)
+            assert found is not None
+            parent = self._parents[key] = found
+        return parent
+
+    def _put(self, parent: Node, name: bytes, node: Node) -> None:
+        existing = parent.children.get(name)
+        if existing is not None and (existing.is_directory or existing.is_symlink) and existing is not node:
+            # Paths that led through it may lead elsewhere now.
+            self._parents.clear()
+        place(parent, name, node)
+
+    def _link(self, parent: Node, name: bytes, entry: Entry) -> None:
+        if not clean(entry.linkname):
+            raise DamagedImageError("a hard link to the root")
+        target = self._tree.lookup(entry.linkname)
+        if target is None:
+            # The target may come later in this layer.
+            existing = parent.children.pop(name, None)
+            if existing is not None:
+                self._parents.clear()
+            self._links_waiting.append((parent, name, entry))
+            return
+        if target.is_directory:
+            raise DamagedImageError(f"a hard link to the directory {printable(entry.linkname)}")
+        self._put(parent, name, target)
+
+    def _link_waiting(self) -> None:
+        waiting = self._links_waiting
+        while waiting:
+            missing = []
+            for parent, name, entry in waiting:
+                self.current = entry.name
+                target = self._tree.lookup(entry.linkname)
+                if target is None:
+                    missing.append((parent, name, entry))
+                elif target.is_directory:
+                    raise DamagedImageError(f"a hard link to the directory {printable(entry.linkname)}")
+                elif name not in parent.children:
+                    # A name that is there again was written after the link, and the last one wins.
+                    place(parent, name, target)
+            if len(missing) == len(waiting):
+                _, _, entry = missing[0]
+                self.current = entry.name
+                raise DamagedImageError(f"the hard link's target {printable(entry.linkname)} does not exist")
+            waiting = missing
+        self._links_waiting = []
+
+
+def _node(entry: Entry) -> Node:
+    """The inode that an entry describes; raises DamagedImageError for what no file system can hold."""
+    kind = _TYPES.get(entry.type)
+    if kind is None:
+        raise DamagedImageError(f"the entry's type {entry.type!r} is not known")
+    for what, value in (("uid", entry.uid), ("gid", entry.gid)):
+        if not 0 <= value <= ID_MAX:
+            raise DamagedImageError(f"its {what} is {value}; allowed is 0 to {ID_MAX}")
+    mode = kind | entry.mode
+    if kind == stat.S_IFREG:
+        size = content_size(entry.content)
+        if size >= FILE_SIZE_MAX:
+            raise DamagedImageError(f"its size is {size} bytes; ext4 takes less than {FILE_SIZE_MAX}")
+        return Node(mode, entry.content, entry.uid, entry.gid, entry.mtime_ns, entry.xattrs)
+    if kind == stat.S_IFLNK:
+        target = entry.linkname
+        if not 0 < len(target) <= PATH_MAX or b"\0" in target:
+            raise DamagedImageError(f"the symbolic link's target {printable(target)} has {len(target)} bytes")
+        return Node(stat.S_IFLNK | 0o777, target, entry.uid, entry.gid, entry.mtime_ns, entry.xattrs)
+    if kind == stat.S_IFDIR:
+        return Node(mode, {}, entry.uid, entry.gid, entry.mtime_ns, entry.xattrs)
+    if kind == stat.S_IFIFO:
+        return Node(mode, None, entry.uid, entry.gid, entry.mtime_ns, entry.xattrs)
+    major, minor = entry.device
+    if not (0 <= major <= MAJOR_MAX and 0 <= minor <= MINOR_MAX):
+        raise DamagedImageError(f"the device number {major}:{minor} is out of range")
+    return Node(mode, entry.device, entry.uid, entry.gid, entry.mtime_ns, entry.xattrs)
