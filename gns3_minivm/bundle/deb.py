@@ -22,9 +22,8 @@ from typing import IO, Any, cast
 import zstandard
 
 from gns3_minivm.errors import PackageError
+from gns3_minivm.formats.ar import read_ar
 
-_AR_MAGIC = b"!<arch>\n"
-_AR_HEADER_SIZE = 60
 _COPY_SIZE = 1 << 20
 
 
@@ -98,6 +97,11 @@ _DAMAGED = (tarfile.TarError, lzma.LZMAError, zlib.error, zstandard.ZstdError, E
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
+    except PackageError as error:
+        # What reads the archive does not know the file's name.
+        if str(path) in error.message:
+            raise
+        raise PackageError(f"{path}: {error.message}", hint=_HINT) from error
     except _DAMAGED as error:
         raise PackageError(f"{path} is damaged: {error}", hint=_HINT) from error
     except OSError as error:
@@ -109,45 +113,20 @@ def _reading(path: Path) -> Iterator[None]:
 @contextmanager
 def _member(path: Path, stem: str) -> Iterator[tarfile.TarFile]:
     with path.open("rb") as file:
-        name, size = _find(file, path, stem)
-        piece = _Piece(file, size)
-        with _decompressed(piece, name, path) as plain, tarfile.open(fileobj=plain, mode="r|") as archive:
+        for member in read_ar(file):
+            if member.name.startswith(stem):
+                break
+        else:
+            raise PackageError(f"{path} is not a Debian package: it has no {stem}", hint=_HINT)
+        with (
+            _decompressed(io.BytesIO(member.data), member.name, path) as plain,
+            tarfile.open(fileobj=plain, mode="r|") as archive,
+        ):
             yield archive
 
 
-def _find(file: IO[bytes], path: Path, stem: str) -> tuple[str, int]:
-    """Go to an ar member's first byte; returns its name and size."""
-    if file.read(len(_AR_MAGIC)) != _AR_MAGIC:
-        raise PackageError(f"{path} is not a Debian package (no ar archive)", hint=_HINT)
-    while len(header := file.read(_AR_HEADER_SIZE)) == _AR_HEADER_SIZE:
-        name = header[:16].decode("ascii", "replace").strip().rstrip("/")
-        size = int(header[48:58])
-        if name.startswith(stem):
-            return name, size
-        file.seek(size + size % 2, io.SEEK_CUR)
-    raise PackageError(f"{path} is not a Debian package, or ends too early: it has no {stem}", hint=_HINT)
-
-
-class _Piece(io.RawIOBase):
-    """The next ``size`` bytes of a file, as a file of its own."""
-
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        self._file = file
-        self._left = size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.read(min(len(buffer), self._left))
-        buffer[: len(data)] = data
-        self._left -= len(data)
-        return len(data)
-
-
 @contextmanager
-def _decompressed(piece: _Piece, name: str, path: Path) -> Iterator[IO[bytes]]:
-    raw = cast(IO[bytes], io.BufferedReader(piece, _COPY_SIZE))
+def _decompressed(raw: IO[bytes], name: str, path: Path) -> Iterator[IO[bytes]]:
     suffix = name.rpartition(".")[2]
     if suffix == "tar":
         yield raw

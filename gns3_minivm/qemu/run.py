@@ -1,0 +1,227 @@
+"""Runs a guest under the local QEMU, for a program (``Guest.console``) or for a person (``attach``)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import termios
+import tty
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+from gns3_minivm.errors import DiskFullError, GuestError, ToolError, UsageError, UserError
+from gns3_minivm.qemu.command import GuestMachine, command_line
+from gns3_minivm.qemu.console import Console
+
+ESCAPE_KEY = b"\x1d"
+"""Ctrl-]: once presses the power button, twice ends QEMU."""
+POWER_OFF_LIMIT_S = 60.0
+_CHUNK_SIZE = 65536
+
+
+class Guest:
+    """A running guest.  ``reader`` and ``writer`` are its serial console; ``console`` wraps them for programs."""
+
+    def __init__(self, words: list[str], process: asyncio.subprocess.Process, qmp: Path, complaints: Path) -> None:
+        assert process.stdout is not None and process.stdin is not None
+        self.words = words
+        self.reader = process.stdout
+        self.writer = process.stdin
+        self.console = Console(self.reader, self.writer)
+        self._process = process
+        self._qmp = qmp
+        self._complaints = complaints
+
+    async def press_power_button(self) -> None:
+        """Press the ACPI power button, as GNS3's shutdown signal does."""
+        try:
+            reader, writer = await asyncio.open_unix_connection(str(self._qmp))
+        except OSError:
+            return  # QEMU has ended, or is about to
+        try:
+            for command in ("qmp_capabilities", "system_powerdown"):
+                await reader.readline()
+                writer.write(json.dumps({"execute": command}).encode() + b"\n")
+                await writer.drain()
+            await reader.readline()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until the guest is off; its console is read on meanwhile.
+
+        Raises GuestError if it is not in time, or if QEMU has failed.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                while await self.reader.read(_CHUNK_SIZE):
+                    pass
+                status = await self._process.wait()
+        except TimeoutError as error:
+            raise GuestError(f"the guest was not off after {timeout_s:g} s") from error
+        if status:
+            raise self.failure(status)
+
+    def kill(self) -> None:
+        """End QEMU at once, as a power cut."""
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+
+    def failure(self, status: int) -> GuestError:
+        """What to raise when QEMU has ended with ``status``."""
+        said = self._complaints.read_text(errors="replace").strip() if self._complaints.exists() else ""
+        shown = "\n".join(f"  {line}" for line in said.splitlines()[-10:])
+        how = f"status {status}" if status > 0 else f"signal {-status}"
+        return GuestError(
+            f"`{shlex.join(self.words)}` ended with {how}" + (f":\n{shown}" if shown else ""),
+            hint="QEMU's own words say why; try another version of QEMU or other --ram and --adapters.",
+        )
+
+
+@asynccontextmanager
+async def running(machine: GuestMachine, qemu: str, *, accelerated: bool) -> AsyncIterator[Guest]:
+    """Start QEMU; it has ended when the block has, whatever happens in it."""
+    with tempfile.TemporaryDirectory(prefix="gns3-minivm-") as folder:
+        qmp, complaints = Path(folder) / "qmp", Path(folder) / "stderr"
+        words = command_line(machine, qemu=qemu, accelerated=accelerated, qmp=qmp)
+        with complaints.open("wb") as stderr:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *words,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=stderr,
+                    # A Ctrl-C on the terminal is for the guest, or for us to clean up.
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise ToolError(f"cannot run {qemu}: {error.strerror}") from error
+        guest = Guest(words, process, qmp, complaints)
+        try:
+            yield guest
+        except GuestError as error:
+            # A console that closed because QEMU failed: QEMU's words are the better ones.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), 1)
+            if process.returncode:
+                raise guest.failure(process.returncode) from error
+            raise
+        finally:
+            guest.kill()
+            await process.wait()
+            guest.writer.close()
+
+
+async def attach(guest: Guest) -> None:
+    """Give this terminal to the guest's console until the guest is off, or the escape key is pressed twice.
+
+    Raises UsageError if standard input is no terminal.
+    """
+    descriptor = sys.stdin.fileno() if sys.stdin is not None else -1
+    if descriptor < 0 or not os.isatty(descriptor):
+        raise UsageError(
+            "the guest's console needs a terminal, and standard input is none",
+            hint="Run one command in the guest with `gns3-minivm boot IMAGE --run COMMAND`.",
+        )
+    with _raw_terminal(descriptor):
+        await relay(guest, descriptor, sys.stdout.fileno())
+
+
+async def relay(guest: Guest, source: int, target: int) -> None:
+    """Carry bytes between two file descriptors and the guest's console."""
+    loop = asyncio.get_running_loop()
+    keys: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def read_keys() -> None:
+        data = os.read(source, 1024)
+        if not data:
+            loop.remove_reader(source)
+        keys.put_nowait(data)
+
+    loop.add_reader(source, read_keys)
+    typing = asyncio.create_task(_type(guest, keys, target))
+    try:
+        while data := await guest.reader.read(_CHUNK_SIZE):
+            await asyncio.to_thread(_write_all, target, data)
+    finally:
+        loop.remove_reader(source)
+        typing.cancel()
+        with suppress(asyncio.CancelledError):
+            await typing
+
+
+async def _type(guest: Guest, keys: asyncio.Queue[bytes], target: int) -> None:
+    pressed = False
+    while data := await keys.get():
+        text, escape, _ = data.partition(ESCAPE_KEY)
+        if text:
+            guest.writer.write(text)
+            with suppress(ConnectionError):
+                await guest.writer.drain()
+        if escape and pressed:
+            guest.kill()
+        elif escape:
+            pressed = True
+            os.write(target, b"\r\n[power button pressed; Ctrl-] again ends the guest at once]\r\n")
+            await guest.press_power_button()
+
+
+def prepare_overlay(machine: GuestMachine) -> None:
+    """Make the overlay file ``machine.keep`` over its first disk, if it is not there yet (blocking).
+
+    Raises ToolError if qemu-img is missing, UserError if the file is there and belongs to another disk.
+    """
+    keep, disk = machine.keep, machine.disks[0].resolve()
+    if keep is None:
+        return
+    program = shutil.which("qemu-img")
+    if program is None:
+        raise ToolError("--keep needs qemu-img, which is not installed", hint="Run `sudo apt install qemu-utils`.")
+    if keep.exists():
+        info = _qemu_img(program, "info", "--output=json", str(keep))
+        backing = json.loads(info).get("full-backing-filename", "")
+        if not backing or Path(backing).resolve() != disk:
+            raise UserError(
+                f"{keep} is no overlay of {disk}, but {'of ' + backing if backing else 'a disk of its own'}",
+                hint="Name a new file with --keep, or remove this one.",
+            )
+        return
+    if not keep.parent.is_dir():
+        raise DiskFullError(
+            f"cannot write {keep}: there is no folder {keep.parent}", hint="Name another file with --keep."
+        )
+    _qemu_img(program, "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(disk), str(keep))
+
+
+def _qemu_img(*words: str) -> str:
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ToolError(f"`{shlex.join(words)}` ended with status {result.returncode}:\n  {result.stderr.strip()}")
+    return result.stdout
+
+
+@contextmanager
+def _raw_terminal(descriptor: int) -> Iterator[None]:
+    before = termios.tcgetattr(descriptor)
+    try:
+        tty.setraw(descriptor)
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSAFLUSH, before)
+        # What a program in the guest may have left: application keys, bracketed paste, colours, a hidden cursor.
+        os.write(sys.stdout.fileno(), b"\x1b[?1l\x1b[?2004l\x1b[0m\x1b[?25h\r\n")
+
+
+def _write_all(target: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(target, data) :]
