@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from gns3_minivm.artifacts import recipe_id, server_filename
 from gns3_minivm.convert.options import DiskOptions
@@ -44,14 +43,17 @@ class DiskRecipe:
         return server_filename(self.info.name, self.info.version, self.id, ".qcow2")
 
     @property
-    def uuid(self) -> UUID:
-        """The file system's UUID."""
-        return self._derived("ext4 uuid")
+    def uuid(self) -> bytes:
+        """The file system's UUID: 16 bytes, version 8 (RFC 9562: custom, here from a hash)."""
+        value = bytearray(self._derived("ext4 uuid"))
+        value[6] = value[6] & 0x0F | 0x80
+        value[8] = value[8] & 0x3F | 0x80
+        return bytes(value)
 
     @property
-    def hash_seed(self) -> UUID:
-        """The seed of the file system's directory hashes."""
+    def hash_seed(self) -> bytes:
+        """The seed of the file system's directory hashes, 16 bytes."""
         return self._derived("ext4 hash seed")
 
-    def _derived(self, purpose: str) -> UUID:
-        return UUID(bytes=hashlib.sha256(f"{purpose} {self.id}".encode()).digest()[:16], version=4)
+    def _derived(self, purpose: str) -> bytes:
+        return hashlib.sha256(f"{purpose} {self.id}".encode()).digest()[:16]

@@ -56,7 +56,7 @@ def build_image(engine: Engine, build: Build, options: BuildOptions, events: Eve
     tag = f"{REPOSITORY}/{build.name.lower()}:{content_hash(entries)[:12]}"
     if not (options.rebuild or options.pull) and _exists(engine, tag):
         return tag
-    with events.step(f"build {build.name}") as step, tempfile.TemporaryFile() as context:
+    with events.step(f"Building {build.name}") as step, tempfile.TemporaryFile() as context:
         write_context(entries, context)
         context.seek(0)
         steps = 0

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from gns3_minivm.cancel import checkpoint
 from gns3_minivm.errors import EngineError, ImageNotFoundError, MiniVMError
@@ -64,7 +64,7 @@ class Engine:
     def __str__(self) -> str:
         return str(self._endpoint)
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
