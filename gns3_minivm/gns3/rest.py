@@ -27,6 +27,9 @@ from gns3_minivm.gns3.transport import Transport, expect_list, expect_object
 _API_NAMES = {"ram_mb": "ram"}
 """Our names of template fields where GNS3 has others."""
 _LOG_LINES = 12
+_START_HINT = (
+    "Look at the node's kernel command line and options, and at the server: it needs ubridge, and KVM for -cpu host."
+)
 
 
 class RestServer(Server):
@@ -186,7 +189,11 @@ class RestServer(Server):
     async def start_node(self, project_id: str, node_id: str, *, watch_s: float = 4) -> Node:
         # v3 wants a body, v2 takes one.
         path = self._node_path(project_id, node_id, "/start")
-        await self._command("POST", path, f"start the node {node_id}", {}, timeout_s=self._node_s)
+        try:
+            await self._command("POST", path, f"start the node {node_id}", {}, timeout_s=self._node_s)
+        except ConflictError as error:
+            # QEMU said no at once (its own words are in the answer), or the server lacks something such as ubridge.
+            raise NodeError(error.message, hint=_START_HINT) from error
         loop = asyncio.get_running_loop()
         deadline = loop.time() + watch_s
         while True:
@@ -202,7 +209,7 @@ class RestServer(Server):
         said = "; its qemu.log ends with:\n  " + "\n  ".join(lines) if lines else "; it left no qemu.log"
         return NodeError(
             f"{self.url}: node {node.name!r} was started and is {node.status} already{said}",
-            hint="Look at the node's kernel command line and options; without /dev/kvm QEMU refuses -cpu host.",
+            hint=_START_HINT,
         )
 
     async def stop_node(self, project_id: str, node_id: str) -> Node:
