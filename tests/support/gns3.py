@@ -36,7 +36,9 @@ def server_program(generation: Generation) -> Path:
     program = Path(folder or "/nonexistent", f"g{generation}", "bin", "gns3server")
     if program.is_file():
         return program
-    message = f"no GNS3 server of API v{generation}: GNS3_MINIVM_SERVERS={folder or ''} has no {program.name} (see ./test)"
+    message = (
+        f"no GNS3 server of API v{generation}: GNS3_MINIVM_SERVERS={folder or ''} has no {program.name} (see ./test)"
+    )
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
