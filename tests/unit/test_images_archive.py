@@ -112,7 +112,7 @@ def test_a_missing_layer_is_named(tmp_path: Path) -> None:
 def cuts(data: bytes) -> list[int]:
     """Places to cut an archive: in headers, and one byte before the end of the last layer."""
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        ends = [member.offset_data + member.size for member in tar if not member.name.endswith("json")]
+        ends = [member.offset_data + member.size for member in tar if "/" in member.name]
     return [0, 1, 100, 700, max(ends) - 1]
 
 
