@@ -7,11 +7,18 @@ from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
 
+from gns3_minivm.bundle import build
+from gns3_minivm.bundle.apt import AptSource
+from gns3_minivm.bundle.model import Bundle
+from gns3_minivm.cache import Cache
+from gns3_minivm.events import Events
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.server import Server
 from tests.support.engine import running_engine
 from tests.support.gns3 import GNS3Process, running_gns3
+from tests.support.minivm import minivm_cache
+from tests.support.tools import require_tool
 from tests.support.ubridge import EXECUTABLE as UBRIDGE
 
 
@@ -65,3 +72,11 @@ async def client(gns3_server: GNS3Process) -> AsyncIterator[Server]:
     """A connection to each generation in turn."""
     async with await connect(parse_address(gns3_server.url)) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Bundle:
+    """The kernel bundle, made once per machine; the tests' ``gns3-minivm`` command uses the same one."""
+    require_tool("apt-get")
+    cache = Cache(minivm_cache())
+    return build.find(cache) or build.build(AptSource(cache), cache, Events())
