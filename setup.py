@@ -20,6 +20,7 @@ class BuildWithInit(build_py):
             return
         output = Path(self.build_lib) / "gns3_minivm" / "_kernel" / "init-x86_64"
         output.parent.mkdir(parents=True, exist_ok=True)
+        output.unlink(missing_ok=True)  # of an earlier build, perhaps of other sources
         try:
             subprocess.run(["sh", str(KERNEL / "build-init.sh"), str(output)], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
