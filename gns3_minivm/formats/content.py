@@ -97,7 +97,9 @@ class ContentReader:
         parts: list[bytes] = []
         position = offset
         first = max(0, bisect_right(content.segments, offset, key=lambda segment: segment[0]) - 1)
-        for start, piece in content.segments[first:]:
+        # A slice of the segments would copy them all, once for every run of blocks.
+        for index in range(first, len(content.segments)):
+            start, piece = content.segments[index]
             if start >= end:
                 break
             low, high = max(start, position), min(start + piece.size, end)

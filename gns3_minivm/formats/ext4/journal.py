@@ -33,10 +33,13 @@ def journal_superblock(plan: Plan) -> bytes:
 
 
 def journal_i_block(plan: Plan) -> bytes:
-    """The extents of inode 8; a contiguous journal needs no index blocks up to 512 MiB."""
-    i_block, blocks = build_tree(plan.journal, [])
-    assert not blocks
-    return i_block
+    """The root of inode 8's extent tree."""
+    return build_tree(plan.journal, plan.journal_index)[0]
+
+
+def journal_index_blocks(plan: Plan) -> list[tuple[int, bytes]]:
+    """(block, bytes) of the rest of the tree."""
+    return list(zip(plan.journal_index, build_tree(plan.journal, plan.journal_index)[1], strict=True))
 
 
 def journal_inode(plan: Plan) -> bytes:
@@ -48,7 +51,7 @@ def journal_inode(plan: Plan) -> bytes:
         i_links_count=1,
         i_size_lo=size & 0xFFFFFFFF,
         i_size_high=size >> 32,
-        i_blocks_lo=blocks * s.SECTORS_PER_BLOCK,
+        i_blocks_lo=(blocks + len(plan.journal_index)) * s.SECTORS_PER_BLOCK,
         i_flags=s.EXTENTS_FL,
         i_block=journal_i_block(plan),
         i_extra_isize=s.EXTRA_ISIZE,

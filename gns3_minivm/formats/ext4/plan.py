@@ -79,6 +79,8 @@ class Plan:
     lost_and_found: int = 0
     """The inode number of the directory lost+found, if the tree has none of its own."""
     journal: list[Extent] = field(default_factory=list)
+    journal_index: list[int] = field(default_factory=list)
+    """The journal's index blocks: one above 512 MiB."""
     used: list[Run] = field(default_factory=list)
     """The blocks in use, ascending."""
     warnings: list[str] = field(default_factory=list)

@@ -165,6 +165,8 @@ class _Planner:
             if start is None:
                 raise self._too_small(sum(self.plan.block_counts) + journal_blocks)
             self.plan.journal = make_extents([(0, (start, start + journal_blocks))])
+            index_count = index_blocks_count(len(self.plan.journal))
+            self.plan.journal_index = [block for run in self._take(index_count) for block in range(*run)]
 
     def _fitting(self, size_bytes: int, blocks: int) -> tuple[Geometry, int] | None:
         """The geometry of a disk and its journal's blocks, if the disk has room for ``blocks`` beside them."""

@@ -11,7 +11,7 @@ from gns3_minivm.formats.ext4.directory import linear_block, lost_and_found_bloc
 from gns3_minivm.formats.ext4.extents import build_tree
 from gns3_minivm.formats.ext4.groups import group_metadata
 from gns3_minivm.formats.ext4.inodes import encode_inode
-from gns3_minivm.formats.ext4.journal import journal_inode, journal_superblock
+from gns3_minivm.formats.ext4.journal import journal_index_blocks, journal_inode, journal_superblock
 from gns3_minivm.formats.ext4.plan import Plan
 from gns3_minivm.formats.ext4.planner import FAST_SYMLINK_MAX, LOST_AND_FOUND_BLOCKS
 from gns3_minivm.formats.sink import BlockSink
@@ -35,6 +35,8 @@ def write(plan: Plan, sink: BlockSink, progress: Callable[[int], None] = _no_pro
         directories = _Writer(plan, sink, reader, progress).write_inodes()
     if plan.journal:
         sink.write(plan.journal[0][1] * s.BLOCK_SIZE, journal_superblock(plan))
+        for block, data in journal_index_blocks(plan):
+            sink.write(block * s.BLOCK_SIZE, data)
     for block, data in group_metadata(plan, directories):
         sink.write(block * s.BLOCK_SIZE, data)
 

@@ -33,12 +33,17 @@ class Qcow2Reader:
     """
 
     def __init__(self, source: str | os.PathLike[str] | BinaryIO) -> None:
+        self._name = "the disk file"
+        self._file: BinaryIO
         self._owns_file = isinstance(source, (str, os.PathLike))
-        self._name = str(source) if self._owns_file else "the disk file"
-        try:
-            self._file: BinaryIO = open(source, "rb", buffering=0) if self._owns_file else source  # type: ignore[arg-type,assignment]
-        except OSError as error:
-            raise HostError(f"cannot read {self._name}: {error.strerror}") from error
+        if isinstance(source, (str, os.PathLike)):
+            self._name = os.fspath(source)
+            try:
+                self._file = open(source, "rb", buffering=0)  # noqa: SIM115
+            except OSError as error:
+                raise HostError(f"cannot read {self._name}: {error.strerror}") from error
+        else:
+            self._file = source
         self._l2: OrderedDict[int, tuple[int, ...]] = OrderedDict()
         self._clusters: OrderedDict[int, bytes] = OrderedDict()
         try:

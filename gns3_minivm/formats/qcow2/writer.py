@@ -40,12 +40,17 @@ class Qcow2Writer:
         self._compression = compression
         self._compress = compressor(compression)
         self._threads = max(1, threads)
-        self._name = str(target) if isinstance(target, (str, os.PathLike)) else "the disk file"
+        self._name = "the disk file"
+        self._file: BinaryIO
         self._owns_file = isinstance(target, (str, os.PathLike))
-        try:
-            self._file: BinaryIO = open(target, "wb", buffering=0) if self._owns_file else target  # type: ignore[arg-type,assignment]
-        except OSError as error:
-            raise self._disk_error(error) from error
+        if isinstance(target, (str, os.PathLike)):
+            self._name = os.fspath(target)
+            try:
+                self._file = open(target, "wb", buffering=0)  # noqa: SIM115
+            except OSError as error:
+                raise self._disk_error(error) from error
+        else:
+            self._file = target
         self._pool: ThreadPoolExecutor | None = None
         self._running: deque[tuple[list[int], list[_Cluster], Future[_Packed]]] = deque()
         self._batch: list[tuple[int, _Cluster]] = []

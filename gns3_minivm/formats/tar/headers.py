@@ -58,7 +58,10 @@ def number(field: bytes, what: str) -> int:
 
 def checksum_matches(block: bytes, field: bytes) -> bool:
     """Whether the header's checksum is right; old archives summed signed bytes."""
-    wanted = number(field, "chksum")
+    try:
+        wanted = number(field, "chksum")
+    except DamagedImageError:
+        return False
     rest = block[:148] + b"        " + block[156:]
     unsigned = sum(rest)
     return unsigned == wanted or unsigned - 256 * sum(byte > 127 for byte in rest) == wanted

@@ -62,8 +62,8 @@ def _write_file(stream: BinaryIO, reader: ContentReader, path: bytes, node: Node
     size = len(sparse_map) + sum(length for _, length in pieces)
     stream.write(_headers(path, node, h.REGTYPE, b"", size, records) + sparse_map)
     for start, length in pieces:
-        for offset in range(start, start + length, _CHUNK_SIZE):
-            stream.write(reader.read(content, offset, min(_CHUNK_SIZE, start + length - offset)))
+        end = start + length
+        stream.writelines(reader.read(content, at, min(_CHUNK_SIZE, end - at)) for at in range(start, end, _CHUNK_SIZE))
     stream.write(bytes(-size % h.BLOCK))
 
 
