@@ -89,7 +89,9 @@ def test_the_unusual_values_differ_from_the_defaults_everywhere() -> None:
     values = QemuTemplate("id", "name")
     elsewhere = {"hda_disk_image", "hdb_disk_image", "kernel_image", "initrd"}
     # Only one platform is of use here, and names are given by the tests.
-    assert {f.name for f in fields(QemuTemplate)} - CREATE_ONLY_FIELDS - elsewhere - {"name", "platform"} == set(UNUSUAL)
+    assert {f.name for f in fields(QemuTemplate)} - CREATE_ONLY_FIELDS - elsewhere - {"name", "platform"} == set(
+        UNUSUAL
+    )
     assert all(getattr(values, name) != value for name, value in UNUSUAL.items())
 
 
