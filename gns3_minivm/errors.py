@@ -6,7 +6,7 @@
     ├── UserError              the user's input
     │   ├── UsageError         a wrong option or argument                       exit status 2
     │   ├── ConfigError        a wrong configuration or manifest file           exit status 2
-    │   └── ImageNotFoundError no image or appliance of this name
+    │   └── ImageNotFoundError  no image or appliance of this name
     ├── ImageError             the image's data
     │   ├── DamagedImageError  truncated, wrong digest, not what it says it is
     │   ├── ArchitectureError  made for another kind of CPU

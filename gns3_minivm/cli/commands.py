@@ -35,6 +35,7 @@ def cli() -> None:
 @pass_session
 def register(
     session: Session,
+    /,
     names: tuple[str, ...],
     servers: tuple[str, ...],
     ca_file: Path | None,
@@ -91,7 +92,7 @@ def list_appliances(session: Session) -> None:
 @options.common
 @pass_session
 def convert(
-    session: Session, image: str, output: Path, force: bool, debs: tuple[Path, ...], dry_run: bool, **settings: Any
+    session: Session, /, image: str, output: Path, force: bool, debs: tuple[Path, ...], dry_run: bool, **settings: Any
 ) -> None:
     """Write the disk of an image or appliance to a qcow2 file."""
     from gns3_minivm.ops.disk import convert_image
@@ -120,6 +121,7 @@ def convert(
 @pass_session
 def boot(
     session: Session,
+    /,
     image: str | None,
     template: str | None,
     servers: tuple[str, ...],
@@ -217,14 +219,15 @@ def kernel_build(session: Session, debs: tuple[Path, ...], rebuild: bool, dry_ru
 @pass_session
 def kernel_list(session: Session) -> None:
     """List the kernel bundles in the cache, newest first."""
+    from gns3_minivm.ops.kernel import bundle_dict
     from gns3_minivm.ops.kernel import kernel_list as perform
 
     bundles = perform(session.settings)
-    session.show({"bundles": [bundle.as_dict() for bundle in bundles]}, show.bundles(bundles))
+    session.show({"bundles": [bundle_dict(bundle) for bundle in bundles]}, show.bundles(bundles))
 
 
 def _template(settings: dict[str, Any]) -> Any:
-    from gns3_minivm.ops.register import TemplateSettings
+    from gns3_minivm.ops.template import TemplateSettings
 
     return TemplateSettings(**{key: settings[key] for key in ("ram", "cpus", "adapters", "kernel_args")})
 
@@ -232,6 +235,4 @@ def _template(settings: dict[str, Any]) -> Any:
 def _image(settings: dict[str, Any]) -> Any:
     from gns3_minivm.ops.sources import ImageSettings
 
-    return ImageSettings(
-        **{key: settings[key] for key in ("size", "compression", "rebuild", "build_network")}
-    )
+    return ImageSettings(**{key: settings[key] for key in ("size", "compression", "rebuild", "build_network")})

@@ -139,6 +139,9 @@ class Bars:
                 self._progress.start()
                 self._started = True
             self._show(event)
+            if not self._steps:
+                # Nothing is going on: the terminal may be wanted for something else, such as a guest's console.
+                self._stop()
 
     def _show(self, event: Event) -> None:
         if isinstance(event, StepStarted):
@@ -167,8 +170,12 @@ class Bars:
 
     def close(self) -> None:
         with self._lock:
-            if self._started:
-                self._progress.stop()
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._started:
+            self._progress.stop()
+            self._started = False
 
 
 def ending(event: StepFinished) -> str:

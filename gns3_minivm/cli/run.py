@@ -89,7 +89,9 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
         return error.exit_status
     except click.ClickException as error:
         if session.as_json:
-            JsonLines(sys.stdout).write({"event": "error", "code": "usage", "message": error.format_message(), "hint": ""})
+            JsonLines(sys.stdout).write(
+                {"event": "error", "code": "usage", "message": error.format_message(), "hint": ""}
+            )
         else:
             error.show()
         return 2

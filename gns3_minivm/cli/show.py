@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def registered(result: RegisterResult) -> str:
-    lines = [f"before anything else: {step}" for step in result.pending]
+    lines = _pending(result.pending)
     for server in result.servers:
         lines += _server_report(server, dry_run=result.dry_run)
     if result.dry_run:
@@ -29,6 +29,10 @@ def registered(result: RegisterResult) -> str:
     else:
         lines.append(f"in {result.elapsed_s:.1f} s")
     return "\n".join(lines)
+
+
+def _pending(steps: Sequence[str]) -> list[str]:
+    return [f"would first {step}; what follows is known after that" for step in steps]
 
 
 def _server_report(server: ServerReport, *, dry_run: bool) -> list[str]:
@@ -82,6 +86,8 @@ def _error(where: str, error: MiniVMError) -> list[str]:
 
 
 def converted(result: ConvertResult) -> str:
+    if result.pending:
+        return "\n".join([*_pending(result.pending), "dry run: nothing was written"])
     if result.artifact is None:
         found = "is in the cache" if result.cached else "would be converted"
         return f"{result.image}: {found}, to {result.output}\ndry run: nothing was written"
@@ -93,6 +99,8 @@ def converted(result: ConvertResult) -> str:
 
 
 def booted(result: BootResult) -> str:
+    if result.pending:
+        return "\n".join(_pending(result.pending))
     if result.output is not None:
         return result.output
     return result.command_line if result.dry_run else ""

@@ -35,14 +35,22 @@ _KINDS = {stat.S_IFREG: "files", stat.S_IFDIR: "directories", stat.S_IFLNK: "sym
 def find_disk(recipe: DiskRecipe, cache: Cache) -> Artifact | None:
     """The finished disk of a recipe, or None; an entry of the cache that was tampered with is not believed."""
     entry = cache.find("disks", recipe.id)
-    if entry is None:
-        return None
+    return _load(entry, recipe.filename) if entry else None
+
+
+def list_disks(cache: Cache) -> list[Artifact]:
+    """All whole disks in the cache, the newest first; they are named by their recipes' IDs."""
+    found = (_load(entry, f"{entry.name}.qcow2") for entry in cache.entries("disks"))
+    return [disk for disk in found if disk is not None]
+
+
+def _load(entry: Path, filename: str) -> Artifact | None:
     try:
         manifest = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))["disk"]
         path, size_bytes = entry / DISK, int(manifest["size_bytes"])
         if path.stat().st_size != size_bytes:
             return None
-        return Artifact(Kind.DISK, path, recipe.filename, size_bytes, str(manifest["md5"]), str(manifest["sha256"]))
+        return Artifact(Kind.DISK, path, filename, size_bytes, str(manifest["md5"]), str(manifest["sha256"]))
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from gns3_minivm.errors import BuildError, ImageNotFoundError
 from gns3_minivm.events import Events
-from gns3_minivm.images.context import content_hash, scan, write_context
+from gns3_minivm.images.context import Entry, content_hash, scan, write_context
 from gns3_minivm.images.engine import BuildOptions, Engine
 
 REPOSITORY = "gns3-minivm"
@@ -53,7 +53,7 @@ def build_image(engine: Engine, build: Build, options: BuildOptions, events: Eve
     Raises BuildError with the failed step and the last lines, EngineError, ConfigError.
     """
     entries = scan(build.folder, without={MANIFEST})
-    tag = f"{REPOSITORY}/{build.name.lower()}:{content_hash(entries)[:12]}"
+    tag = _tag(build, entries)
     if not (options.rebuild or options.pull) and _exists(engine, tag):
         return tag
     with events.step(f"Building {build.name}") as step, tempfile.TemporaryFile() as context:
@@ -67,6 +67,16 @@ def build_image(engine: Engine, build: Build, options: BuildOptions, events: Eve
             steps = number
         step.detail = tag
     return tag
+
+
+def find_built(engine: Engine, build: Build) -> str | None:
+    """The tag of the finished image if the engine has it, else None."""
+    tag = _tag(build, scan(build.folder, without={MANIFEST}))
+    return tag if _exists(engine, tag) else None
+
+
+def _tag(build: Build, entries: list[Entry]) -> str:
+    return f"{REPOSITORY}/{build.name.lower()}:{content_hash(entries)[:12]}"
 
 
 def _exists(engine: Engine, tag: str) -> bool:

@@ -42,6 +42,8 @@ class Sources:
     busybox: Callable[[], bytes]
     """The kernel bundle's busybox, for embedded roots."""
     build: BuildOptions = field(default_factory=BuildOptions)
+    make: Callable[[Engine, Build, BuildOptions, Events], str] = build_image
+    """Builds a Dockerfile's context and returns the image's tag."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def _appliance_image(appliance: Appliance, sources: Sources, events: Events) -> 
         root = appliance.folder / EMBEDDED_ROOT
         return EmbeddedImage(sources.busybox(), root, name=name, version=version, config=config)
     engine = sources.connect()
-    reference = appliance.image or build_image(engine, Build(name, appliance.folder), sources.build, events)
+    reference = appliance.image or sources.make(engine, Build(name, appliance.folder), sources.build, events)
     return find_image(engine, reference, name=name, version=version)
 
 

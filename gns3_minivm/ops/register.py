@@ -4,39 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gns3_minivm import guest
 from gns3_minivm.agent.across import ServerOutcome, on_each
 from gns3_minivm.agent.apply import ApplianceResult, apply
-from gns3_minivm.agent.desired import DesiredAppliance, WantedFile, template_id
+from gns3_minivm.agent.desired import DesiredAppliance
 from gns3_minivm.agent.observe import observe
 from gns3_minivm.agent.plan import AppliancePlan, Plan, plan
 from gns3_minivm.artifacts import Artifact
 from gns3_minivm.bundle.model import Bundle
-from gns3_minivm.catalog import Appliance
 from gns3_minivm.config import Settings
 from gns3_minivm.errors import MiniVMError, UsageError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.address import Address
-from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.ops.sources import ImageSettings, Source, Workshop
-
-PLAIN_IMAGE_RAM_MB = 256
-"""Memory for an image that is no appliance and so does not say."""
-
-
-@dataclass(frozen=True)
-class TemplateSettings:
-    """Settings that replace the appliance's; None leaves it to the appliance.  ``ram`` in MB."""
-
-    ram: int | None = None
-    cpus: int | None = None
-    adapters: int | None = None
-    kernel_args: str | None = None
+from gns3_minivm.ops.sources import ImageSettings, NotYet, Source, Workshop
+from gns3_minivm.ops.template import TemplateSettings, describe
 
 
 @dataclass(frozen=True)
@@ -47,8 +33,8 @@ class RegisterRequest:
     servers: tuple[Address, ...]
     compute: str | None = None
     template_name: str | None = None
-    template: TemplateSettings = TemplateSettings()
-    image: ImageSettings = ImageSettings()
+    template: TemplateSettings = field(default_factory=TemplateSettings)
+    image: ImageSettings = field(default_factory=ImageSettings)
     debs: tuple[Path, ...] = ()
     dry_run: bool = False
 
@@ -72,16 +58,21 @@ class ServerReport:
     @property
     def succeeded(self) -> bool:
         """Whether anything that was asked for is in place now, or would be."""
-        return self.plan is not None and any(not item.conflicts for item in self.plan.appliances) and (
-            not self.results or any(result.error is None for result in self.results)
+        return (
+            self.plan is not None
+            and any(not item.conflicts for item in self.plan.appliances)
+            and (not self.results or any(result.error is None for result in self.results))
         )
 
 
 @dataclass(frozen=True)
 class RegisterResult:
+    """``pending`` are steps without which a dry run cannot tell what follows; the servers were asked nothing then."""
+
     servers: tuple[ServerReport, ...]
     dry_run: bool
     elapsed_s: float
+    pending: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -94,6 +85,7 @@ class RegisterResult:
         return {
             "dry_run": self.dry_run,
             "elapsed_s": round(self.elapsed_s, 3),
+            "pending": list(self.pending),
             "servers": [_server_dict(server) for server in self.servers],
         }
 
@@ -106,17 +98,22 @@ async def register(request: RegisterRequest, settings: Settings, events: Events)
     """
     started = time.monotonic()
     _check(request)
-    workshop = Workshop(settings, request.image, events, debs=request.debs)
+    workshop = Workshop(settings, request.image, events, debs=request.debs, dry_run=request.dry_run)
     try:
         bundle = await workshop.bundle()
         sources = [await workshop.find(name) for name in request.names]
-        desired = [_desired(source, bundle, request) for source in sources]
+        desired = [
+            describe(source, bundle, request.template, name=request.template_name, converted=workshop.converted(source))
+            for source in sources
+        ]
         _check_names(desired)
         observed = await on_each(request.servers, lambda server: _look(server, desired, request.compute))
         reports = [_planned(outcome) for outcome in observed]
         if not request.dry_run:
             artifacts = await _build(reports, sources, bundle, workshop)
             reports = await _carry_out(request.servers, reports, artifacts, events)
+    except NotYet as first:
+        return RegisterResult((), True, time.monotonic() - started, (first.step,))
     finally:
         workshop.close()
     return RegisterResult(tuple(reports), request.dry_run, time.monotonic() - started)
@@ -142,55 +139,6 @@ def _check_names(desired: Sequence[DesiredAppliance]) -> None:
                 hint="Register them one by one, each with --as NAME.",
             )
         seen.add(appliance.name)
-
-
-def _desired(source: Source, bundle: Bundle, request: RegisterRequest) -> DesiredAppliance:
-    """The template of an image, with the appliance's settings where it is one."""
-    info = source.resolved.image.info
-    appliance = source.resolved.appliance
-    name = request.template_name or info.name
-    files = [WantedFile.of(bundle.kernel)]
-    images = {"hda_disk_image": source.recipe.filename, "kernel_image": bundle.kernel.filename}
-    files.append(WantedFile(source.recipe.filename))
-    if bundle.initrd is not None:
-        files.append(WantedFile.of(bundle.initrd))
-        images["initrd"] = bundle.initrd.filename
-    if appliance is not None and appliance.module_disk and bundle.modules is not None:
-        files.append(WantedFile.of(bundle.modules))
-        images |= {"hdb_disk_image": bundle.modules.filename, "hdb_disk_interface": "virtio"}
-    own_words = appliance.kernel_arguments if appliance else ""
-    words = " ".join(filter(None, [own_words, request.template.kernel_args]))
-    template = QemuTemplate(
-        template_id=template_id(name),
-        name=name,
-        kernel_command_line=guest.kernel_command_line(words),
-        options=guest.QEMU_OPTIONS,
-        compute_id=request.compute or "local",
-        **_described(appliance, name),
-        **images,
-    )
-    settings = request.template
-    chosen = {"ram_mb": settings.ram, "cpus": settings.cpus, "adapters": settings.adapters}
-    changes: dict[str, Any] = {field: value for field, value in chosen.items() if value is not None}
-    return DesiredAppliance(replace(template, **changes), tuple(files))
-
-
-def _described(appliance: Appliance | None, name: str) -> dict[str, Any]:
-    if appliance is None:
-        label = "".join(c if c.isascii() and c.isalnum() else "-" for c in name).strip("-") or "minivm"
-        return {"ram_mb": PLAIN_IMAGE_RAM_MB, "default_name_format": f"{label}-{{0}}"}
-    return {
-        "category": str(appliance.category),
-        "symbol": appliance.symbol,
-        "default_name_format": appliance.node_name_format,
-        "usage": appliance.usage,
-        "ram_mb": appliance.ram,
-        "cpus": appliance.cpus,
-        "adapters": appliance.adapters,
-        "adapter_type": appliance.adapter_type,
-        "port_name_format": appliance.port_name_format,
-        "first_port_name": appliance.first_port_name,
-    }
 
 
 async def _look(server: Server, desired: Sequence[DesiredAppliance], compute: str | None) -> ServerReport:

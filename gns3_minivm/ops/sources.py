@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gns3_minivm.artifacts import Artifact
+from gns3_minivm.bundle.build import find as find_bundle
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.cache import Cache
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.catalog import Catalog
 from gns3_minivm.config import Settings
 from gns3_minivm.convert.options import Compression, DiskOptions, parse_size
-from gns3_minivm.convert.pipeline import convert
+from gns3_minivm.convert.pipeline import convert, find_disk
 from gns3_minivm.convert.recipe import DiskRecipe
+from gns3_minivm.errors import UsageError
 from gns3_minivm.events import Events
-from gns3_minivm.images.engine import BuildOptions, Engine, connect_engine
+from gns3_minivm.images.build import Build, build_image, find_built
+from gns3_minivm.images.engine import BuildOptions, Engine, connect
 from gns3_minivm.images.resolve import Resolved, Sources, resolve
 from gns3_minivm.ops.kernel import bundle_at_hand
 
@@ -48,11 +51,28 @@ class Source:
     recipe: DiskRecipe
 
 
+class NotYet(Exception):
+    """A dry run has come to a step that would make something; what follows from it cannot be known before."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(step)
+        self.step = step
+
+
 class Workshop:
-    """Finds images and makes their disks; one for each operation."""
+    """Finds images and makes their disks; one for each operation.
+
+    In a dry run, NotYet is raised where something would have to be made.
+    """
 
     def __init__(
-        self, settings: Settings, image: ImageSettings, events: Events, *, debs: tuple[Path, ...] = ()
+        self,
+        settings: Settings,
+        image: ImageSettings,
+        events: Events,
+        *,
+        debs: tuple[Path, ...] = (),
+        dry_run: bool = False,
     ) -> None:
         self._cache = Cache(settings.cache_root)
         self._image = image
@@ -61,7 +81,9 @@ class Workshop:
         self._debs = debs
         self._bundle: Bundle | None = None
         self._engine: Engine | None = None
-        self._sources = Sources(Catalog(), self._connect, self._busybox, image.build)
+        self._dry_run = dry_run
+        make = _only_find if dry_run else build_image
+        self._sources = Sources(Catalog(), self._connect, self._busybox, image.build, make)
 
     async def bundle(self) -> Bundle:
         """The kernel bundle, made now if there is none."""
@@ -72,8 +94,14 @@ class Workshop:
         resolved = await run_blocking(resolve, name, self._sources, self._events)
         return Source(resolved, DiskRecipe(resolved.image.info, self._disk))
 
+    def converted(self, source: Source) -> Artifact | None:
+        """The disk of an image if it is in the cache."""
+        return find_disk(source.recipe, self._cache)
+
     async def disk(self, source: Source) -> Artifact:
         """The disk of an image, from the cache or converted now."""
+        if self._dry_run and self.converted(source) is None:
+            raise NotYet(f"convert {source.resolved.image.info.reference}")
         return await run_blocking(convert, source.resolved.image, self._disk, self._cache, self._events)
 
     def close(self) -> None:
@@ -82,13 +110,28 @@ class Workshop:
 
     def _bundle_now(self) -> Bundle:
         if self._bundle is None:
+            if self._dry_run and (self._debs or find_bundle(self._cache) is None):
+                raise NotYet("build a kernel bundle (gns3-minivm kernel build)")
             self._bundle = bundle_at_hand(self._cache, self._events, self._debs)
         return self._bundle
 
     def _busybox(self) -> bytes:
-        return self._bundle_now().busybox()
+        bundle = self._bundle_now()
+        if bundle.busybox is None:
+            raise UsageError(
+                f"the kernel bundle {bundle.flavour} {bundle.kernel_version} has no busybox to make a root of",
+                hint="Use an appliance with an image of its own, or another kernel bundle.",
+            )
+        return bundle.busybox.read_bytes()
 
     def _connect(self) -> Engine:
         if self._engine is None:
-            self._engine = connect_engine()
+            self._engine = connect()
         return self._engine
+
+
+def _only_find(engine: Engine, build: Build, options: BuildOptions, events: Events) -> str:
+    tag = None if options.rebuild else find_built(engine, build)
+    if tag is None:
+        raise NotYet(f"build the Dockerfile of {build.name} with the Docker engine")
+    return tag

@@ -14,7 +14,12 @@ from gns3_minivm.cli.commands import cli
 from tests.support.reference import cli_page, error_classes, errors_page
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "kernel" / "CONTRACT.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "kernel" / "CONTRACT.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 
 def test_the_reference_pages_are_up_to_date() -> None:

@@ -1,0 +1,210 @@
+"""``boot``: the guest of an image, or of a template on a server, under the local QEMU."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gns3_minivm.bundle.build import list_bundles
+from gns3_minivm.cache import Cache
+from gns3_minivm.cancel import run_blocking
+from gns3_minivm.config import Settings
+from gns3_minivm.convert.pipeline import list_disks
+from gns3_minivm.errors import ConflictError, NotFoundError, UnsupportedServerError, UploadError, UsageError
+from gns3_minivm.events import Events
+from gns3_minivm.gns3.address import Address
+from gns3_minivm.gns3.detect import connect
+from gns3_minivm.gns3.model import IMAGE_FIELDS, LOCAL_COMPUTE, QemuTemplate, ServerImage
+from gns3_minivm.gns3.server import Server
+from gns3_minivm.ops.sources import ImageSettings, NotYet, Workshop
+from gns3_minivm.ops.template import TemplateSettings, describe
+from gns3_minivm.qemu.command import GuestMachine, command_line, find_qemu
+from gns3_minivm.qemu.probe import acceleration_works
+from gns3_minivm.qemu.run import POWER_OFF_LIMIT_S, attach, prepare_overlay, running
+
+SHELL_LIMIT_S = 180.0
+COMMAND_LIMIT_S = 300.0
+
+
+@dataclass(frozen=True)
+class BootRequest:
+    """Either ``image``, or ``template`` and one server.  ``command`` is typed into the guest's shell."""
+
+    image: str | None = None
+    template: str | None = None
+    servers: tuple[Address, ...] = ()
+    command: str | None = None
+    keep: Path | None = None
+    settings: TemplateSettings = field(default_factory=TemplateSettings)
+    disk: ImageSettings = field(default_factory=ImageSettings)
+    debs: tuple[Path, ...] = ()
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class BootResult:
+    """``output`` and ``status`` are the answer of the request's command, None without one.
+
+    ``pending`` are steps without which a dry run cannot tell the command line, which is empty then.
+    """
+
+    command_line: str
+    accelerated: bool
+    output: str | None
+    status: int | None
+    dry_run: bool
+    pending: tuple[str, ...] = ()
+
+    @property
+    def exit_status(self) -> int:
+        return 1 if self.status else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "command_line": self.command_line,
+            "accelerated": self.accelerated,
+            "output": self.output,
+            "status": self.status,
+            "dry_run": self.dry_run,
+            "pending": list(self.pending),
+        }
+
+
+async def boot(request: BootRequest, settings: Settings, events: Events) -> BootResult:
+    """Run a guest until it is off, with its console on this terminal or a command typed into it.
+
+    Raises UsageError, ToolError (no QEMU), GuestError (it does not answer), and what finding its disk raises.
+    """
+    if (request.image is None) == (request.template is None):
+        wrong = "nothing to boot is named" if request.image is None else "an image and a template are named"
+        raise UsageError(wrong, hint="Name an appliance or image, or a template with --template NAME --server URL.")
+    qemu = find_qemu()
+    cache = Cache(settings.cache_root)
+    async with AsyncExitStack() as stack:
+        if request.image is not None:
+            try:
+                machine = await _machine_of_image(request, settings, events)
+            except NotYet as first:
+                return BootResult("", False, None, None, True, (first.step,))
+        else:
+            machine = await stack.enter_async_context(_machine_of_template(request, cache, events))
+        accelerated = await acceleration_works(qemu, machine.kernel, settings.cache_root)
+        shown = shlex.join(command_line(machine, qemu=qemu, accelerated=accelerated))
+        if request.dry_run:
+            return BootResult(shown, accelerated, None, None, True)
+        await run_blocking(prepare_overlay, machine)
+        async with running(machine, qemu, accelerated=accelerated) as guest:
+            if request.command is None:
+                await attach(guest)
+                await guest.wait(POWER_OFF_LIMIT_S)
+                return BootResult(shown, accelerated, None, None, False)
+            with events.step(f"Boot {machine.name}"):
+                await guest.console.wait_for_shell(SHELL_LIMIT_S)
+            answer = await guest.console.command(request.command, COMMAND_LIMIT_S)
+            with events.step("Power off"):
+                await guest.press_power_button()
+                await guest.wait(POWER_OFF_LIMIT_S)
+            return BootResult(shown, accelerated, answer.output.rstrip("\n"), answer.status, False)
+
+
+async def _machine_of_image(request: BootRequest, settings: Settings, events: Events) -> GuestMachine:
+    assert request.image is not None
+    workshop = Workshop(settings, request.disk, events, debs=request.debs, dry_run=request.dry_run)
+    try:
+        bundle = await workshop.bundle()
+        source = await workshop.find(request.image)
+        disk = await workshop.disk(source)
+        template = describe(source, bundle, request.settings).template
+    finally:
+        workshop.close()
+    paths = {artifact.filename: artifact.path for artifact in (*bundle.artifacts, disk)}
+    return _machine(template, paths, request)
+
+
+@asynccontextmanager
+async def _machine_of_template(request: BootRequest, cache: Cache, events: Events) -> AsyncIterator[GuestMachine]:
+    """What a server would start for a template: its settings, and files with the bytes that it has."""
+    if len(request.servers) != 1:
+        raise UsageError(
+            f"--template needs one server, and {len(request.servers)} are named",
+            hint="Add --server http://user:password@host:3080, or set GNS3_MINIVM_SERVER.",
+        )
+    async with await connect(request.servers[0]) as server:
+        template = await _find_template(server, request.template or "")
+        images = {image.filename: image for image in await server.images(template.compute_id or LOCAL_COMPUTE)}
+        with cache.scratch() as scratch:
+            paths = {
+                name: await _same_file(server, images.get(name), name, cache, scratch, events)
+                for name in (getattr(template, field) for field in IMAGE_FIELDS)
+                if name
+            }
+            yield _machine(template, paths, request)
+
+
+async def _find_template(server: Server, name: str) -> QemuTemplate:
+    found = [template.values for template in await server.templates() if template.name == name and template.values]
+    if not found:
+        raise NotFoundError(
+            f"{server.url} has no QEMU template named {name!r}", hint=f"Make it: `gns3-minivm register {name}`."
+        )
+    if len(found) > 1:
+        raise ConflictError(
+            f"{server.url} has {len(found)} QEMU templates named {name!r}", hint="Rename all of them but one."
+        )
+    if not found[0].kernel_image:
+        raise UnsupportedServerError(
+            f"the template {name!r} on {server.url} names no kernel image",
+            hint="Only templates of MiniVMs can be booted.",
+        )
+    return found[0]
+
+
+async def _same_file(
+    server: Server, image: ServerImage | None, name: str, cache: Cache, scratch: Path, events: Events
+) -> Path:
+    """A file on this machine with the bytes of a server's image: from the cache by its checksum, else downloaded."""
+    if image is None:
+        raise NotFoundError(f"{server.url} has no image {name}", hint="Run `gns3-minivm register` for this template.")
+    bundles = [artifact for bundle in list_bundles(cache) for artifact in bundle.artifacts]
+    for artifact in (*bundles, *list_disks(cache)):
+        if (artifact.size_bytes, artifact.md5) == (image.size_bytes, image.md5):
+            return artifact.path
+    path, md5 = scratch / name, hashlib.md5(usedforsecurity=False)
+    with events.step(f"Download {name}", total=image.size_bytes, unit="bytes") as step, path.open("wb") as target:
+        async for chunk in server.image_bytes(name):
+            target.write(chunk)
+            md5.update(chunk)
+            step.advance(len(chunk))
+    if image.md5 not in (None, md5.hexdigest()):
+        raise UploadError(
+            f"{server.url}: image {name} has the md5 {md5.hexdigest()}, and the server lists {image.md5}",
+            hint="The file was changed on the server; register the template again.",
+        )
+    return path
+
+
+def _machine(template: QemuTemplate, paths: Mapping[str, Path], request: BootRequest) -> GuestMachine:
+    chosen = request.settings
+    initrd = paths[template.initrd] if template.initrd else None
+    append = template.kernel_command_line
+    if request.template is not None and chosen.kernel_args:
+        append = f"{append} {chosen.kernel_args}"
+    return GuestMachine(
+        name=template.name,
+        kernel=paths[template.kernel_image],
+        initrd=initrd,
+        disks=tuple(paths[name] for name in (template.hda_disk_image, template.hdb_disk_image) if name),
+        append=append,
+        ram_mb=chosen.ram or template.ram_mb,
+        cpus=chosen.cpus or template.cpus,
+        adapters=template.adapters if chosen.adapters is None else chosen.adapters,
+        adapter_type=template.adapter_type,
+        disk_interface=template.hda_disk_interface,
+        options=template.options,
+        keep=request.keep,
+    )

@@ -1,0 +1,80 @@
+"""``convert``: the disk of an image as a file of the user's."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gns3_minivm.artifacts import Artifact
+from gns3_minivm.cancel import run_blocking
+from gns3_minivm.config import Settings
+from gns3_minivm.convert.output import check_output, copy_output
+from gns3_minivm.events import Events
+from gns3_minivm.ops.sources import ImageSettings, NotYet, Workshop
+
+
+@dataclass(frozen=True)
+class ConvertResult:
+    """``artifact`` is None for a dry run; ``cached`` tells whether the disk had been converted before.
+
+    ``pending`` are steps without which a dry run cannot tell what follows; ``recipe`` is empty then.
+    """
+
+    image: str
+    output: Path
+    recipe: str
+    filename: str
+    artifact: Artifact | None
+    cached: bool
+    elapsed_s: float
+    pending: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "image": self.image,
+            "output": str(self.output),
+            "recipe": self.recipe,
+            "filename": self.filename,
+            "disk": self.artifact.as_dict() if self.artifact else None,
+            "cached": self.cached,
+            "pending": list(self.pending),
+            "elapsed_s": round(self.elapsed_s, 3),
+        }
+
+
+async def convert_image(
+    image: str,
+    output: Path,
+    image_settings: ImageSettings,
+    settings: Settings,
+    events: Events,
+    *,
+    force: bool = False,
+    debs: tuple[Path, ...] = (),
+    dry_run: bool = False,
+) -> ConvertResult:
+    """Convert an image or appliance to the qcow2 file ``output``, which is replaced only with ``force``.
+
+    Raises UserError, ImageError, HostError.
+    """
+    started = time.monotonic()
+    check_output(output, replace=force)
+    workshop = Workshop(settings, image_settings, events, debs=debs, dry_run=dry_run)
+    try:
+        source = await workshop.find(image)
+        artifact = workshop.converted(source)
+        cached = artifact is not None
+        if dry_run:
+            artifact = None
+        else:
+            artifact = artifact or await workshop.disk(source)
+            with events.step(f"Write {output}", total=artifact.size_bytes, unit="bytes") as step:
+                await run_blocking(copy_output, artifact.path, output, replace=force, step=step)
+    except NotYet as first:
+        return ConvertResult(image, output, "", "", None, False, time.monotonic() - started, (first.step,))
+    finally:
+        workshop.close()
+    elapsed_s = time.monotonic() - started
+    return ConvertResult(image, output, source.recipe.id, source.recipe.filename, artifact, cached, elapsed_s)
