@@ -160,13 +160,13 @@ def _words(mistake: Any) -> str:
 
 def _parse(path: Path, text: str) -> tuple[dict[str, Any], dict[tuple[str | int, ...], int]]:
     """The values of a YAML mapping and the line of each key."""
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(f"{path}, line 1: an appliance is a list of `key: value` lines")
         lines: dict[tuple[str | int, ...], int] = {}
-        for where, line in _lines(node, ()):
+        for where, line in _lines(node):
             if where in lines:
                 name = ".".join(str(part) for part in where)
                 raise ConfigError(f"{path}, line {line}: the key {name!r} is there twice (line {lines[where]})")
@@ -178,21 +178,25 @@ def _parse(path: Path, text: str) -> tuple[dict[str, Any], dict[tuple[str | int,
         raise ConfigError(f"{path}, line {line}: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: {error}") from error
-    finally:
-        loader.dispose()
 
 
-def _lines(node: yaml.Node, where: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
+def _lines(
+    node: yaml.Node, where: tuple[str | int, ...] = (), above: tuple[yaml.Node, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    """The place of every value below a node, with its line."""
+    if node in above:
+        return  # an alias of what it is in
+    above = (*above, node)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             inner = (*where, str(key.value))
             yield inner, key.start_mark.line + 1
-            yield from _lines(value, inner)
+            yield from _lines(value, inner, above)
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
             inner = (*where, number)
             yield inner, value.start_mark.line + 1
-            yield from _lines(value, inner)
+            yield from _lines(value, inner, above)
 
 
 class Catalog:

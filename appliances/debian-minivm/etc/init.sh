@@ -7,4 +7,6 @@ ifup -a
 cd "${HOME:-/root}" 2>/dev/null || cd /
 while :; do
     bash -l
+    # Should the shell not start at all.
+    sleep 1
 done

@@ -1,0 +1,130 @@
+"""Manifests are read strictly, and every mistake is told with file and line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gns3_minivm.catalog import Appliance, Catalog, Category, Source, read_appliance
+from gns3_minivm.errors import ConfigError
+
+GOOD = """\
+name: mine
+version: "1.0"
+description: Something.
+build: .
+"""
+
+
+def write(folder: Path, text: str, name: str = "mine") -> Path:
+    path = folder / name / "appliance.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(folder: Path, text: str) -> str:
+    path = write(folder, text)
+    with pytest.raises(ConfigError) as caught:
+        read_appliance(path)
+    assert caught.value.exit_status == 2
+    return caught.value.message.replace(str(path), "FILE")
+
+
+def test_a_short_manifest_has_defaults_that_boot(tmp_path: Path) -> None:
+    appliance = read_appliance(write(tmp_path, GOOD))
+    assert appliance.source is Source.BUILD
+    assert appliance.folder == tmp_path / "mine"
+    assert (appliance.category, appliance.ram, appliance.adapters) == (Category.GUEST, 256, 1)
+    assert appliance.adapter_type == "virtio-net-pci"
+    assert appliance.node_name_format == "mine-{0}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD + "ramm: 5\n", "FILE, line 5: unknown key 'ramm'"),
+        (GOOD + "ram: much\n", "FILE, line 5: ram: Input should be a valid integer.*, found 'much'"),
+        (GOOD + "ram: 8\n", "FILE, line 5: ram: Input should be greater than or equal to 32, found 8"),
+        (GOOD + "category: toaster\n", "FILE, line 5: category: Input should be 'guest', .*, found 'toaster'"),
+        (GOOD + "adapter_type: e1000\n", "FILE, line 5: adapter_type: Input should be 'virtio-net-pci', found 'e1000'"),
+        (GOOD + "default_name_format: my_{0}\n", "FILE, line 5: default_name_format: .*RFC 1123.*found 'my_{0}'"),
+        (GOOD + "default_name_format: mine\n", 'FILE, line 5: default_name_format: must hold "{0}"'),
+        (GOOD + "kernel_arguments: 'a=\"b'\n", "FILE, line 5: kernel_arguments: .*quotation mark"),
+        (GOOD + "embedded: busybox\n", "FILE, line 1: exactly one of build, embedded and image is needed, found "),
+        (GOOD.replace("build: .\n", ""), "FILE, line 1: exactly one of build, embedded and image .*, found none"),
+        (GOOD.replace("build: .", "build: ../other"), "FILE, line 4: build: "),
+        (GOOD + "cmd: [/bin/sh]\n", "FILE, line 1: cmd goes with embedded only"),
+        (GOOD + "cmd: [/bin/sh, {a: b}]\n", "FILE, line 5: cmd.1: "),
+        (GOOD.replace('"1.0"', "1.0"), "FILE, line 2: version: Input should be a valid string, found 1.0"),
+        (GOOD.replace("name: mine\n", ""), "FILE, line 1: the key 'name' is missing"),
+        (GOOD.replace("name: mine", "name: other"), "FILE, line 1: the appliance is named 'other' in a folder named"),
+        (GOOD + "ram: 64\nram: 128\n", "FILE, line 6: the key 'ram' is there twice (line 5)"),
+        (GOOD + "usage: [\n", "FILE, line 6: "),
+        (GOOD + "a: &a [*a]\n", "FILE, line 5: "),
+        ("- 1\n", "FILE, line 1: an appliance is a list of `key: value` lines"),
+        ("", "FILE, line 1: an appliance is a list of `key: value` lines"),
+        ("name: !!python/object:os.system x\n", "FILE, line 1: could not determine a constructor"),
+        ("name: \x07\n", "FILE"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    pattern = re.escape(message).replace(r"\.\*", ".*")
+    assert re.match(pattern, refusal(tmp_path, text), re.DOTALL), refusal(tmp_path, text)
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
+    lines = refusal(tmp_path, GOOD + "cpus: 0\nx: 1\nadapters: 900\n").splitlines()
+    assert [line.split(":")[0] for line in lines] == ["FILE, line 5", "FILE, line 6", "FILE, line 7"]
+
+
+def test_a_manifest_that_is_no_text_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_appliance(path)
+
+
+def test_an_extra_folder_comes_before_the_own_one(tmp_path: Path) -> None:
+    write(tmp_path, GOOD.replace("name: mine", "name: debian-minivm"), "debian-minivm")
+    write(tmp_path, GOOD)
+    catalog = Catalog([tmp_path])
+    assert {"mine", "debian-minivm", "busybox-minivm"} <= set(catalog.names())
+    found = catalog.find("debian-minivm")
+    assert found is not None and found.version == "1.0"
+    assert catalog.find("nothing") is None
+
+
+def test_a_broken_manifest_stops_nobody_who_wants_another(tmp_path: Path) -> None:
+    write(tmp_path, "name: [\n", "broken")
+    catalog = Catalog([tmp_path])
+    assert catalog.find("busybox-minivm") is not None
+    with pytest.raises(ConfigError):
+        catalog.find("broken")
+
+
+def test_an_appliance_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not there"):
+        Catalog([tmp_path / "no"]).names()
+
+
+SHIPPED = Catalog().all()
+
+
+@pytest.mark.parametrize("appliance", SHIPPED, ids=lambda appliance: appliance.name)
+def test_what_is_shipped_can_be_used(appliance: Appliance) -> None:
+    assert appliance.usage and appliance.maintainer
+    scripts = [path for path in appliance.folder.rglob("*") if path.is_file() and path.read_bytes().startswith(b"#!")]
+    assert scripts, "every appliance of ours has its /etc/init.sh"
+    for script in scripts:
+        assert script.stat().st_mode & 0o111, f"{script} is not executable"
+    if appliance.build:
+        assert (appliance.folder / "Dockerfile").is_file()
+    if appliance.embedded:
+        assert (appliance.folder / "root").is_dir()
+
+
+def test_the_three_end_hosts_are_shipped() -> None:
+    assert {"alpine-minivm", "busybox-minivm", "debian-minivm"} <= {appliance.name for appliance in SHIPPED}
