@@ -35,14 +35,18 @@ class DebFile:
     control: Mapping[str, str]
 
 
-@dataclass(frozen=True)
 class Member:
-    """A file in a package: ``path`` without the leading "./", and a stream that is good until the next member."""
+    """A file in a package; ``path`` is without the leading "./"."""
 
-    path: str
-    mode: int
-    size_bytes: int
-    stream: IO[bytes]
+    def __init__(self, deb: Path, path: str, stream: IO[bytes]) -> None:
+        self.path = path
+        self._deb = deb
+        self._stream = stream
+
+    def read(self) -> bytes:
+        """The file's content; must be read before the next member is asked for.  Raises PackageError if damaged."""
+        with _reading(self._deb):
+            return self._stream.read()
 
 
 def open_deb(path: Path) -> DebFile:
@@ -64,7 +68,7 @@ def members(deb: DebFile, wanted: Callable[[str], bool]) -> Iterator[Member]:
             if entry.isreg() and wanted(path):
                 stream = archive.extractfile(entry)
                 assert stream is not None
-                yield Member(path, entry.mode, entry.size, stream)
+                yield Member(deb.path, path, stream)
 
 
 def sha256_of(path: Path) -> str:

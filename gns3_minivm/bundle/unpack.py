@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import lzma
 import re
-import shutil
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -67,7 +66,7 @@ def unpack(packages: PackageSet, paths: Mapping[str, Path], folder: Path, spool:
                 elif package in packages.kernel:
                     _take_kernel_file(member, package, folder, stream, found)
                 elif member.path in _PROGRAMS[package.name]:
-                    data = found.programs[package.name] = member.stream.read()
+                    data = found.programs[package.name] = member.read()
                     elf.check_static_program(data, f"{member.path} of {package.filename}")
             found.packages.append(record)
             step.advance(package.size_bytes)
@@ -100,14 +99,13 @@ def _take_kernel_file(member: Member, package: PackageRecord, folder: Path, spoo
     if kernel := _KERNEL.fullmatch(member.path):
         _same_version(found, kernel["version"], package)
         found.has_kernel = True
-        with (folder / KERNEL_FILE).open("wb") as output:
-            shutil.copyfileobj(member.stream, output)
+        (folder / KERNEL_FILE).write_bytes(member.read())
     elif place := _MODULES.fullmatch(member.path):
         if module := _MODULE_FILE.fullmatch(place["path"]):
             _same_version(found, place["version"], package)
             _add_module(module["plain"], _plain(member, module["compression"], package), spool, found)
         elif place["path"] in _LISTS:
-            found.lists[place["path"]] = member.stream.read()
+            found.lists[place["path"]] = member.read()
 
 
 def _same_version(found: Unpacked, version: str, package: PackageRecord) -> None:
@@ -127,7 +125,7 @@ def _add_module(path: str, data: bytes, spool: IO[bytes], found: Unpacked) -> No
 
 def _plain(member: Member, compression: str | None, package: PackageRecord) -> bytes:
     """A module's bytes; compressed ones would depend on what the image's modprobe can read."""
-    data = member.stream.read()
+    data = member.read()
     try:
         if compression == "xz":
             return lzma.decompress(data)
@@ -142,7 +140,7 @@ def _plain(member: Member, compression: str | None, package: PackageRecord) -> b
 
 
 def _with_licence(package: PackageRecord, member: Member, folder: Path) -> PackageRecord:
-    text = member.stream.read()
+    text = member.read()
     path = folder / LICENCES_FOLDER / f"{package.name}.txt"
     path.write_bytes(text)
     names = licence_names(text.decode("utf-8", "replace"))
