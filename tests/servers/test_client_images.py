@@ -80,9 +80,11 @@ async def test_a_cancelled_upload_leaves_nothing_under_the_name_and_can_be_done_
     client: Server, gns3_server: GNS3Process, tmp_path: Path
 ) -> None:
     blob = random_artifact(tmp_path, size_bytes=12_000_000)
-    task: asyncio.Task[object] = asyncio.ensure_future(
-        client.upload_image(blob.path, blob.filename, blob.size_bytes, blob.md5, lambda amount: task.cancel() and None)
-    )
+
+    def interrupt(amount: int) -> None:
+        task.cancel()
+
+    task = asyncio.ensure_future(client.upload_image(blob.path, blob.filename, blob.size_bytes, blob.md5, interrupt))
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.sleep(0.5)

@@ -34,7 +34,7 @@ async def lab(client: Server, tmp_path: Path) -> AsyncIterator[Lab]:
     # A boot sector: jmp 0xf000:0xfff0.  The id makes each disk's content its own.
     raw.write_bytes((b"\xea\xf0\xff\x00\xf0" + uuid.uuid4().bytes).ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
     command = [require_tool("qemu-img"), "convert", "-f", "raw", "-O", "qcow2", str(raw), str(path)]
-    subprocess.run(command, check=True)
+    await asyncio.to_thread(subprocess.run, command, check=True)
     disk = measure(Kind.DISK, path, f"reset-{uuid.uuid4().hex[:12]}.qcow2")
     filename = (await client.upload_image(path, disk.filename, disk.size_bytes, disk.md5)).filename
     template = QemuTemplate(

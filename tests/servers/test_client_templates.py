@@ -51,7 +51,7 @@ async def template(client: Server) -> AsyncIterator[QemuTemplate]:
 async def test_a_created_template_reads_back_as_it_was_sent(
     client: Server, template: QemuTemplate, tmp_path: Path
 ) -> None:
-    names = {}
+    names: dict[str, Any] = {}
     for field in ("hda_disk_image", "hdb_disk_image", "kernel_image", "initrd"):
         blob = random_artifact(tmp_path)
         names[field] = (await client.upload_image(blob.path, blob.filename, blob.size_bytes, blob.md5)).filename

@@ -1,0 +1,156 @@
+"""Planning is a pure function of what was observed and what is wanted."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from gns3_minivm.agent.desired import MARK, DesiredAppliance, WantedFile, is_ours, template_id
+from gns3_minivm.agent.observe import Observed
+from gns3_minivm.agent.plan import Conflict, CreateTemplate, Unchanged, UpdateTemplate, Upload, plan
+from gns3_minivm.errors import BugError
+from gns3_minivm.gns3.model import QemuTemplate, ServerImage, ServerTemplate
+
+URL = "http://host:3080"
+MD5 = {name: character * 32 for name, character in {"disk": "1", "kernel": "2", "other": "3"}.items()}
+
+
+def appliance(name: str = "vm", *, known: bool = False, **values: object) -> DesiredAppliance:
+    template = QemuTemplate(template_id(name), name, hda_disk_image="disk", kernel_image="kernel", **values)  # type: ignore[arg-type]
+    files = [WantedFile(file, 10, MD5[file]) if known else WantedFile(file) for file in ("disk", "kernel")]
+    return DesiredAppliance(template, tuple(files))
+
+
+def server_template(values: QemuTemplate, kind: str = "qemu") -> ServerTemplate:
+    return ServerTemplate(values.template_id, values.name, kind, False, values if kind == "qemu" else None)
+
+
+def observed(
+    *templates: ServerTemplate,
+    images: dict[str, ServerImage] | None = None,
+    one_name_per_content: bool = False,
+    compute: str = "local",
+) -> Observed:
+    if images is None:
+        images = {name: ServerImage(name, 10, MD5[name]) for name in ("disk", "kernel")}
+    return Observed(URL, one_name_per_content, {compute: images}, templates)
+
+
+def test_an_empty_server_gets_everything() -> None:
+    wanted = appliance()
+    found = plan(observed(images={}), [wanted])
+    assert found.appliances[0].actions == (
+        Upload("disk", None, "local"),
+        Upload("kernel", None, "local"),
+        CreateTemplate(wanted.template),
+    )
+    assert not found.nothing_to_do
+
+
+def test_a_server_in_the_desired_state_needs_nothing() -> None:
+    wanted = appliance()
+    found = plan(observed(server_template(wanted.template)), [wanted])
+    assert found.nothing_to_do and found.uploads == ()
+    assert found.appliances[0].actions == (Unchanged(wanted.template.template_id, "vm", {}),)
+
+
+def test_a_file_by_its_name_alone_is_trusted_and_one_with_known_content_is_compared() -> None:
+    images = {"disk": ServerImage("disk", 10, MD5["other"]), "kernel": ServerImage("kernel", 9, MD5["kernel"])}
+    assert not plan(observed(images=images), [appliance()]).conflicts
+    conflicts = plan(observed(images=images), [appliance(known=True)]).conflicts
+    assert [conflict.message.split()[2] for conflict in conflicts] == ["disk", "kernel"]
+
+
+def test_what_a_server_does_not_say_is_no_difference() -> None:
+    images = {name: ServerImage(name, None, None) for name in ("disk", "kernel")}
+    assert not plan(observed(images=images), [appliance(known=True)]).conflicts
+
+
+def test_a_file_that_several_appliances_share_is_uploaded_once() -> None:
+    found = plan(observed(images={}), [appliance("a"), appliance("b")])
+    assert [upload.filename for upload in found.uploads] == ["disk", "kernel"]
+
+
+def test_nothing_is_uploaded_for_an_appliance_in_conflict() -> None:
+    foreign = server_template(replace(appliance().template, template_id=str(uuid.uuid4())))
+    found = plan(observed(foreign, images={}), [appliance()])
+    assert found.uploads == ()
+    assert [type(action) for action in found.appliances[0].actions] == [Conflict]
+    assert not found.nothing_to_do
+
+
+def test_a_template_of_another_emulator_with_our_id_is_a_conflict() -> None:
+    other = server_template(replace(appliance().template, name="x"), "docker")
+    [conflict] = plan(observed(other), [appliance()]).conflicts
+    assert "belongs to a docker template 'x'" in conflict.message
+
+
+def test_a_built_in_template_of_our_name_is_a_conflict() -> None:
+    cloud = ServerTemplate("c", "Cloud", "cloud", True, None)
+    assert plan(observed(cloud), [appliance("Cloud")]).conflicts
+
+
+def test_a_template_that_was_renamed_is_still_ours() -> None:
+    wanted = appliance()
+    found = plan(observed(server_template(replace(wanted.template, name="mine"))), [wanted])
+    action = found.appliances[0].template
+    assert isinstance(action, UpdateTemplate) and action.changes == {"name": ("mine", "vm")}
+
+
+def test_fields_of_the_user_and_fields_set_once_are_left() -> None:
+    wanted = replace(appliance(), user_fields=frozenset({"ram_mb"}))
+    there = replace(wanted.template, ram_mb=1, compute_id="vm", adapters=5)
+    action = plan(observed(server_template(there)), [wanted]).appliances[0].template
+    assert isinstance(action, UpdateTemplate)
+    assert action.changes == {"adapters": (5, 1)}
+    assert action.left == {"ram_mb": (1, 256), "compute_id": ("vm", "local")}
+
+
+def test_the_same_content_under_another_name_is_used_where_the_server_wants_it_so() -> None:
+    images = {"old": ServerImage("old", 10, MD5["disk"]), "kernel": ServerImage("kernel", 10, MD5["kernel"])}
+    strict = plan(observed(images=images, one_name_per_content=True), [appliance(known=True)]).appliances[0]
+    assert strict.uploads == () and strict.desired.template.hda_disk_image == "old"
+    assert isinstance(strict.template, CreateTemplate) and strict.template.template.hda_disk_image == "old"
+    free = plan(observed(images=images), [appliance(known=True)]).appliances[0]
+    assert [upload.filename for upload in free.uploads] == ["disk"]
+
+
+def test_images_are_looked_for_on_the_compute_that_the_node_runs_on() -> None:
+    wanted = appliance(compute_id="vm")
+    assert [upload.compute_id for upload in plan(observed(), [wanted]).uploads] == ["vm", "vm"]
+    assert plan(observed(compute="vm"), [wanted]).uploads == ()
+
+
+def test_plans_are_values() -> None:
+    found, again = (plan(observed(images={}), [appliance()]) for _ in range(2))
+    assert found == again
+    with pytest.raises(FrozenInstanceError):
+        found.url = ""  # type: ignore[misc]
+
+
+def test_template_ids_never_change() -> None:
+    # Projects of users refer to these.
+    assert template_id("debian-minivm") == "50eb9cb5-2748-5e29-a95f-c4ca28b8a1a8"
+    ids = {template_id("a"), template_id("b"), template_id("a", version="1"), template_id("a", compute_id="1")}
+    assert len(ids) == 4
+
+
+def test_the_mark_is_added_once_and_recognised() -> None:
+    wanted = appliance(usage="Log in as root.\n")
+    assert wanted.template.usage == f"Log in as root.\n\n{MARK}"
+    assert replace(wanted).template.usage == wanted.template.usage
+    assert appliance().template.usage == MARK
+    assert is_ours(server_template(wanted.template))
+    assert is_ours(server_template(replace(wanted.template, usage="changed by hand")))
+    assert is_ours(server_template(replace(wanted.template, name="renamed")))
+    assert not is_ours(server_template(replace(wanted.template, name="renamed", usage="")))
+    assert not is_ours(server_template(wanted.template, "docker"))
+
+
+def test_files_and_template_must_name_the_same_images() -> None:
+    wanted = appliance()
+    for files in (wanted.files[:1], (*wanted.files, WantedFile("more")), (*wanted.files, wanted.files[0])):
+        with pytest.raises(BugError, match="names the images"):
+            replace(wanted, files=files)

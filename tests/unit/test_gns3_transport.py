@@ -1,0 +1,282 @@
+"""The transport against a local server that refuses, drops, stalls and talks nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from gns3_minivm import errors
+from gns3_minivm.errors import ConfigError, MiniVMError
+from gns3_minivm.gns3.address import parse_address
+from gns3_minivm.gns3.detect import connect
+from gns3_minivm.gns3.model import QemuTemplate
+from gns3_minivm.gns3.server import Server
+from gns3_minivm.gns3.transport import Limits, Transport
+from tests.support.fake_gns3 import FakeGNS3, drop, fake_gns3, reply, text
+
+QUICK = Limits(connect_s=2, answer_s=0.3, node_s=0.3, listing_s=0.3, stall_s=0.4, backoff_s=0.01)
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeGNS3]:
+    async with fake_gns3() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(fake: FakeGNS3) -> AsyncIterator[Server]:
+    """A logged-in client of the scripted server, API v3."""
+    async with await connect(parse_address(fake.url, username="user", password="long-secret"), QUICK) as server:
+        fake.seen.clear()
+        yield server
+
+
+async def slow(request: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(2)
+    return web.json_response([])
+
+
+@pytest.mark.parametrize(
+    ("handler", "kind", "words"),
+    [
+        (reply({"message": "Not your business"}, 403), errors.ForbiddenError, "HTTP 403: Not your business"),
+        (reply({"message": "No such thing"}, 404), errors.NotFoundError, "HTTP 404: No such thing"),
+        (reply({"message": "In use"}, 409), errors.ConflictError, "HTTP 409: In use"),
+        (text("<title>Too Large</title>", 413), errors.RejectedError, "HTTP 413: Too Large"),
+        (reply({"detail": [{"loc": ["body", "x"], "msg": "bad"}]}, 422), errors.RejectedError, "HTTP 422: x: bad"),
+        (reply({"message": "Oops"}, 500), errors.ServerFaultError, "HTTP 500: Oops"),
+        (text("<html>hello</html>"), errors.ServerFaultError, "not JSON"),
+        (reply({"a": 1}), errors.ServerFaultError, "dict, not a list"),
+        (reply([1]), errors.ServerFaultError, "not a list of objects"),
+        (reply([{"template_id": 5}]), errors.ServerFaultError, "template_id"),
+        (drop, errors.ConnectError, "closed it without an answer"),
+        (slow, errors.ConnectError, "no answer in time"),
+        (text("", 302), errors.RejectedError, "HTTP 302"),
+    ],
+)
+async def test_what_goes_wrong_is_told_in_our_words_and_the_servers(
+    client: Server, fake: FakeGNS3, handler: object, kind: type[MiniVMError], words: str
+) -> None:
+    fake.on("GET /v3/templates", handler)  # type: ignore[arg-type]
+    with pytest.raises(kind) as caught:
+        await client.templates()
+    assert type(caught.value) is kind
+    assert words in caught.value.message and caught.value.hint
+    assert "long-secret" not in caught.value.message
+
+
+async def test_a_broken_connection_and_a_restart_are_tried_again(client: Server, fake: FakeGNS3) -> None:
+    fake.on("GET /v3/templates", drop, reply(None, 503), reply([]))
+    assert await client.templates() == []
+    assert len(fake.seen) == 3
+
+
+async def test_after_three_tries_it_is_told(client: Server, fake: FakeGNS3) -> None:
+    fake.on("GET /v3/templates", text("<title>Bad Gateway</title>", 502))
+    with pytest.raises(errors.ServerFaultError, match="Bad Gateway"):
+        await client.templates()
+    assert len(fake.seen) == 3
+
+
+async def test_what_is_not_idempotent_is_sent_once(client: Server, fake: FakeGNS3) -> None:
+    fake.on("POST /v3/projects", drop)
+    with pytest.raises(errors.ConnectError):
+        await client.create_project("x")
+    assert len(fake.seen) == 1
+
+
+async def test_a_refused_token_is_renewed_once_and_the_request_repeated(client: Server, fake: FakeGNS3) -> None:
+    fake.on("POST /v3/access/users/authenticate", reply({"access_token": "t2"}))
+    fake.on("POST /v3/projects", reply({"message": "expired"}, 401), reply({"project_id": "p", "name": "x"}, 201))
+    assert (await client.create_project("x")).project_id == "p"
+    assert fake.seen == [
+        "POST /v3/projects Bearer t1",
+        "POST /v3/access/users/authenticate Bearer t1",
+        "POST /v3/projects Bearer t2",
+    ]
+
+
+async def test_a_token_that_is_refused_for_good_is_a_login_error(client: Server, fake: FakeGNS3) -> None:
+    fake.on("GET /v3/templates", reply({"message": "Not an active user"}, 401))
+    with pytest.raises(errors.LoginError, match="Not an active user"):
+        await client.templates()
+    assert len(fake.seen) == 3
+
+
+async def test_a_password_that_was_changed_meanwhile_is_a_login_error(client: Server, fake: FakeGNS3) -> None:
+    fake.on("GET /v3/templates", reply({"message": "expired"}, 401))
+    fake.on("POST /v3/access/users/authenticate", reply({"message": "no"}, 401))
+    with pytest.raises(errors.LoginError, match="refuses this user name and password"):
+        await client.templates()
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (reply({"message": "too big"}, 413), errors.RejectedError),
+        (reply({"message": "No space left on device"}, 409), errors.ConflictError),
+        (drop, errors.ConnectError),
+    ],
+)
+async def test_a_refused_upload_ends_soon(
+    client: Server, fake: FakeGNS3, tmp_path: Path, answer: object, kind: type[MiniVMError]
+) -> None:
+    source = tmp_path / "disk"
+    source.write_bytes(bytes(20_000_000))
+    fake.on("GET /v3/images", reply([]))
+    fake.on("POST /v3/images/upload/QEMU/disk", answer)  # type: ignore[arg-type]
+    with pytest.raises(kind):
+        await client.upload_image(source, "disk", 20_000_000, "0" * 32)
+
+
+async def test_an_upload_that_does_not_move_is_given_up(client: Server, fake: FakeGNS3, tmp_path: Path) -> None:
+    async def deaf(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(3)
+        return web.json_response({})
+
+    source = tmp_path / "disk"
+    source.write_bytes(bytes(50_000_000))
+    fake.on("GET /v3/images", reply([]))
+    fake.on("POST /v3/images/upload/QEMU/disk", deaf)
+    started = time.monotonic()
+    with pytest.raises(errors.ConnectError, match="could not upload disk: no answer in time"):
+        await client.upload_image(source, "disk", 50_000_000, "0" * 32)
+    assert time.monotonic() - started < 2.5
+
+
+async def test_an_upload_that_moves_slowly_has_no_time_limit(client: Server, fake: FakeGNS3, tmp_path: Path) -> None:
+    size = 12_000_000
+    record = {"filename": "disk", "image_size": size, "checksum": "0" * 32}
+
+    async def patient(request: web.Request) -> web.StreamResponse:
+        async for _ in request.content.iter_chunked(1 << 20):
+            await asyncio.sleep(0.08)
+        fake.on("GET /v3/images/QEMU/disk", reply(record))
+        return web.json_response(record, status=201)
+
+    source = tmp_path / "disk"
+    source.write_bytes(bytes(size))
+    fake.on("GET /v3/images", reply([]))
+    fake.on("POST /v3/images/upload/QEMU/disk", patient)
+    started = time.monotonic()
+    assert (await client.upload_image(source, "disk", size, "0" * 32)).sent
+    # Well beyond every limit that ordinary requests have here.
+    assert time.monotonic() - started > 2 * QUICK.stall_s
+
+
+async def test_an_upload_that_arrives_otherwise_is_an_upload_error(
+    client: Server, fake: FakeGNS3, tmp_path: Path
+) -> None:
+    source = tmp_path / "disk"
+    source.write_bytes(b"x" * 1000)
+    wrong = {"filename": "disk", "image_size": 1000, "checksum": "1" * 32}
+    fake.on("GET /v3/images", reply([]))
+    fake.on("GET /v3/images/QEMU/disk", reply({"message": "none"}, 404), reply(wrong))
+    fake.on("POST /v3/images/upload/QEMU/disk", reply(wrong, 201))
+    with pytest.raises(errors.UploadError, match="did not arrive as sent") as caught:
+        await client.upload_image(source, "disk", 1000, "0" * 32)
+    assert "1" * 32 in caught.value.message and caught.value.hint
+
+
+async def test_progress_starts_anew_when_the_upload_does(client: Server, fake: FakeGNS3, tmp_path: Path) -> None:
+    source = tmp_path / "disk"
+    source.write_bytes(b"x" * 3_000_000)
+    record = {"filename": "disk", "image_size": 3_000_000, "checksum": "0" * 32}
+
+    async def expired(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        return web.json_response({"message": "expired"}, status=401)
+
+    async def arrived(request: web.Request) -> web.StreamResponse:
+        assert len(await request.read()) == 3_000_000
+        return web.json_response(record, status=201)
+
+    fake.on("GET /v3/images", reply([]))
+    fake.on("GET /v3/images/QEMU/disk", reply({"message": "none"}, 404), reply(record))
+    fake.on("POST /v3/images/upload/QEMU/disk", expired, arrived)
+    moved: list[int] = []
+    assert (await client.upload_image(source, "disk", 3_000_000, "0" * 32, moved.append)).sent
+    assert sum(moved) == 3_000_000 and min(moved) == -3_000_000
+
+
+async def test_a_template_that_another_agent_made_meanwhile_is_taken_as_it_is(client: Server, fake: FakeGNS3) -> None:
+    ours = QemuTemplate("11111111-1111-5111-8111-111111111111", "vm")
+    theirs = {"template_id": ours.template_id, "name": "vm", "template_type": "qemu", "ram": 99}
+    route = f"GET /v3/templates/{ours.template_id}"
+    for status in (409, 500):
+        fake.on("POST /v3/templates", reply({"message": "exists"}, status))
+        fake.on(route, reply(theirs))
+        found = await client.create_template(ours)
+        assert found.values is not None and found.values.ram_mb == 99
+        fake.on(route, reply({"message": "none"}, 404))
+        with pytest.raises((errors.ConflictError, errors.ServerFaultError), match="exists"):
+            await client.create_template(ours)
+
+
+@pytest.mark.parametrize(
+    ("routes", "kind", "words"),
+    [
+        ({"GET /v2/version": reply({"version": "2.1.21"})}, errors.UnsupportedServerError, "is GNS3 2.1.21"),
+        ({"GET /v1/version": reply({"version": "1.5.4"})}, errors.UnsupportedServerError, "is GNS3 1.x"),
+        ({}, errors.NotGNS3Error, "no GNS3 server"),
+        ({"GET /v3/version": text("<html>hello</html>")}, errors.NotGNS3Error, "no GNS3 server"),
+        ({"GET /v3/version": reply({"version": 3})}, errors.NotGNS3Error, "no GNS3 server"),
+        ({"GET /v3/version": reply(["3.0.6"])}, errors.NotGNS3Error, "no GNS3 server"),
+        ({"GET /v3/version": reply({"version": "latest"})}, errors.NotGNS3Error, "no GNS3 server"),
+        ({"GET /v3/version": text("", 301)}, errors.RejectedError, "HTTP 301"),
+        ({"GET /v3/version": reply({"message": "starting"}, 503)}, errors.ServerFaultError, "starting"),
+        ({"GET /v3/version": drop}, errors.ConnectError, "without an answer"),
+    ],
+)
+async def test_what_answers_is_told_apart(routes: dict[str, object], kind: type[MiniVMError], words: str) -> None:
+    async with fake_gns3() as fake:
+        fake.answers.clear()
+        for route, handler in routes.items():
+            fake.on(route, handler)  # type: ignore[arg-type]
+        with pytest.raises(kind, match=words) as caught:
+            await connect(parse_address(fake.url, username="u", password="p"), QUICK)
+    assert type(caught.value) is kind and caught.value.hint
+
+
+async def test_a_login_answer_without_a_token_is_a_fault_of_the_server() -> None:
+    async with fake_gns3() as fake:
+        fake.on("POST /v3/access/users/authenticate", reply({"token": "x"}))
+        with pytest.raises(errors.ServerFaultError, match="no token"):
+            await connect(parse_address(fake.url, username="u", password="p"), QUICK)
+
+
+async def test_v2_gets_its_password_by_basic_authentication() -> None:
+    async with fake_gns3(2) as fake:
+        fake.on("GET /v2/templates", reply([]))
+        async with await connect(parse_address(fake.url, username="ü", password="p:w"), QUICK) as server:
+            await server.templates()
+    assert fake.seen == [
+        "GET /v3/version -",
+        "GET /v2/version Basic w7w6cDp3",
+        "GET /v2/templates Basic w7w6cDp3",
+    ]
+
+
+async def test_a_proxy_of_the_environment_is_used_for_other_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fake_gns3() as fake:
+        monkeypatch.setenv("http_proxy", fake.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        async with await connect(parse_address("http://gns3.invalid", username="u", password="p"), QUICK) as server:
+            assert server.version == "3.0.6"
+        monkeypatch.setenv("no_proxy", "gns3.invalid")
+        with pytest.raises(errors.ConnectError, match="host name is not known|nothing answers"):
+            await connect(parse_address("http://gns3.invalid", username="u", password="p"), QUICK)
+
+
+def test_a_file_that_is_no_certificate_is_told(tmp_path: Path) -> None:
+    wrong = tmp_path / "ca.pem"
+    wrong.write_text("hello")
+    for ca_file in (wrong, tmp_path / "missing.pem"):
+        with pytest.raises(ConfigError, match=ca_file.name) as caught:
+            Transport(parse_address("https://host", ca_file=ca_file))
+        assert "--ca-file" in caught.value.hint
