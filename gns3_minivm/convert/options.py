@@ -17,7 +17,7 @@ SIZE_MAX = 16 << 40
 SIZE_UNIT = 1 << 20
 
 _UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}
-_SIZE = re.compile(r"(\d{1,12})\s*([KMGT])(?:i?B)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,12})\s*([KMGT])(?:i?B)?", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import tarfile
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import docker
 import pytest
@@ -121,8 +122,8 @@ def exported(
         container = client.containers.create(image.image_id)
         try:
             with path.open("wb") as stream:
-                for chunk in container.export():
-                    stream.write(chunk)
+                chunks: Any = container.export()
+                stream.writelines(chunks)
         finally:
             container.remove()
     finally:
@@ -166,8 +167,8 @@ def test_kinds_modes_owners_times_and_contents_are_the_same(disk: Disk, exported
         if name in TOUCHED:
             continue
         info, found = resolved(name, exported), disk.tree[name]
-        wanted = [KINDS[info.type] | info.mode, info.uid, info.gid, int(info.mtime)]
-        got = [found.mode, found.uid, found.gid, found.mtime_ns // 1_000_000_000]
+        wanted: list[Any] = [KINDS[info.type] | info.mode, info.uid, info.gid, int(info.mtime)]
+        got: list[Any] = [found.mode, found.uid, found.gid, found.mtime_ns // 1_000_000_000]
         if info.isreg():
             wanted += [info.size, info.pax_headers["sha256"]]
             got += [found.size, hashlib.sha256(found.content).hexdigest()]

@@ -1,0 +1,120 @@
+"""The user's copy of a disk is whole or not there, and replaces nothing unasked."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gns3_minivm.cancel import Interrupted
+from gns3_minivm.convert.output import check_output, copy_output
+from gns3_minivm.errors import DiskFullError, UsageError
+from gns3_minivm.events import Event, Events, StepAdvanced
+
+DATA = os.urandom(1 << 20) * 20
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "cache" / "disk.qcow2"
+    path.parent.mkdir()
+    path.write_bytes(DATA)
+    path.chmod(0o444)
+    return path
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out" / "mine.qcow2"
+
+
+def names(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.parent.iterdir())
+
+
+def without_sharing(*args: Any) -> None:
+    raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+
+def test_the_copy_is_a_file_of_its_own_that_can_be_written(source: Path, target: Path) -> None:
+    old = os.umask(0o022)
+    try:
+        copy_output(source, target, replace=False)
+    finally:
+        os.umask(old)
+    assert target.read_bytes() == DATA
+    assert target.stat().st_mode & 0o777 == 0o644
+    assert not target.samefile(source) and target.stat().st_nlink == 1
+    assert names(target) == ["mine.qcow2"]
+
+
+@pytest.mark.parametrize("kernel_copies", [True, False])
+def test_it_works_where_blocks_cannot_be_shared(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, kernel_copies: bool
+) -> None:
+    monkeypatch.setattr(fcntl, "ioctl", without_sharing)
+    if not kernel_copies:
+        monkeypatch.setattr(os, "copy_file_range", without_sharing)
+    seen: list[Event] = []
+    with Events(seen.append).step("copy", total=len(DATA)) as step:
+        copy_output(source, target, replace=False, step=step)
+    assert target.read_bytes() == DATA
+    assert any(isinstance(event, StepAdvanced) for event in seen)
+
+
+def test_a_file_that_exists_is_not_replaced(source: Path, target: Path) -> None:
+    target.write_text("precious")
+    with pytest.raises(UsageError, match=r"mine\.qcow2 exists") as caught:
+        copy_output(source, target, replace=False)
+    assert "--force" in caught.value.hint
+    assert target.read_text() == "precious" and names(target) == ["mine.qcow2"]
+
+
+def test_a_file_made_meanwhile_is_not_replaced(source: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def sync_late(descriptor: int) -> None:
+        real(descriptor)
+        target.write_text("precious")
+
+    monkeypatch.setattr(os, "fsync", sync_late)
+    with pytest.raises(UsageError, match="exists"):
+        copy_output(source, target, replace=False)
+    assert target.read_text() == "precious" and names(target) == ["mine.qcow2"]
+
+
+def test_a_file_is_replaced_if_that_is_asked_for(source: Path, target: Path) -> None:
+    target.write_text("old")
+    copy_output(source, target, replace=True)
+    assert target.read_bytes() == DATA and names(target) == ["mine.qcow2"]
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(OSError(errno.ENOSPC, "No space left on device"), DiskFullError), (Interrupted(), Interrupted)],
+)
+def test_a_copy_that_fails_leaves_nothing(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, raised: type[BaseException]
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise error
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(raised):
+        copy_output(source, target, replace=False)
+    assert names(target) == []
+
+
+def test_a_place_that_cannot_be_written_is_told_beforehand(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder"):
+        check_output(tmp_path, replace=True)
+    with pytest.raises(UsageError, match="does not exist"):
+        check_output(tmp_path / "no" / "disk.qcow2", replace=False)
+    (tmp_path / "dangling").symlink_to("nowhere")
+    with pytest.raises(UsageError, match="exists"):
+        check_output(tmp_path / "dangling", replace=False)
