@@ -135,7 +135,7 @@ def kernel_command_line(extra: str = "") -> str:
         )
     if extra.count('"') % 2:
         raise UsageError(
-            f"the kernel arguments {extra!r} have an opening quotation mark without a closing one",
+            f"the kernel arguments {extra!r} are not well formed: No closing quotation",
             hint='Close every quotation mark, as in run="ip link".',
         )
     options, arguments = split_command_line(line), []
