@@ -52,6 +52,8 @@ void console_begin(void)
     }
     if (!tcgetattr(serial, &mode)) {
         cfmakeraw(&mode);
+        /* Until there are pseudo terminals, programs such as e2fsck write to the line itself. */
+        mode.c_oflag |= OPOST | ONLCR;
         mode.c_cflag |= CLOCAL | CREAD;
         cfsetspeed(&mode, B115200);
         tcsetattr(serial, TCSANOW, &mode);
@@ -77,6 +79,23 @@ void console_hand_over(void)
         if (dup2(serial, descriptor) < 0)
             return;
     say_on(STDERR_FILENO);
+}
+
+void console_prepare(void)
+{
+    struct termios mode;
+    if (front.master >= 0)
+        return;
+    if (serial >= 0 && !tcgetattr(serial, &mode)) {
+        mode.c_oflag &= ~(tcflag_t)OPOST;
+        tcsetattr(serial, TCSANOW, &mode);
+    }
+    if (!session_open(&front))
+        return;
+    process_use_terminal(front.slave);
+    /* As under Docker: what a program writes to /dev/console goes where its other output goes. */
+    if (mount(front.path, "/dev/console", NULL, MS_BIND, NULL))
+        say_error("/dev/console");
 }
 
 static void flush_output(void)
@@ -229,10 +248,8 @@ struct child *console_start(const struct program *program, const struct program 
     role = mode == CONSOLE_MAIN || (mode == CONSOLE_AUTO && program->interactive) || !with_shell ? INTERACTIVE
            : mode == CONSOLE_SHELL                                                              ? SERVICE
                                                                                                 : UNDECIDED;
-    if (session_open(&front)) {
-        /* As under Docker: what a program writes to /dev/console goes where its other output goes. */
-        if (mount(front.path, "/dev/console", NULL, MS_BIND, NULL))
-            say_error("/dev/console");
+    console_prepare();
+    if (front.slave >= 0) {
         if (role == UNDECIDED)
             say("running %s; Enter opens a shell", program->name);
         session_start(&front, program);
@@ -278,5 +295,6 @@ void console_finish(void)
             break;
     }
     umount2("/dev/console", MNT_DETACH);
+    process_use_terminal(-1);
     session_close(&front);
 }

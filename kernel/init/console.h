@@ -18,6 +18,8 @@ void console_begin(void);
 /* Gives it to what shall be process 1 instead: in an ordinary state, as controlling terminal and descriptors 0 to 2. */
 void console_hand_over(void);
 
+/* Opens the terminal of the main program, for what runs before it or beside it. */
+void console_prepare(void);
 /* Starts a program as the one that the console shows; the shell is what the Enter key brings up. */
 struct child *console_start(const struct program *program, const struct program *shell, enum console_mode mode);
 /* Asks what runs on the console to end: the program's stop signal, and a hang-up for shells. */

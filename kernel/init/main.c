@@ -21,11 +21,13 @@
 #include "link.h"
 #include "module.h"
 #include "mounts.h"
+#include "network.h"
 #include "power.h"
 #include "process.h"
 #include "program.h"
 #include "say.h"
 #include "stop.h"
+#include "systemd.h"
 #include "tool.h"
 
 enum {
@@ -61,6 +63,37 @@ static void mount_root(void)
     }
 }
 
+/* Work that the main program does not wait for; a process of its own, so that the console is not held up. */
+static void start_late_work(void)
+{
+    if (fork())
+        return;
+    process_reset_signals();
+    setpriority(PRIO_PROCESS, 0, 10);
+    modules_load(MODULES_REST);
+    initramfs_remove("/sbin/e2fsck");
+    _exit(0);
+}
+
+/* Returns only if that fails. */
+static void become(const struct program *program)
+{
+    console_hand_over();
+    process_reset_signals();
+    program_become(program);
+    console_begin();
+    power_begin();
+}
+
+/* The image's own init system: what it finds is what it would find in a container with a console. */
+static void become_image_init(const struct program *program)
+{
+    unlink("/.dockerenv");
+    systemd_prepare(program);
+    start_late_work();
+    become(program);
+}
+
 /* init=PATH: that program is PID 1 from here on, on the console. */
 static void become_other_init(const struct program *plan, const char *path)
 {
@@ -75,10 +108,7 @@ static void become_other_init(const struct program *plan, const char *path)
         return;
     }
     say("init=%s is process 1 now; leave it with: sync; poweroff -f", path);
-    console_hand_over();
-    process_reset_signals();
-    program_become(&other);
-    console_begin();
+    become(&other);
 }
 
 static void read_config(void)
@@ -91,16 +121,20 @@ static void read_config(void)
     }
 }
 
-/* Work that the main program does not wait for; a process of its own, so that the console is not held up. */
-static void start_late_work(void)
+/* run="COMMAND" beside the start of the main program, by a shell, with its environment; output on the console. */
+static void start_run_commands(const struct program *program)
 {
-    if (fork())
-        return;
-    process_reset_signals();
-    setpriority(PRIO_PROCESS, 0, 10);
-    modules_load(MODULES_REST);
-    initramfs_remove("/sbin/e2fsck");
-    _exit(0);
+    struct program shell;
+    program_plan_shell(&shell, program);
+    if (options.run.count)
+        console_prepare();
+    for (size_t i = 0; i < options.run.count; i++) {
+        struct words command = {0};
+        words_add_all(&command, &shell.argv);
+        words_add(&command, "-c");
+        words_add(&command, options.run.item[i]);
+        process_start_with(&command, shell.env.item);
+    }
 }
 
 static void run_main_program(struct program *program)
@@ -148,11 +182,15 @@ int main(int count, char **arguments, char **environment)
     modules_load(MODULES_NETWORK);
     links_begin();
     read_config();
-    identity_begin(&options, false);
     program_plan(&program, &config, &options, kernel_environment);
+    identity_begin(&options, program.own_init);
+    network_begin(&options);
     if (options.init)
         become_other_init(&program, options.init);
+    else if (program.own_init)
+        become_image_init(&program);
     power_begin_initctl();
+    start_run_commands(&program);
     run_main_program(&program);
     stop_machine();
 }

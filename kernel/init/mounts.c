@@ -69,7 +69,7 @@ void mounts_begin(void)
 /* A fresh /run with what the image has in its own, and the initramfs's programs in it. */
 static void prepare_run(const char *run)
 {
-    static const char *const commands[] = {"poweroff", "reboot", "halt"};
+    static const char *const commands[] = {"poweroff", "reboot", "halt", "minivm-lease"};
     mount_at("tmpfs", run, MS_NOSUID | MS_NODEV, "mode=0755");
     copy_tree(SYSROOT "/run", run);
     if (link("/init", "/bin/minivm") && errno != EEXIST)

@@ -1,6 +1,7 @@
 #include "process.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 #include "say.h"
 
 static struct child *watched;
+static int terminal = -1;
+static char *const plain_environment[] = {"PATH=" DEFAULT_PATH ":" TOOLS, "HOME=/root", "TERM=linux", NULL};
 
 long long now_ms(void)
 {
@@ -45,22 +48,50 @@ char *process_find(const char *name, const char *path)
     return NULL;
 }
 
+void process_use_terminal(int descriptor)
+{
+    terminal = descriptor;
+}
+
 static int exit_status(int status)
 {
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-pid_t process_start(const struct words *command)
+static pid_t start(const struct words *command, char *const *environment, bool quietly)
 {
-    static char *const environment[] = {"PATH=" DEFAULT_PATH ":" TOOLS, "HOME=/root", "TERM=linux", NULL};
     pid_t pid = fork();
     if (pid)
         return pid;
     process_reset_signals();
-    char *path = process_find(command->item[0], environment[0] + strlen("PATH="));
+    setsid();
+    int nowhere = quietly || terminal >= 0 ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
+    int output = quietly || terminal < 0 ? nowhere : terminal;
+    if (nowhere >= 0 && (dup2(nowhere, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0))
+        _exit(126);
+    const char *folders = DEFAULT_PATH;
+    for (char *const *entry = environment; *entry; entry++)
+        if (after(*entry, "PATH="))
+            folders = after(*entry, "PATH=");
+    char *path = process_find(command->item[0], folders);
     if (path)
         execve(path, command->item, environment);
     _exit(errno == ENOENT || !path ? 127 : 126);
+}
+
+pid_t process_start(const struct words *command)
+{
+    return start(command, plain_environment, false);
+}
+
+pid_t process_start_quietly(const struct words *command)
+{
+    return start(command, plain_environment, true);
+}
+
+pid_t process_start_with(const struct words *command, char *const *environment)
+{
+    return start(command, environment, false);
 }
 
 int process_run(const struct words *command)

@@ -24,8 +24,14 @@ long long now_ms(void);
 void process_reset_signals(void);
 /* The path of a program by the PATH given; NULL if there is none.  A name with a slash is returned as it is. */
 char *process_find(const char *name, const char *path);
-/* Starts a command with init's own descriptors and a plain environment; -1 if there can be no process. */
+/* Where the output of commands goes from now on, with nothing to read; -1: init's own descriptors. */
+void process_use_terminal(int descriptor);
+/* Starts a command in a session of its own, with a plain environment; -1 if there can be no process. */
 pid_t process_start(const struct words *command);
+/* The same with another environment. */
+pid_t process_start_with(const struct words *command, char *const *environment);
+/* The same without any output. */
+pid_t process_start_quietly(const struct words *command);
 /* Starts a command and waits for its end; 127 if there is no such program. */
 int process_run(const struct words *command);
 

@@ -8,6 +8,7 @@
 #include <sys/reboot.h>
 #include <unistd.h>
 
+#include "network.h"
 #include "power.h"
 
 /* Whether PID 1 is this program and not, say, the shell of init=/bin/sh. */
@@ -36,6 +37,15 @@ static int stop(const char *name, bool at_once)
     return 1;
 }
 
+/* For systemd, whose signal for "power off" is SIGRTMIN+4, counted as the kernel does. */
+static int pass_on_button(void)
+{
+    while (!power_wait_for_button())
+        if (kill(1, 34 + 4))
+            return 1;
+    return 1;
+}
+
 int tool_main(const char *name, int count, char *const *arguments)
 {
     bool at_once = false;
@@ -44,8 +54,10 @@ int tool_main(const char *name, int count, char *const *arguments)
                   !strcmp(arguments[i], "--force");
     if (!strcmp(name, "poweroff") || !strcmp(name, "reboot") || !strcmp(name, "halt"))
         return stop(name, at_once);
-    if (count > 1 && !strcmp(arguments[1], "wait-for-power-button"))
-        return power_wait_for_button();
+    if (!strcmp(name, "minivm-lease") && count > 1)
+        return network_take_lease(arguments[1]);
+    if (count > 1 && !strcmp(arguments[1], "pass-on-power-button"))
+        return pass_on_button();
     fprintf(stderr, "%s is the init of this machine; it is not run by hand\n", name);
     return 2;
 }
