@@ -193,8 +193,8 @@ def _closure(apt: _Apt, fields: Mapping[str, str]) -> list[PackageRecord]:
                 continue
             found = apt.show(name, version)
             if found is None:
-                raise PackageError(f"apt offers no {name} {version}, which {fields['Package']} needs".replace("  ", " "),
-                                   hint=DEB_HINT)  # fmt: skip
+                wanted = f"{name} {version}".strip()
+                raise PackageError(f"apt offers no {wanted}, which {fields['Package']} needs", hint=DEB_HINT)
             records.append(_record(found))
             pending.append(found)
     return records

@@ -17,7 +17,7 @@ _LINES_SHOWN = 15
 _QUIET_S = 0.3
 _ESCAPE_MAX = 64
 _KNOCK_INTERVAL_S = 5.0
-_ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_=>])")
+_ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()*+][A-Z0-9]|[@-Z\\-_=>])")
 _PROMPT = re.compile(r"(?:^|\n)[^\n]{0,200}[#$%>][ \t]*$")
 
 
