@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import aiohttp
 
@@ -158,12 +158,12 @@ class Transport:
 
         async def body() -> AsyncIterator[bytes]:
             nonlocal sent
-            # After a renewed login, and after a broken connection, all is sent again.
+            # After a renewed login all is sent again.
             if sent:
                 progress(-sent)
             sent = 0
             try:
-                async for chunk in _read_file(source, size_bytes):
+                async for chunk in _chunks(stream, source, size_bytes):
                     yield chunk
                     sent += len(chunk)
                     progress(len(chunk))
@@ -175,15 +175,17 @@ class Transport:
                 raise
 
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)}
-        try:
-            async with asyncio.timeout(self.limits.stall_s) as timeout:
-                return await self.send("POST", path, action, body, headers=headers, timeout_s=None)
-        except TimeoutError as error:
-            raise from_exception(self.address, action, error) from error
-        except MiniVMError as error:
-            if failure:
-                raise failure[0] from error
-            raise
+        # Opened here and not in body(): nobody closes the generator of a request that was given up.
+        with await _open_file(source) as stream:
+            try:
+                async with asyncio.timeout(self.limits.stall_s) as timeout:
+                    return await self.send("POST", path, action, body, headers=headers, timeout_s=None)
+            except TimeoutError as error:
+                raise from_exception(self.address, action, error) from error
+            except MiniVMError as error:
+                if failure:
+                    raise failure[0] from error
+                raise
 
     async def download(self, path: str, action: str) -> AsyncIterator[bytes]:
         """The answer's bytes as they are on the server, piece by piece."""
@@ -259,21 +261,29 @@ class Transport:
         return self.address.url + path
 
 
-async def _read_file(source: Path, size_bytes: int) -> AsyncIterator[bytes]:
-    """Exactly ``size_bytes`` of a file; the reads run in a thread.  Raises HostError."""
+async def _open_file(source: Path) -> BinaryIO:
+    try:
+        return await asyncio.to_thread(source.open, "rb")
+    except OSError as error:
+        raise _unreadable(source, error) from error
+
+
+async def _chunks(stream: BinaryIO, source: Path, size_bytes: int) -> AsyncIterator[bytes]:
+    """Exactly ``size_bytes`` from the start of a file; the reads run in a thread.  Raises HostError."""
     left = size_bytes
     try:
-        stream = await asyncio.to_thread(source.open, "rb")
-        try:
-            while left and (chunk := await asyncio.to_thread(stream.read, min(left, _CHUNK_SIZE))):
-                left -= len(chunk)
-                yield chunk
-        finally:
-            stream.close()
+        stream.seek(0)
+        while left and (chunk := await asyncio.to_thread(stream.read, min(left, _CHUNK_SIZE))):
+            left -= len(chunk)
+            yield chunk
     except OSError as error:
-        raise HostError(f"{source}: cannot be read ({error.strerror or error})", hint="Build it again.") from error
+        raise _unreadable(source, error) from error
     if left:
         raise HostError(f"{source}: is {left} bytes shorter than it was", hint="Build it again.")
+
+
+def _unreadable(source: Path, error: OSError) -> HostError:
+    return HostError(f"{source}: cannot be read ({error.strerror or error})", hint="Build it again.")
 
 
 def _tls(address: Address) -> ssl.SSLContext | bool:
