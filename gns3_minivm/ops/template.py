@@ -10,6 +10,7 @@ from gns3_minivm.agent.desired import DesiredAppliance, WantedFile, template_id
 from gns3_minivm.artifacts import Artifact
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.catalog import Appliance
+from gns3_minivm.errors import UsageError
 from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.ops.sources import Source
 
@@ -63,7 +64,14 @@ def describe(
     )
     chosen = {"ram_mb": settings.ram, "cpus": settings.cpus, "adapters": settings.adapters}
     changes: dict[str, Any] = {field: value for field, value in chosen.items() if value is not None}
-    return DesiredAppliance(replace(template, **changes), tuple(files))
+    template = replace(template, **changes)
+    if template.ram_mb < bundle.minimum_ram_mb:
+        raise UsageError(
+            f"{name} has {template.ram_mb} MB of memory; the kernel {bundle.kernel_version} hangs with less than "
+            f"{bundle.minimum_ram_mb} MB",
+            hint=f"Give it more: --ram {bundle.minimum_ram_mb}.",
+        )
+    return DesiredAppliance(template, tuple(files))
 
 
 def _described(appliance: Appliance | None, name: str) -> dict[str, Any]:

@@ -70,7 +70,7 @@ async def test_register_uploads_and_creates_and_a_second_run_finds_nothing_to_do
     assert first.status == 0, first.err
     template = await busybox_template(api)
     assert template is not None
-    assert (template.adapters, template.ram_mb, template.console_type) == (2, 64, "telnet")
+    assert (template.adapters, template.ram_mb, template.console_type) == (2, 96, "telnet")
     assert template.on_close == "shutdown_signal"
     assert template.hda_disk_interface == "virtio"
     assert "-device virtio-rng-pci" in template.options

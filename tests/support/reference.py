@@ -21,7 +21,10 @@ def cli_page() -> str:
 
     parts = ["# Commands\n\nWritten by `python -m tests.support.reference`; do not edit.\n"]
     for name, command in _commands("gns3-minivm", cli):
-        context = click.Context(command, info_name=name, color=False, terminal_width=100, max_content_width=100)
+        # The names of the help option are inherited from the top when the program runs.
+        context = click.Context(
+            command, info_name=name, color=False, terminal_width=100, max_content_width=100, **cli.context_settings
+        )
         parts.append(f"## `{name}`\n\n```\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
 

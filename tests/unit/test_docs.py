@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
-    ROOT / "kernel" / "CONTRACT.md",
+    *sorted((ROOT / "kernel").glob("*.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 
