@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 
 from gns3_minivm.errors import (
     LoginError,
@@ -43,7 +44,7 @@ async def connect(address: Address, limits: Limits | None = None) -> Server:
         raise
 
 
-async def _connect_v3(transport: Transport, version: str) -> Server:
+async def _connect_v3(transport: Transport, version: _Version) -> Server:
     address = transport.address
     username, password = address.username, address.password
     if username is None or password is None:
@@ -69,7 +70,7 @@ async def _connect_v3(transport: Transport, version: str) -> Server:
     warnings: tuple[str, ...] = ()
     if (username, password) == _V3_DEFAULT:
         warnings = (f"{address}: the user admin still has the default password; change it in the web interface",)
-    return ServerV3(transport, version, warnings)
+    return ServerV3(transport, version.text, warnings, runs_beside_gui=version.runs_beside_gui)
 
 
 async def _connect_v2(transport: Transport) -> Server:
@@ -86,13 +87,20 @@ async def _connect_v2(transport: Transport) -> Server:
         if await _version(transport, 1) is not None:
             raise _too_old(address, "1.x")
         raise NotGNS3Error(f"{address}: something answers there, but it is no GNS3 server", hint=_URL_HINT)
-    if _numbers(version) < _OLDEST:
-        raise _too_old(address, version)
-    return ServerV2(transport, version)
+    if _numbers(version.text) < _OLDEST:
+        raise _too_old(address, version.text)
+    return ServerV2(transport, version.text, runs_beside_gui=version.runs_beside_gui)
 
 
-async def _version(transport: Transport, generation: int) -> str | None:
-    """The server's version if it speaks this API, else None.  Raises NotGNS3Error if it can be no GNS3 server."""
+@dataclass(frozen=True)
+class _Version:
+    text: str
+    runs_beside_gui: bool
+    """The server's own "local": started by the GUI, on the user's desktop."""
+
+
+async def _version(transport: Transport, generation: int) -> _Version | None:
+    """What the server says if it speaks this API, else None.  Raises NotGNS3Error if it can be no GNS3 server."""
     address = transport.address
     try:
         answer = await transport.send("GET", f"/v{generation}/version", "ask for its version")
@@ -104,12 +112,13 @@ async def _version(transport: Transport, generation: int) -> str | None:
         # An answer that is not HTTP.
         raise NotGNS3Error(f"{address}: what answers there is no GNS3 server", hint=_URL_HINT) from error
     try:
-        version = json.loads(answer)["version"]
-    except (ValueError, TypeError, KeyError):
-        version = None
+        said = json.loads(answer)
+    except ValueError:
+        said = None
+    version = said.get("version") if isinstance(said, dict) else None
     if not isinstance(version, str) or not _numbers(version):
         raise NotGNS3Error(f"{address}: something answers there, but it is no GNS3 server", hint=_URL_HINT)
-    return version
+    return _Version(version, said.get("local") is True)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LOCAL_COMPUTE = "local"
-"""The compute on the server itself; where it has no QEMU (Windows, macOS) the compute is "vm"."""
+"""The compute on the server itself."""
+VM_COMPUTE = "vm"
+"""The GNS3 VM, which runs nodes where the server itself has no QEMU (Windows, macOS)."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,13 @@ class ServerImage:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where nodes run; ``version`` is None where the server does not say."""
+    """Where nodes run; ``version`` and ``platform`` ("linux", "win32", "darwin") are None where the server is silent."""
 
     compute_id: str
     name: str
     connected: bool
     version: str | None = None
+    platform: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,15 @@ class Node:
     console_port: int | None
     ports: tuple[Port, ...]
     properties: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def image_md5s(self) -> dict[str, str]:
+        """The md5 of each image that the node was made with, by the template's field: what its compute really has.
+
+        A compute that has another file of the same name uses that one without a word, so compare.
+        """
+        found = {name: self.properties.get(f"{name}_md5sum") for name in IMAGE_FIELDS}
+        return {name: md5 for name, md5 in found.items() if isinstance(md5, str) and md5}
 
 
 @dataclass(frozen=True)

@@ -204,8 +204,9 @@ def image_v3(answer: Mapping[str, Any]) -> ServerImage:
 
 def compute(answer: Mapping[str, Any]) -> Compute:
     body = _read(_Compute, answer, "compute")
-    version = (body.capabilities or {}).get("version")
-    return Compute(body.compute_id, body.name or body.compute_id, body.connected, str(version) if version else None)
+    said = {key: str(value) for key, value in (body.capabilities or {}).items() if value}
+    name = body.name or body.compute_id
+    return Compute(body.compute_id, name, body.connected, said.get("version"), said.get("platform"))
 
 
 def _read(model: type[_R], answer: Mapping[str, Any], what: str) -> _R:

@@ -14,6 +14,8 @@ from gns3_minivm.gns3 import messages, replies
 from gns3_minivm.gns3.messages import checked
 from gns3_minivm.gns3.model import (
     CREATE_ONLY_FIELDS,
+    LOCAL_COMPUTE,
+    VM_COMPUTE,
     Link,
     LinkEnd,
     Node,
@@ -37,13 +39,16 @@ class RestServer(Server):
 
     template_model: type[messages.TemplateCreate]
 
-    def __init__(self, transport: Transport, version: str, warnings: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, transport: Transport, version: str, warnings: tuple[str, ...] = (), *, runs_beside_gui: bool = False
+    ) -> None:
         self._transport = transport
         self._prefix = f"/v{self.generation}"
         self._upload_locks: dict[tuple[str, str], asyncio.Lock] = {}
         self.version = version
         self.url = transport.address.url
         self.warnings = warnings
+        self._runs_beside_gui = runs_beside_gui
 
     async def close(self) -> None:
         await self._transport.close()
@@ -108,7 +113,16 @@ class RestServer(Server):
         values |= {"template_type": "qemu", "custom_adapters": []}
         return checked(self.template_model, values, f"template {template.name!r}")
 
-    # Projects
+    # Computes and projects
+
+    async def default_compute(self) -> str:
+        # Only a server that the GUI starts on a desktop can be on a platform without QEMU; others need not be asked.
+        if self._runs_beside_gui:
+            computes = {compute.compute_id: compute for compute in await self.computes()}
+            local = computes.get(LOCAL_COMPUTE)
+            if VM_COMPUTE in computes and (local is None or local.platform in ("win32", "darwin", "windows", "macos")):
+                return VM_COMPUTE
+        return LOCAL_COMPUTE
 
     async def projects(self) -> list[Project]:
         return [replies.project(item) for item in await self._list("/projects", "list the projects")]

@@ -136,6 +136,10 @@ class Server(ABC):
         """Where nodes can run; "local" comes first if the server runs nodes itself."""
 
     @abstractmethod
+    async def default_compute(self) -> str:
+        """Where MiniVMs run if nobody says otherwise: "local", or "vm" where "local" has no QEMU (Windows, macOS)."""
+
+    @abstractmethod
     async def projects(self) -> list[Project]: ...
 
     @abstractmethod

@@ -66,7 +66,7 @@ async def test_a_node_has_the_name_image_and_ports_it_was_asked_for(lab: Lab) ->
     assert (node.name, node.status, node.node_type) == ("left", "stopped", "qemu")
     assert node.template_id == lab.template.template_id
     assert [(port.name, port.adapter, port.port) for port in node.ports] == [("eth0", 0, 0), ("eth1", 1, 0)]
-    assert node.properties["hda_disk_image_md5sum"] == lab.disk_md5
+    assert node.image_md5s == {"hda_disk_image": lab.disk_md5}
     assert (node.console_host, node.console_port is not None) == ("127.0.0.1", True)
     assert await lab.client.node(lab.project_id, node.node_id) == node
     assert await lab.client.nodes(lab.project_id) == [node]

@@ -185,3 +185,8 @@ async def test_v3_refuses_a_second_template_of_one_name(client: Server, template
 async def test_built_in_templates_are_listed_without_values(client: Server) -> None:
     cloud = next(item for item in await client.templates() if item.template_type == "cloud")
     assert cloud.builtin and cloud.values is None
+
+
+async def test_the_server_itself_runs_nodes(client: Server) -> None:
+    assert await client.default_compute() == "local"
+    assert [(compute.compute_id, compute.connected) for compute in await client.computes()] == [("local", True)]

@@ -263,6 +263,29 @@ async def test_v2_gets_its_password_by_basic_authentication() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("beside_gui", "computes", "expected"),
+    [
+        (False, None, "local"),
+        (True, {"local": "linux"}, "local"),
+        (True, {"local": "linux", "vm": "linux"}, "local"),
+        (True, {"local": "win32"}, "local"),
+        (True, {"local": "win32", "vm": "linux"}, "vm"),
+        (True, {"local": "darwin", "other": "linux", "vm": "linux"}, "vm"),
+    ],
+)
+async def test_nodes_run_in_the_gns3_vm_where_the_server_has_no_qemu(
+    beside_gui: bool, computes: dict[str, str] | None, expected: str
+) -> None:
+    async with fake_gns3(2) as fake:
+        fake.on("GET /v2/version", reply({"version": "2.2.61", "local": beside_gui}))
+        if computes is not None:
+            found = [{"compute_id": name, "capabilities": {"platform": value}} for name, value in computes.items()]
+            fake.on("GET /v2/computes", reply(found))
+        async with await connect(parse_address(fake.url), QUICK) as server:
+            assert await server.default_compute() == expected
+
+
 async def test_a_proxy_of_the_environment_is_used_for_other_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fake_gns3() as fake:
         monkeypatch.setenv("http_proxy", fake.url)
