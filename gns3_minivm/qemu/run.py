@@ -38,6 +38,12 @@ class Guest:
         self._process = process
         self._qmp = qmp
         self._complaints = complaints
+        self._killed = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether QEMU has ended."""
+        return self._process.returncode is not None
 
     async def press_power_button(self) -> None:
         """Press the ACPI power button, as GNS3's shutdown signal does."""
@@ -68,11 +74,12 @@ class Guest:
                 status = await self._process.wait()
         except TimeoutError as error:
             raise GuestError(f"the guest was not off after {timeout_s:g} s") from error
-        if status:
+        if status and not self._killed:
             raise self.failure(status)
 
     def kill(self) -> None:
         """End QEMU at once, as a power cut."""
+        self._killed = True
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.kill()
@@ -161,19 +168,24 @@ async def relay(guest: Guest, source: int, target: int) -> None:
 
 
 async def _type(guest: Guest, keys: asyncio.Queue[bytes], target: int) -> None:
-    pressed = False
+    presses = 0
     while data := await keys.get():
-        text, escape, _ = data.partition(ESCAPE_KEY)
-        if text:
-            guest.writer.write(text)
-            with suppress(ConnectionError):
-                await guest.writer.drain()
-        if escape and pressed:
-            guest.kill()
-        elif escape:
-            pressed = True
-            os.write(target, b"\r\n[power button pressed; Ctrl-] again ends the guest at once]\r\n")
-            await guest.press_power_button()
+        for number, text in enumerate(data.split(ESCAPE_KEY)):
+            if number:
+                presses += 1
+                await _leave(guest, presses, target)
+            if text:
+                guest.writer.write(text)
+                with suppress(ConnectionError):
+                    await guest.writer.drain()
+
+
+async def _leave(guest: Guest, presses: int, target: int) -> None:
+    if presses > 1:
+        guest.kill()
+    else:
+        os.write(target, b"\r\n[power button pressed; Ctrl-] again ends the guest at once]\r\n")
+        await guest.press_power_button()
 
 
 def prepare_overlay(machine: GuestMachine) -> None:
