@@ -55,7 +55,7 @@ def from_status(address: Address, action: str, status: int, body: bytes) -> Serv
     elif status == 403:
         kind, hint = ForbiddenError, _RIGHTS_HINT
     elif status == 404:
-        kind, hint = NotFoundError, "It may have been removed meanwhile; run the command again."
+        kind, hint = NotFoundError, _not_found_hint(words)
     elif status == 407:
         kind, hint = ConnectError, "The HTTP proxy wants a login: set https_proxy/http_proxy with it, or no_proxy."
     elif status == 408:
@@ -160,6 +160,12 @@ def _one_line(text: str) -> str:
         text = text.strip().splitlines()[-1]
     line = " ".join(text.split())
     return line if len(line) <= _WORDS_MAX else line[: _WORDS_MAX - 1] + "…"
+
+
+def _not_found_hint(words: str) -> str:
+    if "could not be found on disk" in words:
+        return "The file was deleted behind the server's back: delete the image in its web interface and run again."
+    return "It may have been removed meanwhile; run the command again."
 
 
 def _conflict_hint(words: str) -> str:

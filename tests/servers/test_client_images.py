@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 from pathlib import Path
 
 import pytest
 
-from gns3_minivm.errors import ConflictError, HostError, UnsupportedServerError
+from gns3_minivm.errors import ConflictError, ConnectError, HostError, UnsupportedServerError
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import ServerImage
 from gns3_minivm.gns3.server import Server
 from tests.support.blobs import random_artifact
-from tests.support.gns3 import GNS3Process, running_gns3
+from tests.support.gns3 import Generation, GNS3Process, running_gns3
 
 
 async def find(client: Server, filename: str) -> ServerImage | None:
@@ -93,6 +94,39 @@ async def test_a_cancelled_upload_leaves_nothing_under_the_name_and_can_be_done_
     done = await client.upload_image(blob.path, blob.filename, blob.size_bytes, blob.md5)
     assert done.sent
     assert (gns3_server.images / blob.filename).read_bytes() == blob.path.read_bytes()
+
+
+async def test_a_server_that_cannot_write_says_so_and_keeps_nothing(
+    client: Server, gns3_server: GNS3Process, tmp_path: Path
+) -> None:
+    blob = random_artifact(tmp_path, size_bytes=6_000_000)
+    # As on a full disk: the write fails in the middle.
+    before = resource.prlimit(gns3_server.process.pid, resource.RLIMIT_FSIZE, (4_000_000, resource.RLIM_INFINITY))
+    try:
+        with pytest.raises(ConflictError, match="File too large"):
+            await client.upload_image(blob.path, blob.filename, blob.size_bytes, blob.md5)
+    finally:
+        resource.prlimit(gns3_server.process.pid, resource.RLIMIT_FSIZE, before)
+    assert await find(client, blob.filename) is None
+    assert not (gns3_server.images / blob.filename).exists()
+    assert (await client.upload_image(blob.path, blob.filename, blob.size_bytes, blob.md5)).sent
+
+
+@pytest.mark.parametrize("generation", [2, 3])
+async def test_a_server_that_dies_in_the_middle_gets_the_file_after_its_restart(
+    generation: Generation, tmp_path: Path
+) -> None:
+    blob = random_artifact(tmp_path, size_bytes=12_000_000)
+    upload = (blob.path, blob.filename, blob.size_bytes, blob.md5)
+    with running_gns3(generation, tmp_path / "server") as process:
+        async with await connect(parse_address(process.url)) as client:
+            with pytest.raises(ConnectError, match="could not upload"):
+                await client.upload_image(*upload, lambda amount: process.process.kill())
+    assert not (process.images / blob.filename).exists()
+    with running_gns3(generation, tmp_path / "server", port=process.port) as process:
+        async with await connect(parse_address(process.url)) as client:
+            assert (await client.upload_image(*upload)).sent
+            assert [image.md5 for image in await client.images() if blob.filename in image.filename] == [blob.md5]
 
 
 async def test_two_clients_that_send_the_same_file_at_once_leave_it_whole(

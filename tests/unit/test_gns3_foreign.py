@@ -166,12 +166,14 @@ def test_long_words_are_cut() -> None:
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
+        ("Image '/x/images/QEMU/y' could not be found on disk", "delete the image in its web interface"),
         ("Could not save image: could not detect image type, please make sure", "allow_raw_images = True"),
         ("Could not write image: x because [Errno 28] No space left on device", "disk is full"),
     ],
 )
 def test_known_words_get_a_hint_of_their_own(words: str, hint: str) -> None:
-    assert hint in from_status(ADDRESS, "x", 409, json.dumps({"message": words}).encode()).hint
+    status = 404 if "not be found" in words else 409
+    assert hint in from_status(ADDRESS, "x", status, json.dumps({"message": words}).encode()).hint
 
 
 def test_a_short_password_is_not_blanked_out_of_ordinary_words() -> None:
