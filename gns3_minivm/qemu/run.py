@@ -23,6 +23,7 @@ from gns3_minivm.qemu.console import Console
 ESCAPE_KEY = b"\x1d"
 """Ctrl-]: once presses the power button, twice ends QEMU."""
 POWER_OFF_LIMIT_S = 60.0
+_PRESS_INTERVAL_S = 3.0
 _CHUNK_SIZE = 65536
 
 
@@ -76,6 +77,24 @@ class Guest:
             raise GuestError(f"the guest was not off after {timeout_s:g} s") from error
         if status and not self._killed:
             raise self.failure(status)
+
+    async def power_off(self, timeout_s: float = POWER_OFF_LIMIT_S) -> None:
+        """Press the power button until the guest is off; raises GuestError as ``wait`` does.
+
+        A single press is lost on a guest that has just begun to answer: the button's driver may not be loaded yet.
+        """
+        pressing = asyncio.create_task(self._press_again_and_again())
+        try:
+            await self.wait(timeout_s)
+        finally:
+            pressing.cancel()
+            with suppress(asyncio.CancelledError):
+                await pressing
+
+    async def _press_again_and_again(self) -> None:
+        while True:
+            await self.press_power_button()
+            await asyncio.sleep(_PRESS_INTERVAL_S)
 
     def kill(self) -> None:
         """End QEMU at once, as a power cut."""

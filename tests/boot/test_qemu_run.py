@@ -78,7 +78,13 @@ async def test_a_guest_answers_commands_and_stops_at_its_power_button(machine: G
         await guest.wait(60)
 
 
-async def test_both_modprobes_of_a_bundle_load_a_module_in_the_guest(machine: GuestMachine, qemu: str) -> None:
+async def test_a_guest_that_ignores_its_power_button_is_told_in_time(machine: GuestMachine, qemu: str) -> None:
+    async with running(replace(machine, append="console=ttyS0 single"), qemu, accelerated=False) as guest:
+        with pytest.raises(GuestError, match="not off after 0.5 s"):
+            await guest.power_off(0.5)
+
+
+async def test_the_bundles_busybox_loads_a_module_of_the_module_disk(machine: GuestMachine, qemu: str) -> None:
     async with running(machine, qemu, accelerated=False) as guest:
         await guest.console.wait_for_shell(SHELL_LIMIT_S)
         answer = await guest.console.command("modprobe openvswitch && cat /proc/modules")
@@ -98,8 +104,7 @@ async def test_what_a_guest_writes_is_thrown_away_unless_a_file_is_named(
             await guest.console.wait_for_shell(SHELL_LIMIT_S)
             answer = await guest.console.command("cat /file; echo kept > /file; sync")
             assert answer.output.endswith("kept\n") is bool(turn)
-            await guest.press_power_button()
-            await guest.wait(60)
+            await guest.power_off(60)
     assert machine.disks[0].read_bytes() == before
 
 
