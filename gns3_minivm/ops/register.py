@@ -143,16 +143,10 @@ def _check_names(desired: Sequence[DesiredAppliance]) -> None:
 
 async def _look(server: Server, desired: Sequence[DesiredAppliance], compute: str | None) -> ServerReport:
     """Read one server's state and plan."""
-    chosen = compute or await _own_compute(server)
+    chosen = compute or await server.default_compute()
     here = [replace(item, template=replace(item.template, compute_id=chosen)) for item in desired]
     planned = plan(await observe(server, here), here)
     return ServerReport(server.url, server.version, server.warnings, planned, (), None)
-
-
-async def _own_compute(server: Server) -> str:
-    """``local``, or the first compute where the server itself runs no nodes (Windows and macOS: ``vm``)."""
-    computes = [compute.compute_id for compute in await server.computes()]
-    return "local" if "local" in computes or not computes else computes[0]
 
 
 def _planned(outcome: ServerOutcome[ServerReport]) -> ServerReport:
