@@ -10,6 +10,7 @@ import re
 import tempfile
 from collections import deque
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,12 @@ def build_image(engine: Engine, build: Build, options: BuildOptions, events: Eve
         write_context(entries, context)
         context.seek(0)
         steps = 0
-        for number, total in _follow(build.name, engine.build(context, tag, options, {})):
-            if not steps:
-                step.expect(total)
-            step.advance(number - steps)
-            steps = number
+        with closing(engine.build(context, tag, options)) as messages:
+            for number, total in _follow(build.name, messages):
+                if not steps:
+                    step.expect(total)
+                step.advance(number - steps)
+                steps = number
         step.detail = tag
     return tag
 

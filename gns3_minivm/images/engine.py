@@ -12,7 +12,7 @@ import json
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -116,8 +116,8 @@ class Engine:
             images = self._client.images()
         return sorted({tag for image in images for tag in image.get("RepoTags") or () if tag != "<none>:<none>"})
 
-    def save(self, image_id: str) -> Iterator[bytes]:
-        """The image as ``docker save`` writes it, in pieces (``GET /images/{name}/get``)."""
+    def save(self, image_id: str) -> Generator[bytes, None, None]:
+        """The image as ``docker save`` writes it, in pieces; close it (``GET /images/{name}/get``)."""
 
         def pieces() -> Iterator[bytes]:
             stream: Iterator[bytes] = self._streaming.get_image(image_id, chunk_size=_CHUNK_SIZE)
@@ -125,8 +125,8 @@ class Engine:
 
         return self._pumped(pieces, f"reading {image_id}")
 
-    def build(self, context: IO[bytes], tag: str, options: BuildOptions, labels: Mapping[str, str]) -> Iterator[Any]:
-        """Build a context, a tar stream; the engine's progress messages (``POST /build``)."""
+    def build(self, context: IO[bytes], tag: str, options: BuildOptions) -> Generator[dict[str, Any], None, None]:
+        """Build a context, a tar stream; the engine's progress messages; close it (``POST /build``)."""
 
         def messages() -> Iterator[Any]:
             yield from self._streaming.build(
@@ -136,7 +136,6 @@ class Engine:
                 nocache=options.rebuild,
                 pull=options.pull,
                 network_mode=options.network,
-                labels=dict(labels),
                 rm=True,
                 forcerm=True,
                 decode=True,
@@ -145,7 +144,7 @@ class Engine:
 
         return self._pumped(messages, f"building {tag}")
 
-    def _pumped(self, source: Callable[[], Iterator[Any]], doing: str) -> Iterator[Any]:
+    def _pumped(self, source: Callable[[], Iterator[Any]], doing: str) -> Generator[Any, None, None]:
         """Read a stream of the engine's in a thread, so that whoever waits for it can give up at any moment.
 
         A read that waits for the engine cannot be ended from outside on every kind of connection; an abandoned

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ class EngineImage(Image):
         self._engine = engine
 
     def fetch(self, spool: Path, progress: Callable[[int], None]) -> list[Layer]:
-        return spool_layers(self._engine.save(self.image_id), self.info.diff_ids, spool, progress)
+        with closing(self._engine.save(self.image_id)) as pieces:
+            return spool_layers(pieces, self.info.diff_ids, spool, progress)
 
 
 def find_image(engine: Engine, reference: str, *, name: str = "", version: str = "") -> EngineImage:

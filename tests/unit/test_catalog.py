@@ -128,3 +128,11 @@ def test_what_is_shipped_can_be_used(appliance: Appliance) -> None:
 
 def test_the_three_end_hosts_are_shipped() -> None:
     assert {"alpine-minivm", "busybox-minivm", "debian-minivm"} <= {appliance.name for appliance in SHIPPED}
+
+
+def test_the_documentation_lists_every_key() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "images.md").read_text(encoding="utf-8")
+    documented = {
+        word for line in page.splitlines() for word in re.findall(r"`(\w+)", line.partition("|")[2].split("|")[0])
+    }
+    assert set(Appliance.model_fields) - {"folder"} <= documented
