@@ -66,6 +66,8 @@ async def test_a_dry_run_changes_nothing_on_the_server(server: GNS3Process, api:
 async def test_register_uploads_and_creates_and_a_second_run_finds_nothing_to_do(
     server: GNS3Process, api: Server
 ) -> None:
+    listed = (await gns3_minivm("list", "--json")).result()["appliances"]
+    appliance = next(item for item in listed if item["name"] == "busybox-minivm")
     first = await gns3_minivm("register", "busybox-minivm", "--server", server.url)
     assert first.status == 0, first.err
     template = await busybox_template(api)
