@@ -107,8 +107,7 @@ async def boot(request: BootRequest, settings: Settings, events: Events) -> Boot
                 await guest.console.wait_for_shell(SHELL_LIMIT_S)
             answer = await guest.console.command(request.command, COMMAND_LIMIT_S)
             with events.step("Power off"):
-                await guest.press_power_button()
-                await guest.wait(POWER_OFF_LIMIT_S)
+                await guest.power_off()
             return BootResult(shown, accelerated, answer.output.rstrip("\n"), answer.status, False)
 
 
