@@ -110,10 +110,10 @@ static void write_hosts(const char *name)
 }
 
 /* A resolver file that names no server makes a look-up fail at once; a missing or foreign one makes it wait. */
-static void write_resolver(const struct options *options, bool own_init)
+void resolver_begin(const struct options *options, bool own_init)
 {
     char *text = file_text("/etc/resolv.conf", NULL);
-    if (!options->dns.count && (own_init || (text && *trim(text) && !strstr(text, "127.0.0.53"))))
+    if (options->read_only || (!options->dns.count && (own_init || (text && *trim(text) && !strstr(text, "127.0.0.53")))))
         return;
     char *fresh = copy_text("# made at boot: no name server is known\n");
     if (options->dns.count)
@@ -157,25 +157,32 @@ static void write_machine_id(const char *uuid)
     free(text);
 }
 
-/* Takes away the keys that every node of the image would share, and makes new ones if there were any. */
-static void renew_ssh_keys(void)
+static struct words ssh_keys(void)
 {
-    static const char folder[] = "/etc/ssh";
-    struct words command = {0};
-    bool had_keys = false;
-    DIR *directory = opendir(folder);
+    struct words keys = {0};
+    DIR *directory = opendir("/etc/ssh");
     struct dirent *entry;
     while (directory && (entry = readdir(directory)))
-        if (after(entry->d_name, "ssh_host_") && strstr(entry->d_name, "_key")) {
-            char *path = format("%s/%s", folder, entry->d_name);
-            had_keys = !unlink(path) || had_keys;
-            free(path);
-        }
+        if (after(entry->d_name, "ssh_host_") && strstr(entry->d_name, "_key"))
+            words_add(&keys, format("/etc/ssh/%s", entry->d_name));
     if (directory)
         closedir(directory);
-    if (!had_keys)
+    return keys;
+}
+
+/* Replaces the keys that every node of the image would share. */
+static void renew_ssh_keys(void)
+{
+    struct words keys = ssh_keys(), command = {0};
+    if (!keys.count)
         return;
+    if (!process_find("ssh-keygen", DEFAULT_PATH)) {
+        say("the image's SSH host keys are the same on all its nodes: it has no ssh-keygen to make others");
+        return;
+    }
     say("making this node's SSH host keys");
+    for (size_t i = 0; i < keys.count; i++)
+        unlink(keys.item[i]);
     words_add(&command, "ssh-keygen");
     words_add(&command, "-A");
     if (process_run(&command))
@@ -198,7 +205,7 @@ static void renew_identity(void)
     }
 }
 
-void identity_begin(const struct options *options, bool own_init)
+void identity_begin(const struct options *options)
 {
     const char *name = choose_hostname(options);
     if (sethostname(name, strlen(name)))
@@ -211,6 +218,5 @@ void identity_begin(const struct options *options, bool own_init)
     }
     write_hostname(name);
     write_hosts(name);
-    write_resolver(options, own_init);
     renew_identity();
 }

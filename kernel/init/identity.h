@@ -6,7 +6,9 @@
 
 #include "cmdline.h"
 
-/* Sets the host name and makes the files agree with it. */
-void identity_begin(const struct options *options, bool own_init);
+/* Sets the host name and makes the files agree with it; gives a disk that has become another node its own identity. */
+void identity_begin(const struct options *options);
+/* Makes /etc/resolv.conf usable; an image's own init system may have its own way with it. */
+void resolver_begin(const struct options *options, bool own_init);
 
 #endif

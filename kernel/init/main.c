@@ -182,8 +182,9 @@ int main(int count, char **arguments, char **environment)
     modules_load(MODULES_NETWORK);
     links_begin();
     read_config();
+    identity_begin(&options);
     program_plan(&program, &config, &options, kernel_environment);
-    identity_begin(&options, program.own_init);
+    resolver_begin(&options, program.own_init);
     network_begin(&options);
     if (options.init)
         become_other_init(&program, options.init);

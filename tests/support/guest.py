@@ -7,11 +7,14 @@ import shlex
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from gns3_minivm import guest as contract
+from gns3_minivm.bundle.model import Bundle
+from gns3_minivm.formats.tree import FileTree
+from tests.support.disks import make_disk
 from tests.support.tools import require_tool
 
 BOOT_LIMIT_S = 60.0
@@ -52,15 +55,17 @@ class Guest:
             self._add(data)
 
     def _add(self, data: bytes) -> None:
-        # What bash switches on and off around each line (bracketed paste) is of no interest.
+        # What shells ask of a terminal around each line (bracketed paste, cursor position) is of no interest.
         new = self.log[self._seen :] + data.decode("utf-8", "replace")
-        self.log = self.log[: self._seen] + re.sub(r"\x1b\[\?2004[hl]\r?", "", new)
+        self.log = self.log[: self._seen] + re.sub(r"\x1b\[\?2004[hl]\r?|\x1b\[6n|\x1b\[J", "", new)
 
     def send(self, text: str) -> None:
         self._console.sendall(text.encode())
 
     def shell(self, ready: str = r"[#$] $") -> None:
-        """Wait for a shell and give it a prompt of its own."""
+        """Wait for a shell and give it a prompt of its own, and long lines."""
+        self.expect(ready)
+        self.send("stty cols 1000\n")
         self.expect(ready)
         # The prompt is not spelled out in what is typed, so that the echo does not look like it.
         self.send("PS1='GUES''T> '; PS2=\n")
@@ -123,8 +128,7 @@ def overlay(disk: Path, target: Path, size: str = "") -> Path:
 
 @contextmanager
 def boot(
-    kernel: Path,
-    initrd: Path,
+    bundle: Bundle,
     disks: Sequence[Path],
     folder: Path,
     *,
@@ -137,17 +141,22 @@ def boot(
     folder.mkdir(parents=True, exist_ok=True)
     command = [require_tool("qemu-system-x86_64"), "-accel", "tcg", "-m", "128", "-smp", "1"]
     command += ["-display", "none", "-net", "none", "-name", name]
-    command += ["-kernel", str(kernel), "-initrd", str(initrd), "-append", f"{base_words} {words}".strip()]
+    assert bundle.initrd is not None
+    command += ["-kernel", str(bundle.kernel.path), "-initrd", str(bundle.initrd.path)]
+    command += ["-append", f"{base_words} {words}".strip()]
     for index, disk in enumerate(disks):
         command += ["-drive", f"file={disk},if=virtio,index={index},media=disk"]
     for channel, option in (("console", "-serial"), ("monitor", "-monitor")):
         (folder / channel).unlink(missing_ok=True)
         command += [option, f"unix:{folder / channel},server=on,wait=off"]
-    command += [*options, *shlex.split(contract.QEMU_OPTIONS.replace("%vm-name%", name))]
+    command += [*options, *shlex.split(contract.QEMU_OPTIONS.replace("%vm-name%", f'"{name}"'))]
     with (folder / "qemu.log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     running = None
     try:
+        while not (folder / "monitor").exists():
+            assert process.poll() is None, (folder / "qemu.log").read_text()
+            time.sleep(0.01)
         running = Guest(process, folder)
         yield running
     finally:
@@ -177,3 +186,34 @@ def assert_clean(disk: Path, folder: Path) -> None:
         assert re.search(r"Filesystem state:\s+clean\n", features), features
     finally:
         raw.unlink()
+
+
+APPLETS = (
+    "cat chmod cp echo env false grep hostname id ip kill ls mkdir modprobe mount ping printf ps readlink reboot route "
+    "sh sleep stat stty sysctl tail touch tr true tty umount uname"
+).split()
+PASSWD = "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000:Web:/home/web:/bin/sh\n"
+GROUP = "root:x:0:\ntty:x:5:\nweb:x:1000:\nnet:x:2000:root,web\nlab:x:2001:web\n"
+
+
+def busybox_tree(busybox: Path, files: Mapping[str, str] | None = None) -> FileTree:
+    """A small ordinary image; ``files`` that start with ``#!`` are programs."""
+    tree = FileTree()
+    for directory in ("bin", "etc", "root", "run", "tmp", "home/web"):
+        tree.add_directory(directory.encode())
+    tree.add_file(b"bin/busybox", busybox.read_bytes(), 0o755)
+    for applet in APPLETS:
+        tree.add_symlink(f"bin/{applet}".encode(), b"busybox")
+    for path, text in ({"etc/passwd": PASSWD, "etc/group": GROUP} | dict(files or {})).items():
+        tree.add_file(path.encode(), text.encode(), 0o755 if text.startswith("#!") else 0o644)
+    return tree
+
+
+def guest_disk(
+    path: Path, tree: FileTree, config: contract.GuestConfig | None = None, size_bytes: int = 64 << 20
+) -> Path:
+    """A disk as conversion makes them; without a configuration it carries none."""
+    if config is not None:
+        tree.add_file(contract.CONFIG_PATH, config.encode())
+    make_disk(tree, path, size_bytes)
+    return path
