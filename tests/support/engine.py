@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tarfile
 import tempfile
@@ -70,6 +71,8 @@ def running_engine() -> Iterator[str]:
 
 def _engine_of_this_machine() -> str | None:
     host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if not _listens(host):
+        return None
     try:
         client = docker.DockerClient(base_url=host, timeout=300)
     except DockerException:
@@ -152,6 +155,9 @@ def _running_dockerd(dockerd: list[str], folder: Path) -> Iterator[str]:
 def _wait_until_it_answers(process: subprocess.Popen[bytes], host: str, log: Path) -> None:
     deadline = time.monotonic() + _START_LIMIT_S
     while process.poll() is None and time.monotonic() < deadline:
+        if not _listens(host):
+            time.sleep(0.2)
+            continue
         client = None
         try:
             client = docker.DockerClient(base_url=host)
@@ -163,6 +169,18 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], host: str, log: Pat
             if client:
                 client.close()
     raise RuntimeError(f"dockerd did not start:\n{log.read_text(errors='replace')[-3000:]}")
+
+
+def _listens(host: str) -> bool:
+    """Whether a unix socket takes connections; the docker package leaves its socket open if it does not."""
+    if not host.startswith("unix://"):
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(host.removeprefix("unix://"))
+        except OSError:
+            return False
+    return True
 
 
 def _import_base(host: str, base: Path) -> None:
