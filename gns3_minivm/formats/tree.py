@@ -20,7 +20,8 @@ MAJOR_MAX = (1 << 12) - 1
 MINOR_MAX = (1 << 20) - 1
 ID_MAX = (1 << 32) - 2
 """The largest uid and gid; one more means "no change" to the kernel."""
-_LINKS_FOLLOWED_MAX = 255
+_LINKS_FOLLOWED_MAX = 40
+"""As the kernel (MAXSYMLINKS)."""
 
 Children = dict[bytes, "Node"]
 Body = Children | Content | tuple[int, int] | None

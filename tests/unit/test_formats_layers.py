@@ -61,8 +61,13 @@ def test_an_opaque_directory_hides_all_below_and_keeps_its_own(tmp_path: Path, o
 
 
 def test_whiteouts_of_the_base_layer_mean_nothing(tmp_path: Path) -> None:
-    tree = merged(tmp_path, [file("a"), file(".wh.a"), file(".wh..wh..opq"), file(".wh..wh.plnk")])
+    tree = merged(tmp_path, [file("a"), file(".wh.a"), file(".wh..wh..opq")])
     assert paths(tree) == ["a"]
+
+
+def test_what_aufs_kept_for_itself_is_left_out(tmp_path: Path) -> None:
+    own = [directory(".wh..wh.plnk"), file(".wh..wh.plnk/12.34"), file(".wh..wh.aufs")]
+    assert paths(merged(tmp_path, [file("a"), *own], [file("b"), *own])) == ["a", "b"]
 
 
 def test_a_whiteout_of_what_is_not_there_is_nothing(tmp_path: Path) -> None:

@@ -179,6 +179,7 @@ def test_sparse_files_are_read_in_every_format(tmp_path: Path, kind: str) -> Non
         (sparse_archive("pax-0.1").replace(b"10240,300", b"10240,999"), "sparse map"),
         (sparse_archive("pax-0.1").replace(b"10240,300", b"00010,300"), "out of place"),
         (sparse_archive("pax-1.0").replace(b"\n10240\n", b"\nx0240\n"), "sparse map"),
+        (sparse_archive("pax-1.0").replace(b"3\n0\n1024\n10240\n", b"99999999\n0\n1024\n"), "at most 1048576"),
         (sparse_archive("pax-1.0").replace(b"3\n0\n1024", b"9\n0\n1024"), "sparse map"),
     ],
 )

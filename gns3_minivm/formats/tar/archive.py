@@ -169,6 +169,7 @@ class Archive:
             if len(more) < h.BLOCK:
                 raise DamagedImageError("the archive ends inside a sparse map")
             pieces += h.gnu_sparse_pieces(more, 0, 21)
+            h.check_pieces_count(len(pieces))
             extended = more[504]
         return pieces, logical
 
@@ -198,9 +199,11 @@ class Archive:
                 raise DamagedImageError("the archive ends inside a sparse map")
             *found, data = (data + block).split(b"\n")
             lines += found
-            if len(data) > 20 and len(lines) < wanted or lines and wanted == 1 and not lines[0].isdigit():
+            if len(data) > 20 and len(lines) < wanted:
                 raise DamagedImageError("its sparse map is malformed")
-            wanted = 1 + 2 * h.decimal(lines[0], "sparse map") if lines else 1
+            if lines and wanted == 1:
+                h.check_pieces_count(h.decimal(lines[0], "sparse map"))
+                wanted = 1 + 2 * int(lines[0])
         return _pieces([h.decimal(line, "sparse map") for line in lines[1:wanted]])
 
     def _sparse(self, pieces: h.SparseMap, logical: int, stored: int) -> Content:

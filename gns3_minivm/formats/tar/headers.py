@@ -26,6 +26,8 @@ MAGIC_GNU = b"ustar  \0"
 
 EXTRA_SIZE_MAX = 1 << 20
 """Bytes in one pax header or long name; Go's reader, which every engine uses, has the same limit."""
+SPARSE_PIECES_MAX = 1 << 20
+"""A map of more pieces would need more memory than the file is worth; GNU tar's maps have one for each hole."""
 _INT64_MAX = (1 << 63) - 1
 _DECIMAL = re.compile(rb"-?[0-9]{1,19}")
 _TIME = re.compile(rb"(-?)([0-9]{1,19})(?:\.([0-9]*))?")
@@ -110,6 +112,12 @@ def gnu_sparse_pieces(block: bytes, start: int, count: int) -> SparseMap:
             break
         pieces.append((number(block[at : at + 12], "offset"), number(block[at + 12 : at + 24], "numbytes")))
     return pieces
+
+
+def check_pieces_count(count: int) -> None:
+    """Raise DamagedImageError for a sparse map that is too long."""
+    if count > SPARSE_PIECES_MAX:
+        raise DamagedImageError(f"its sparse map has {count} pieces or more; at most {SPARSE_PIECES_MAX} are allowed")
 
 
 def check_sparse(pieces: SparseMap, size: int, stored: int) -> SparseMap:

@@ -105,7 +105,7 @@ class _Merge:
         name = entry.name.rstrip(b"/")
         base = name[name.rfind(b"/") + 1 :]
         if not base.startswith(_WHITEOUT):
-            return False
+            return _is_metadata(entry.name)
         self.current = entry.name
         if base == _OPAQUE:
             directory = self._tree.lookup(name[: -len(base)], follow=True)
@@ -124,7 +124,7 @@ class _Merge:
         for entry in entries:
             self.current = entry.name
             parts = clean(entry.name)
-            if parts and parts[-1].startswith(_WHITEOUT):
+            if parts and (parts[-1].startswith(_WHITEOUT) or _is_metadata(entry.name)):
                 continue
             if not parts:
                 # The root itself: a directory entry sets its owner, mode and time.
@@ -190,6 +190,11 @@ class _Merge:
                 raise DamagedImageError(f"the hard link's target {printable(entry.linkname)} does not exist")
             waiting = missing
         self._links_waiting = []
+
+
+def _is_metadata(name: bytes) -> bool:
+    """Whether an entry lies in one of the folders that AUFS kept its own files in."""
+    return _WHITEOUT_META in name and any(part.startswith(_WHITEOUT_META) for part in name.split(b"/"))
 
 
 def _node(entry: Entry) -> Node:
