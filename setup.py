@@ -24,7 +24,9 @@ class BuildWithInit(build_py):
         try:
             subprocess.run(["sh", str(KERNEL / "build-init.sh"), str(output)], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            warnings.warn(f"the guest's init is not in this wheel and will be compiled on first use: {error}")
+            warnings.warn(
+                f"the guest's init is not in this wheel and will be compiled on first use: {error}", stacklevel=1
+            )
 
 
 setup(cmdclass={"build_py": BuildWithInit})
