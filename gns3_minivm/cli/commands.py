@@ -9,7 +9,7 @@ import click
 
 from gns3_minivm import __version__
 from gns3_minivm.cli import options, show
-from gns3_minivm.cli.run import Session
+from gns3_minivm.cli.session import Session
 
 # Imported where they are used: aiohttp, pydantic and the others cost more time than `--help` should take.
 pass_session = click.make_pass_decorator(Session)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from gns3_minivm.cli.run import Session
+from gns3_minivm.cli.session import Session
 
 F = TypeVar("F", bound=Callable[..., Any])
 
