@@ -39,7 +39,7 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
             error.show()
         return 2
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: nothing half done was left behind", err=True)
+        click.echo("interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone (as in `| head`); Python would complain once more at exit.
