@@ -84,14 +84,57 @@ static void prepare_run(const char *run)
         say_error("%s was not mounted", tools);
 }
 
+/* A login shell sets a PATH of its own: the commands must lie where it looks, in images that have none. */
+static void offer_commands(void)
+{
+    static const char *const commands[] = {"poweroff", "reboot", "halt"};
+    static const char *const folders[] = {"/sbin", "/usr/sbin", "/bin", "/usr/bin"};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        bool has_one = false;
+        struct stat status;
+        for (size_t j = 0; j < sizeof folders / sizeof *folders; j++) {
+            char *path = format("%s/%s", folders[j], commands[i]);
+            has_one = has_one || !lstat(path, &status);
+            free(path);
+        }
+        if (has_one || !is_directory("/sbin"))
+            continue;
+        char *target = format(TOOLS "/%s", commands[i]), *path = format("/sbin/%s", commands[i]);
+        if (symlink(target, path) && errno != EROFS)
+            say_error("%s", path);
+        free(target);
+        free(path);
+    }
+}
+
 static void carry_mount(const char *from, const char *to)
 {
     if (!make_dirs(to, 0755) || mount(from, to, NULL, MS_MOVE, NULL))
         say_error("%s was not moved to %s", from, to);
 }
 
+/* The directories that a root disk must have; one that is mounted read-only becomes writable for this moment. */
+static void make_mount_points(void)
+{
+    static const char *const needed[] = {SYSROOT "/run", SYSROOT "/dev", SYSROOT "/sys", SYSROOT "/proc"};
+    bool missing = false, locked = false;
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+        missing = missing || !is_directory(needed[i]);
+    if (!missing)
+        return;
+    for (int turn = 0; turn < 2; turn++) {
+        for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+            locked = (!make_dirs(needed[i], 0755) && errno == EROFS) || locked;
+        if (turn || !locked || mount(NULL, SYSROOT, NULL, MS_REMOUNT, NULL))
+            break;
+    }
+    if (locked && mount(NULL, SYSROOT, NULL, MS_REMOUNT | MS_RDONLY, NULL))
+        say_error("the root disk did not become read-only again");
+}
+
 void mounts_move_root(void)
 {
+    make_mount_points();
     prepare_run("/run");
     carry_mount("/run", SYSROOT "/run");
     carry_mount("/dev", SYSROOT "/dev");
@@ -104,6 +147,7 @@ void mounts_move_root(void)
     mount_at("cgroup2", "/sys/fs/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     if (mkdir("/tmp", 0700) == 0 && chmod("/tmp", 01777))
         say_error("/tmp");
+    offer_commands();
 }
 
 void mounts_module_disk(void)

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -82,23 +83,70 @@ void session_close(struct session *session)
     session->slave = session->master = -1;
 }
 
-/* Whether a process is inside read(2) on this terminal. */
-static bool process_reads(const char *pid, const char *terminal)
+/* Copies from the memory of a process. */
+static bool read_memory(const char *pid, unsigned long address, void *data, size_t size)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%.20s/mem", pid);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return false;
+    ssize_t got = pread(file, data, size, (off_t)address);
+    close(file);
+    return got == (ssize_t)size;
+}
+
+static bool is_terminal(const char *pid, int descriptor, const char *terminal)
 {
     char path[64], target[64];
-    unsigned long call, descriptor;
-    snprintf(path, sizeof path, "/proc/%.20s/syscall", pid);
-    char *line = file_line(path);
-    bool reading = sscanf(line, "%lu 0x%lx", &call, &descriptor) == 2 && call == SYS_read;
-    free(line);
-    if (!reading)
-        return false;
-    snprintf(path, sizeof path, "/proc/%.20s/fd/%lu", pid, descriptor);
+    snprintf(path, sizeof path, "/proc/%.20s/fd/%d", pid, descriptor);
     ssize_t length = readlink(path, target, sizeof target - 1);
     if (length < 0)
         return false;
     target[length] = '\0';
     return !strcmp(target, terminal);
+}
+
+static bool polls(const char *pid, unsigned long address, unsigned long count, const char *terminal)
+{
+    struct pollfd polled[16];
+    if (count > sizeof polled / sizeof *polled)
+        count = sizeof polled / sizeof *polled;
+    if (!read_memory(pid, address, polled, count * sizeof *polled))
+        return false;
+    for (unsigned long i = 0; i < count; i++)
+        if (polled[i].events & POLLIN && is_terminal(pid, polled[i].fd, terminal))
+            return true;
+    return false;
+}
+
+static bool selects(const char *pid, unsigned long count, unsigned long address, const char *terminal)
+{
+    unsigned char set[8];
+    if (!address || !read_memory(pid, address, set, sizeof set))
+        return false;
+    for (unsigned long i = 0; i < count && i < 8 * sizeof set; i++)
+        if (set[i / 8] & 1 << i % 8 && is_terminal(pid, (int)i, terminal))
+            return true;
+    return false;
+}
+
+/* Whether a process is inside a system call that waits for input from this terminal. */
+static bool process_waits(const char *pid, const char *terminal)
+{
+    char path[64];
+    unsigned long call, first, second;
+    snprintf(path, sizeof path, "/proc/%.20s/syscall", pid);
+    char *line = file_line(path);
+    bool inside = sscanf(line, "%lu 0x%lx 0x%lx", &call, &first, &second) == 3;
+    free(line);
+    if (!inside)
+        return false;
+    if (call == SYS_read)
+        return is_terminal(pid, (int)first, terminal);
+    if (call == SYS_poll || call == SYS_ppoll)
+        return polls(pid, first, second, terminal);
+    return (call == SYS_select || call == SYS_pselect6) && selects(pid, first, second, terminal);
 }
 
 bool session_is_read(const struct session *session)
@@ -113,7 +161,7 @@ bool session_is_read(const struct session *session)
     bool found = false;
     while (directory && !found && (entry = readdir(directory)))
         if (*entry->d_name >= '0' && *entry->d_name <= '9')
-            found = process_reads(entry->d_name, session->path);
+            found = process_waits(entry->d_name, session->path);
     if (directory)
         closedir(directory);
     return found;

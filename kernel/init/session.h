@@ -19,7 +19,7 @@ bool session_open(struct session *session);
 /* Starts the program on it; its end shows in session->child. */
 void session_start(struct session *session, const struct program *program);
 void session_close(struct session *session);
-/* Whether a program waits for what is typed: it reads, or it has taken the terminal out of line mode. */
+/* Whether a program waits for what is typed: it reads or polls, or it has taken the terminal out of line mode. */
 bool session_is_read(const struct session *session);
 
 #endif
