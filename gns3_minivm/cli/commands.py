@@ -168,7 +168,7 @@ def boot(
 def server(
     session: Session, url: str | None, find: bool, servers: tuple[str, ...], ca_file: Path | None, insecure: bool
 ) -> int:
-    """Say what answers at URL: GNS3 version, user, computes."""
+    """Say what answers at URL: GNS3 version, computes, templates."""
     from gns3_minivm.ops.look import describe_servers, local_servers, server_addresses
 
     if find:

@@ -7,6 +7,7 @@ import os
 import pty
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.support.gns3 import GNS3Process, free_port
 from tests.support.minivm import gns3_minivm, minivm_cache
@@ -29,6 +30,43 @@ async def test_with_json_the_answer_and_the_command_line_are_the_result() -> Non
     result = (await gns3_minivm(*words)).result()
     assert result["output"] == "colour=blue" and result["status"] == 0
     assert "-device virtio-rng-pci" in result["command_line"] and "console=ttyS0" in result["command_line"]
+
+
+class TftpServer(asyncio.DatagramProtocol):
+    """Answers every read request with one block (RFC 1350)."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        if data.startswith(b"\0\1"):
+            self.transport.sendto(b"\0\3\0\1by-tftp\n", address)
+
+
+async def test_busybox_is_a_useful_end_host() -> None:
+    """Every tool that its description names does its work once."""
+    require_tool("qemu-system-x86_64")
+    loop = asyncio.get_running_loop()
+    server, _ = await loop.create_datagram_endpoint(TftpServer, local_addr=("127.0.0.1", 0))
+    port = server.get_extra_info("sockname")[1]
+    steps = [
+        "udhcpc -n -q -i eth0 >/dev/null 2>&1; ip route | grep -q 'default via 10.0.2.2' && echo dhcp",
+        "grep -q nameserver /etc/resolv.conf && echo resolver",
+        "ping -c 1 -W 5 10.0.2.2 >/dev/null && echo ping",
+        "traceroute -n -m 1 127.0.0.1 2>/dev/null | grep -q 127.0.0.1 && echo traceroute",
+        "echo page >/tmp/page; httpd -p 127.0.0.1:80 -h /tmp; wget -q -O - http://127.0.0.1/page",
+        "(sleep 1; echo GET /page HTTP/1.0; echo; sleep 1) | telnet 127.0.0.1 80 2>&1 | grep -q page && echo telnet",
+        # QEMU's network leads to this machine's loopback.
+        f"cd /root; tftp -g -r note 10.0.2.2 {port} 2>/dev/null; cat note",
+        "echo hallo >text; vi -c ':s/a/e/' -c ':wq' text >/dev/null; cat text",
+    ]
+    try:
+        finished = await gns3_minivm("boot", "busybox-minivm", "--run", "; ".join(steps))
+    finally:
+        server.close()
+    assert finished.status == 0, finished.err
+    answers = ["dhcp", "resolver", "ping", "traceroute", "page", "telnet", "by-tftp", "hello"]
+    assert finished.out.split() == answers
 
 
 async def test_what_the_guest_writes_is_thrown_away_unless_it_is_kept(tmp_path: Path) -> None:
