@@ -156,7 +156,7 @@ def kernel_command_line(extra: str = "") -> str:
 def split_command_line(line: str) -> list[str]:
     """Split a kernel command line as the kernel does (lib/cmdline.c, next_arg): only double quotes quote."""
     words = []
-    rest = line.strip(_BLANKS)
+    rest = line.lstrip(_BLANKS)
     while rest:
         quoted = rest.startswith('"')
         rest = rest[quoted:]

@@ -81,7 +81,7 @@ static void rename_link(int socket, const char *from, const char *to)
 static void order_links(int socket)
 {
     static struct link links[LINKS_MAX];
-    char name[IFNAMSIZ];
+    char name[32], last[32];
     size_t count = read_links(links);
     bool ordered = true;
     for (size_t i = 0; i < count; i++) {
@@ -96,7 +96,6 @@ static void order_links(int socket)
         rename_link(socket, links[i].name, name);
     }
     for (size_t i = 0; i < count; i++) {
-        char last[IFNAMSIZ];
         snprintf(name, sizeof name, "minivm%zu", i);
         snprintf(last, sizeof last, "eth%zu", i);
         rename_link(socket, name, last);

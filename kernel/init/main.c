@@ -155,8 +155,7 @@ static void begin(int count, char **arguments)
 {
     umask(022);
     mounts_begin();
-    char *line = file_text("/proc/cmdline", NULL);
-    options_parse(&options, line ? line : "");
+    options_parse(&options, file_line("/proc/cmdline"));
     for (size_t i = 0; i < options.complaints.count; i++)
         say("kernel command line: %s", options.complaints.item[i]);
     /* The kernel hands on words that it does not know, then those after "--". */

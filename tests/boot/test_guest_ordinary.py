@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,14 +13,12 @@ from gns3_minivm.guest import GuestConfig
 from tests.support.guest import Guest, boot, busybox_tree, guest_disk, overlay
 
 UUID = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
-WORDS = " ".join(
-    [
-        "COLOUR=blue env.GREETING=hello",
-        "ip.eth0=10.1.0.1/24 ip.eth0=2001:db8::1/64 ip.eth1=bogus",
-        "gw=10.1.0.254 route=10.2.0.0/16,10.1.0.253 dns=10.1.0.53,2001:db8::53",
-        'sysctl.net.ipv4.ip_forward=1 modules=dummy run="echo once > /root/once"',
-        "minivm.nonsense=1 mistyped",
-    ]
+WORDS = (
+    "COLOUR=blue env.GREETING=hello "
+    "ip.eth0=10.1.0.1/24 ip.eth0=2001:db8::1/64 ip.eth1=bogus "
+    "gw=10.1.0.254 route=10.2.0.0/16,10.1.0.253 dns=10.1.0.53,2001:db8::53 "
+    'sysctl.net.ipv4.ip_forward=1 modules=dummy run="echo once > /root/once" '
+    "minivm.nonsense=1 mistyped "
 )
 # As a GNS3 3.0 server forms it: adapters behind bridges.  The order of the command line is not that of the slots.
 BRIDGED = (
@@ -30,7 +27,7 @@ BRIDGED = (
     "-device virtio-net-pci,mac=0c:00:00:00:00:02,bus=b2,addr=0x00 "
     "-device virtio-net-pci,mac=0c:00:00:00:00:01,bus=b1,addr=0x01 "
     "-device virtio-net-pci,mac=0c:00:00:00:00:00,bus=b1,addr=0x00"
-).split()
+)
 FILES = {
     "etc/hostname": "image\n",
     "etc/hosts": "127.0.0.1 localhost\n10.9.9.9 other\n",
@@ -51,7 +48,7 @@ def guest(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     tree.add_symlink(b"etc/resolv.conf", b"/run/systemd/resolve/stub-resolv.conf")
     disk = overlay(guest_disk(folder / "disk.qcow2", tree, config), folder / "node.qcow2")
     disks = (disk, overlay(bundle.modules.path, folder / "modules.qcow2"))
-    options = [*BRIDGED, "-uuid", UUID]
+    options = [*BRIDGED.split(), "-uuid", UUID]
     with boot(bundle, disks, folder, words=WORDS, name="PC_1 (lab)", options=options) as running:
         running.shell()
         yield running
@@ -120,7 +117,7 @@ def test_addresses_and_routes_are_those_of_the_words(guest: Guest) -> None:
 
 
 def test_kernel_settings_are_those_of_docker_and_of_the_words(guest: Guest) -> None:
-    names = "ip_unprivileged_port_start ping_group_range ip_forward".split()
+    names = ("ip_unprivileged_port_start", "ping_group_range", "ip_forward")
     values = guest.run("cat " + " ".join(f"/proc/sys/net/ipv4/{name}" for name in names)).splitlines()
     assert values == ["0", "0\t2147483647", "1"]
 
