@@ -123,5 +123,5 @@ def _manifest(recipe: DiskRecipe, plan: ext4.Plan, disk: Artifact) -> dict[str, 
         "disk": {"size_bytes": disk.size_bytes, "md5": disk.md5, "sha256": disk.sha256},
         "counts": {**counts, "content_bytes": plan.content_bytes},
         "warnings": plan.warnings,
-        "made_by": {name: version(name) for name in ("zstandard", "isal")} | {"gns3-minivm": __version__},
+        "made_by": {name: version(name) for name in ("zstandard", "zlib-ng")} | {"gns3-minivm": __version__},
     }

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # Base modules know the standard library only; these parts may also use these distributions.
 LIBRARIES: dict[str, set[str]] = {
-    "formats": {"isal", "zstandard"},
+    "formats": {"zlib_ng", "zstandard"},
     "images": {"docker", "requests", "urllib3", "zstandard"},
     "convert": {"zstandard"},
     "bundle": {"zstandard"},
