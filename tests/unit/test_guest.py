@@ -68,12 +68,13 @@ def parsers(tmp_path_factory: pytest.TempPathFactory) -> Parsers:
     return Parsers(program)
 
 
+@settings(deadline=None)
 @given(configs, st.lists(st.sampled_from(["sha256:" + "a" * 64, "sha256:" + "b" * 64]), max_size=2))
 def test_a_configuration_is_read_back_as_it_was_written(config: GuestConfig, diff_ids: list[str]) -> None:
     assert decode_config(config.encode(diff_ids)) == (config, tuple(diff_ids))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(config=configs)
 def test_the_guest_understands_a_configuration_as_the_host_meant_it(parsers: Parsers, config: GuestConfig) -> None:
     expected = [("entrypoint", word) for word in config.entrypoint or ()]
@@ -95,7 +96,7 @@ def test_a_configuration_of_another_kind_is_refused(data: bytes) -> None:
         decode_config(data)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(line=lines)
 @example(line='run="ip link" "quoted word" x="a"b -- -c "echo hi"')
 @example(line='="x" a= "" "')
