@@ -149,6 +149,18 @@ def test_the_terminal_has_job_control(guest: Guest) -> None:
     assert guest.run("kill %1; wait; echo done").endswith("done")
 
 
+def test_much_output_and_much_input_pass_complete(guest: Guest) -> None:
+    text = guest.run("i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done")
+    assert text.split("\n") == [f"line {i}" for i in range(3000)]
+    lines = "".join(f"pasted {i:040}\n" for i in range(200))
+    guest.send("stty -echo; cat > /tmp/pasted; stty echo\n")
+    # Not before the shell has handed the terminal over.
+    time.sleep(1)
+    guest.send(lines + "\x04")
+    guest.expect("GUEST> ")
+    assert guest.run("cat /tmp/pasted") == lines.strip()
+
+
 def test_dev_console_is_the_main_programs_terminal(guest: Guest) -> None:
     guest.run("echo to the console > /dev/console")
     assert "to the console" in guest.log

@@ -12,6 +12,7 @@ from tests.support.guest import Guest, boot, busybox_tree, guest_disk
 SERVICE = """#!/bin/sh
 echo "service $* as $(id -u):$(id -g) groups $(id -G) in $(pwd) home $HOME"
 stty size
+echo by name > /dev/stdout
 i=0
 while :; do i=$((i+1)); echo tick $i; sleep 0.5; done
 """
@@ -28,7 +29,7 @@ def test_a_service_shows_its_output_and_enter_opens_a_shell_beside_it(bundle: Bu
     )
     with boot(bundle, [make(bundle, tmp_path, config, {"bin/service": SERVICE})], tmp_path) as guest:
         guest.expect("Enter opens a shell")
-        guest.expect("service one two as 1000:2001 groups 2001 in /new/place home /srv\r\n24 80\r\n")
+        guest.expect("service one two as 1000:2001 groups 2001 in /new/place home /srv\r\n24 80\r\nby name\r\n")
         guest.expect("tick 2")
         guest.send("\r")
         guest.shell()
