@@ -100,14 +100,16 @@ async def test_a_cache_that_cannot_be_written_is_one_message(with_bundle: None, 
 def test_a_full_disk_is_one_message_and_leaves_nothing_half_done(docker_host: str, tmp_path: Path) -> None:
     cache, left = tmp_path / "small", tmp_path / "left"
     cache.mkdir()
-    # A file system of 20 MB in a mount namespace of its own: too small for this image's layers.
+    # A file system of 20 MB in a mount namespace of its own: too small for this image's layers.  In a chroot "/" is no
+    # mount point, so that unshare could not make it private.
     script = (
-        'mount -t tmpfs -o size=20m tmpfs "$1"; "$2" -m gns3_minivm convert debian:bookworm-slim -o "$3" --cache "$1"; '
+        'mount --make-rprivate / 2>/dev/null; mount -t tmpfs -o size=20m tmpfs "$1"; '
+        '"$2" -m gns3_minivm convert debian:bookworm-slim -o "$3" --cache "$1"; '
         'status=$?; find "$1" -type f >"$4"; exit $status'
     )
     as_root = ["--map-root-user"] if os.geteuid() else []
-    words = [require_tool("unshare"), *as_root, "--mount", "sh", "-c", script, "sh"]
-    words += [str(cache), sys.executable, str(tmp_path / "disk.qcow2"), str(left)]
+    words = [require_tool("unshare"), *as_root, "--mount", "--propagation=unchanged"]
+    words += ["sh", "-c", script, "sh", str(cache), sys.executable, str(tmp_path / "disk.qcow2"), str(left)]
     environment = {**os.environ, "DOCKER_HOST": docker_host}
     finished = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 1, finished.stderr

@@ -33,7 +33,7 @@ from tests.support.tools import require_tool
 BASE_IMAGE = "debian:bookworm-slim"
 
 # Raise this when the recipe of the base image changes.
-_BASE_FORMAT = 1
+_BASE_FORMAT = 3
 _START_LIMIT_S = 60
 _STOP_LIMIT_S = 30
 
@@ -231,9 +231,14 @@ def _make_base(target: Path) -> None:
         raise RuntimeError(f"{' '.join(command)} failed:\n{made.stderr[-3000:]}")
     if _has_certificates():
         with tarfile.open(target, "a") as archive:
-            for path in _CERTIFICATES:
-                if path.exists():
-                    archive.add(path.resolve(), f".{path}", filter=_owned_by_root)
+            there = set(archive.getnames())
+            for path in filter(Path.exists, _CERTIFICATES):
+                # Docker would give folders that it has to make up the time of the import.
+                for parent in [*reversed(path.parents)][1:]:
+                    if f".{parent}" not in there:
+                        archive.add(parent, f".{parent}", recursive=False, filter=_owned_by_root)
+                        there.add(f".{parent}")
+                archive.add(path.resolve(), f".{path}", filter=_owned_by_root)
 
 
 def _owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
