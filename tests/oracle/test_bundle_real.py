@@ -98,15 +98,10 @@ import json, os, sys
 from pathlib import Path
 from gns3_minivm.bundle import build
 from gns3_minivm.bundle.apt import AptSource
-from gns3_minivm.bundle.apt import AptSource
 from gns3_minivm.cache import Cache
 from gns3_minivm.events import Events
+assert os.geteuid() != 0
 cache = Cache(Path(sys.argv[1]) / "cache")
-if os.geteuid() == 0:
-    os.chown(sys.argv[1], 65534, 65534)
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
 os.chdir("/")
 os.umask(0o077)
 made = build.build(AptSource(cache), cache, Events())
@@ -115,9 +110,16 @@ print(json.dumps([artifact.as_dict() for artifact in made.artifacts]))
     # Not below pytest's folder, which is closed to other users.
     scratch = Path("/var/tmp") / f"gns3-minivm-test-{os.getpid()}"
     scratch.mkdir()
+    as_user: list[str | Path] = []
+    if os.geteuid() == 0:
+        os.chown(scratch, 65534, 65534)
+        # Python and the wheel may lie below root's home: that user may read everything, and write nothing of it.
+        as_user = [require_tool("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"]
+        as_user += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
+        as_user += ["--bounding-set=-all,+dac_read_search"]
     try:
         environment = os.environ | {"TZ": "Asia/Tokyo", "LC_ALL": "tr_TR.UTF-8", "HOME": "/nonexistent"}
-        output = run(sys.executable, "-c", script, scratch, env=environment)
+        output = run(*as_user, sys.executable, "-c", script, scratch, env=environment)
     finally:
         shutil.rmtree(scratch)
     expected = [artifact.as_dict() for artifact in bundle.artifacts]

@@ -6,6 +6,9 @@ Images belong to the controller's database, which copies them to computes when a
 
 from __future__ import annotations
 
+import asyncio
+import random
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +21,9 @@ from gns3_minivm.gns3.server import Progress, Uploaded, no_progress
 from gns3_minivm.gns3.v3 import messages
 
 _FOLDER = "QEMU"
+# Two uploads of one name share a temporary file: one of them, or both, find it empty or gone.
+_COLLISION = re.compile(r"empty or too small|No such file")
+_COLLISION_WAITS_S = (1.0, 2.0, 4.0)
 
 
 class ServerV3(RestServer):
@@ -41,18 +47,31 @@ class ServerV3(RestServer):
         compute_id: str = LOCAL_COMPUTE,
     ) -> Uploaded:
         async with self._upload_lock(LOCAL_COMPUTE, filename):
-            existing = await self._find(filename)
-            if existing is not None:
-                if (existing.size_bytes, existing.md5) == (size_bytes, md5):
-                    return Uploaded(filename, sent=False)
-                raise ConflictError(
-                    f"{self.url}: an image {filename} with other content is there already"
-                    f" ({existing.size_bytes} bytes, md5 {existing.md5}; ours: {size_bytes} bytes, md5 {md5})",
-                    hint="Overwriting it would damage nodes that use it: remove it on the server if none does.",
-                )
-            if (twin := await self._same_content(size_bytes, md5)) is not None:
-                return Uploaded(twin, sent=False)
-            return await self._send(source, filename, size_bytes, md5, progress)
+            waits = iter(_COLLISION_WAITS_S)
+            while True:
+                if (present := await self._present(filename, size_bytes, md5)) is not None:
+                    return Uploaded(present, sent=False)
+                try:
+                    return await self._send(source, filename, size_bytes, md5, progress)
+                except (ConflictError, ServerFaultError) as error:
+                    wait_s = next(waits, None) if _COLLISION.search(error.message) else None
+                    if wait_s is None:
+                        raise
+                # Not the same time for both.
+                await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
+
+    async def _present(self, filename: str, size_bytes: int, md5: str) -> str | None:
+        """The name under which the server has this content; ConflictError if that name has another content."""
+        existing = await self._find(filename)
+        if existing is None:
+            return await self._same_content(size_bytes, md5)
+        if (existing.size_bytes, existing.md5) == (size_bytes, md5):
+            return filename
+        raise ConflictError(
+            f"{self.url}: an image {filename} with other content is there already"
+            f" ({existing.size_bytes} bytes, md5 {existing.md5}; ours: {size_bytes} bytes, md5 {md5})",
+            hint="Overwriting it would damage nodes that use it: remove it on the server if none does.",
+        )
 
     async def _send(self, source: Path, filename: str, size_bytes: int, md5: str, progress: Progress) -> Uploaded:
         path = f"/v3/images/upload/{_FOLDER}/{quote(filename)}"
