@@ -106,7 +106,7 @@ def decode_config(data: bytes) -> tuple[GuestConfig, tuple[str, ...]]:
 
 
 _KEYS = frozenset(
-    ["entrypoint", "entrypoint-arg", "cmd", "cmd-arg", "env", "user", "workdir", "stop-signal", "expose", "volume", "label", "diff-id"]
+    "entrypoint entrypoint-arg cmd cmd-arg env user workdir stop-signal expose volume label diff-id".split()
 )
 
 

@@ -40,7 +40,9 @@ def _commands(name: str, command: click.Command) -> list[tuple[str, click.Comman
 def errors_page() -> str:
     """All error classes with code, exit status and meaning, as Markdown; the meanings are those of the module's tree."""
     meanings = dict(
-        re.findall(r"^[\s│├└─]*([A-Za-z0-9]+Error) {2,}(.+?)(?: {2,}exit status \d)?$", errors.__doc__ or "", re.MULTILINE)
+        re.findall(
+            r"^[\s│├└─]*([A-Za-z0-9]+Error) {2,}(.+?)(?: {2,}exit status \d)?$", errors.__doc__ or "", re.MULTILINE
+        )
     )
     lines = [
         "# Errors",
