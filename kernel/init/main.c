@@ -85,12 +85,30 @@ static void become(const struct program *program)
     power_begin();
 }
 
+/* run="COMMAND" beside the start of the main program, by a shell, with its environment; output on the console. */
+static void start_run_commands(const struct program *program)
+{
+    struct program shell;
+    program_plan_shell(&shell, program);
+    /* The image's own init system has the serial line to itself, without our terminals. */
+    if (options.run.count && !program->own_init)
+        console_prepare();
+    for (size_t i = 0; i < options.run.count; i++) {
+        struct words command = {0};
+        words_add_all(&command, &shell.argv);
+        words_add(&command, "-c");
+        words_add(&command, options.run.item[i]);
+        process_start_with(&command, shell.env.item);
+    }
+}
+
 /* The image's own init system: what it finds is what it would find in a container with a console. */
 static void become_image_init(const struct program *program)
 {
     unlink("/.dockerenv");
     systemd_prepare(program);
     start_late_work();
+    start_run_commands(program);
     become(program);
 }
 
@@ -118,22 +136,6 @@ static void read_config(void)
         if (text)
             say("/.minivm/config is not understood: it is passed over");
         config_parse(&config, "minivm-config 1\n");
-    }
-}
-
-/* run="COMMAND" beside the start of the main program, by a shell, with its environment; output on the console. */
-static void start_run_commands(const struct program *program)
-{
-    struct program shell;
-    program_plan_shell(&shell, program);
-    if (options.run.count)
-        console_prepare();
-    for (size_t i = 0; i < options.run.count; i++) {
-        struct words command = {0};
-        words_add_all(&command, &shell.argv);
-        words_add(&command, "-c");
-        words_add(&command, options.run.item[i]);
-        process_start_with(&command, shell.env.item);
     }
 }
 

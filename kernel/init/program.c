@@ -88,16 +88,27 @@ static void plan_account(struct program *program, const char *user)
     account_find(&program->account, "");
 }
 
+/* Inits for containers: some refuse to run, or kill all processes at their end, unless they are process 1. */
+static bool is_container_init(const char *path)
+{
+    static const char *const names[] = {"tini",        "tini-static", "dumb-init", "catatonit",
+                                        "docker-init", "s6-svscan",   "my_init"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(base_name(path), names[i]))
+            return true;
+    return !strcmp(path, "/init");
+}
+
 /* The image's own init system is recognised by what its first word leads to. */
 static void plan_init(struct program *program)
 {
     char *found = process_find(program->argv.item[0], words_get(&program->env, "PATH"));
     char *path = found ? realpath(found, NULL) : NULL;
-    if (!path || program->account.uid)
+    if (!path)
         return;
     bool system_init = !strcmp(found, "/sbin/init") || !strcmp(found, "/usr/sbin/init") || !strcmp(found, "/bin/init");
-    program->own_init = system_init || !strcmp(base_name(path), "systemd");
-    program->own_pids = !program->own_init && !strcmp(found, "/init");
+    program->own_init = !program->account.uid && (system_init || !strcmp(base_name(path), "systemd"));
+    program->own_pids = !program->own_init && is_container_init(found);
 }
 
 static const char *find_shell(const struct account *account)

@@ -123,7 +123,7 @@ def typed_ahead(guest: Guest) -> None:
 
 def test_a_containers_init_is_process_1_of_its_own_processes(bundle: Bundle, tmp_path: Path) -> None:
     script = "#!/bin/sh\ntrap 'exit 0' TERM\necho I am $$\nread line\n"
-    disk = make(bundle, tmp_path, GuestConfig(entrypoint=("/init",)), {"init": script})
+    disk = make(bundle, tmp_path, GuestConfig(entrypoint=("dumb-init", "x"), user="web"), {"bin/dumb-init": script})
     with boot(bundle, [disk], tmp_path) as guest:
         guest.expect("I am 1\r\n")
         guest.press_power_button()
