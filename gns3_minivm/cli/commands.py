@@ -67,6 +67,7 @@ def register(
     )
     result = session.perform(lambda events: perform(request, session.settings, events))
     session.show(result.as_dict(), show.registered(result))
+    session.complain(show.not_registered(result))
     return result.exit_status
 
 
@@ -178,6 +179,7 @@ def server(
     addresses = server_addresses((url,) if url else servers, ca_file=ca_file, verify=not insecure)
     found = session.perform(lambda events: describe_servers(addresses, events))
     session.show({"servers": [description.as_dict() for description in found]}, show.servers(found))
+    session.complain(show.not_answering(found))
     failed = [description for description in found if description.error]
     return 0 if not failed else 1 if len(failed) == len(found) else 3
 

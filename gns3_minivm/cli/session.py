@@ -57,6 +57,11 @@ class Session:
         elif text:
             click.echo(text)
 
+    def complain(self, text: str) -> None:
+        """Print what went wrong beside a result that was shown; with ``--json`` the result says it."""
+        if text and not isinstance(self.renderer, JsonLines):
+            click.echo(text, err=True)
+
     def show_error(self, error: MiniVMError) -> None:
         self.renderer.close()
         if isinstance(self.renderer, JsonLines):

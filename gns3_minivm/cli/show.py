@@ -35,22 +35,29 @@ def _pending(steps: Sequence[str]) -> list[str]:
     return [f"would first {step}; what follows is known after that" for step in steps]
 
 
+def not_registered(result: RegisterResult) -> str:
+    """What went wrong, for standard error; empty if nothing did."""
+    lines = []
+    for server in result.servers:
+        errors = [server.error, *(item.error for item in server.results)]
+        for error in filter(None, errors):
+            lines += _error(error)
+        told = {item.template_id for item in server.results if item.error}
+        for item in server.plan.appliances if server.plan else ():
+            if item.desired.template.template_id not in told:
+                for conflict in item.conflicts:
+                    lines += [f"error: {server.url}: {conflict.message}", f"hint: {conflict.hint}"]
+    return "\n".join(lines)
+
+
 def _server_report(server: ServerReport, *, dry_run: bool) -> list[str]:
-    title = server.url + (f" (GNS3 {server.version})" if server.version else "")
     lines = [f"warning: {warning}" for warning in server.warnings]
-    if server.error is not None:
-        return [*lines, *_error(title, server.error)]
-    if server.plan is None:
-        return [*lines, f"{title}: answers"]
     results = {result.template_id: result for result in server.results}
-    for item in server.plan.appliances:
-        name = f"{item.desired.name} on {title}"
+    for item in server.plan.appliances if server.plan else ():
+        name = f"{item.desired.name} on {server.url} (GNS3 {server.version})"
         result = results.get(item.desired.template.template_id)
-        if item.conflicts:
-            for conflict in item.conflicts:
-                lines += [f"{name}: conflict: {conflict.message}", f"hint: {conflict.hint}"]
-        elif result is not None and result.error is not None:
-            lines += _error(name, result.error)
+        if item.conflicts or server.error or (result and result.error):
+            lines.append(f"{name}: failed")
         elif item.nothing_to_do:
             lines.append(f"{name}: nothing to do")
         else:
@@ -80,8 +87,8 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _error(where: str, error: MiniVMError) -> list[str]:
-    lines = [f"{where}: error: {error.message}"]
+def _error(error: MiniVMError) -> list[str]:
+    lines = [f"error: {error.message}"]
     return [*lines, f"hint: {error.hint}"] if error.hint else lines
 
 
@@ -131,12 +138,15 @@ def servers(found: Sequence[ServerDescription]) -> str:
     lines = []
     for server in found:
         lines += [f"warning: {warning}" for warning in server.warnings]
-        if server.error is not None:
-            lines += _error(server.url, server.error)
-        else:
+        if server.error is None:
             computes = ", ".join(server.computes) or "none"
             lines.append(f"{server.url}: GNS3 {server.version}, computes: {computes}, {server.templates} templates")
     return "\n".join(lines)
+
+
+def not_answering(found: Sequence[ServerDescription]) -> str:
+    """What went wrong, for standard error; empty if nothing did."""
+    return "\n".join(line for server in found if server.error for line in _error(server.error))
 
 
 def engine(found: EngineDescription) -> str:
