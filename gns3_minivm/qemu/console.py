@@ -104,7 +104,8 @@ class Console:
         mark = secrets.token_hex(4)
         # The quotes keep what is typed (and echoed) apart from what is printed.
         await self.send(f'echo "<"{mark}; eval {shlex.quote(command)}; echo "{mark}"">"$?\n')
-        start = (await self.expect(rf"^<{mark}\n", timeout_s)).end()
+        # Not at the start of a line: a shell that was still busy prints its prompt after the echo of what is typed.
+        start = (await self.expect(rf"<{mark}\n", timeout_s)).end()
         end = await self.expect(rf"{mark}>(\d+)\n", timeout_s)
         return Answer(self.transcript[start : end.start()], int(end[1]))
 

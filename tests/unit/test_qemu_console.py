@@ -78,6 +78,14 @@ SHELLS = [("/bin/sh", "-i"), ("bash", "--norc", "--noprofile", "-i")]
 
 
 @pytest.mark.parametrize("words", SHELLS, ids=["sh", "bash"])
+async def test_what_is_typed_before_the_prompt_is_there_is_answered_too(words: tuple[str, ...]) -> None:
+    async with shell(*words) as console:
+        await console.wait_for_shell(20)
+        await console.send("sleep 0.3\n")
+        assert (await console.command("echo late")).output == "late\n"
+
+
+@pytest.mark.parametrize("words", SHELLS, ids=["sh", "bash"])
 async def test_a_command_gives_its_output_and_its_status(words: tuple[str, ...]) -> None:
     async with shell(*words) as console:
         await console.wait_for_shell(20)
