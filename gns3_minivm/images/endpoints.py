@@ -8,6 +8,8 @@ Docker's, rootless Docker's, Podman's (which speaks the same API).
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import socket
 from collections.abc import Mapping
@@ -50,10 +52,12 @@ def find_endpoints(environ: Mapping[str, str]) -> list[Endpoint]:
     if environ.get("DOCKER_HOST"):
         return [_from_environment(environ)]
     named = environ.get("DOCKER_CONTEXT", "")
-    if named != "default" and (named or _has_docker_config(environ)):
+    if named != "default" and _has_docker_config(environ):
         endpoint = _from_context(named)
         if endpoint is not None:
             return [endpoint]
+    elif named not in ("", "default"):
+        return [_from_context_file(named, environ)]
     runtime = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
     return [
         Endpoint(f"unix://{DOCKER_SOCKET}", "Docker"),
@@ -77,10 +81,49 @@ def _from_environment(environ: Mapping[str, str]) -> Endpoint:
     return Endpoint(environ["DOCKER_HOST"], "DOCKER_HOST", arguments.get("tls"))
 
 
+def _docker_folder(environ: Mapping[str, str]) -> str:
+    return environ.get("DOCKER_CONFIG") or os.path.join(os.path.expanduser("~"), ".docker")
+
+
 def _has_docker_config(environ: Mapping[str, str]) -> bool:
     # Spares the import of the docker package where there is nothing to read.
-    place = environ.get("DOCKER_CONFIG") or os.path.join(os.path.expanduser("~"), ".docker")
-    return os.path.exists(os.path.join(place, "config.json"))
+    return os.path.exists(os.path.join(_docker_folder(environ), "config.json"))
+
+
+def _no_context(name: str) -> EngineError:
+    return EngineError(
+        f"the Docker context {name!r} does not exist",
+        hint="See `docker context ls`; `docker context use default` goes back to this machine's engine.",
+    )
+
+
+def _from_context_file(name: str, environ: Mapping[str, str]) -> Endpoint:
+    """The endpoint of a context where there is no config.json: the docker package then looks in the wrong folder.
+
+    Contexts lie in ``contexts/meta/<sha256 of the name>/meta.json``, their certificates in ``contexts/tls``.
+    """
+    import docker.errors
+    import docker.tls
+
+    contexts = os.path.join(_docker_folder(environ), "contexts")
+    number = hashlib.sha256(name.encode()).hexdigest()
+    try:
+        with open(os.path.join(contexts, "meta", number, "meta.json"), encoding="utf-8") as file:
+            host = str(json.load(file)["Endpoints"]["docker"]["Host"])
+        found = {
+            key: path
+            for key in ("ca", "cert", "key")
+            if os.path.exists(path := os.path.join(contexts, "tls", number, "docker", f"{key}.pem"))
+        }
+        client = (found["cert"], found["key"]) if {"cert", "key"} <= set(found) else None
+        tls = docker.tls.TLSConfig(client_cert=client, ca_cert=found.get("ca"), verify=True) if found else None
+    except FileNotFoundError:
+        raise _no_context(name) from None
+    except (OSError, ValueError, LookupError, TypeError, docker.errors.TLSParameterError) as error:
+        raise EngineError(
+            f"the Docker context {name!r} cannot be read: {error}", hint="See `docker context inspect`."
+        ) from error
+    return Endpoint(host, f"Docker context {name}", tls)
 
 
 def _from_context(name: str) -> Endpoint | None:
@@ -94,10 +137,7 @@ def _from_context(name: str) -> Endpoint | None:
             return None
         context = ContextAPI.get_context(name)
         if context is None:
-            raise EngineError(
-                f"the Docker context {name!r} does not exist",
-                hint="See `docker context ls`; `docker context use default` goes back to this machine's engine.",
-            )
+            raise _no_context(name)
         return Endpoint(context.Host or f"unix://{DOCKER_SOCKET}", f"Docker context {name}", context.TLSConfig)
     except EngineError:
         raise

@@ -172,6 +172,17 @@ def test_docker_context_names_a_context(home: Path) -> None:
     assert [endpoint.url for endpoint in find_endpoints({"DOCKER_CONTEXT": "far"})] == ["tcp://far:2375"]
 
 
+def test_docker_context_is_found_where_there_is_no_config_file(home: Path) -> None:
+    make_context(home, "far", "tcp://far:2375")
+    (home / ".docker" / "config.json").unlink()
+    assert [endpoint.url for endpoint in find_endpoints({"DOCKER_CONTEXT": "far"})] == ["tcp://far:2375"]
+    with pytest.raises(EngineError, match="'near' does not exist"):
+        find_endpoints({"DOCKER_CONTEXT": "near"})
+    next((home / ".docker" / "contexts").rglob("meta.json")).write_text("{")
+    with pytest.raises(EngineError, match="'far' cannot be read"):
+        find_endpoints({"DOCKER_CONTEXT": "far"})
+
+
 def test_the_current_context_of_the_configuration_is_used(home: Path) -> None:
     make_context(home, "far", "unix:///far.sock")
     (home / ".docker" / "config.json").write_text('{"currentContext": "far"}')
