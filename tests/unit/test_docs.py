@@ -24,7 +24,8 @@ PAGES = [
 
 def test_the_reference_pages_are_up_to_date() -> None:
     hint = "run: python -m tests.support.reference"
-    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == cli_page(), hint
+    # How help texts are wrapped and aligned is click's affair, and differs between its releases.
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8").split() == cli_page().split(), hint
     assert (ROOT / "docs" / "errors.md").read_text(encoding="utf-8") == errors_page(), hint
 
 
