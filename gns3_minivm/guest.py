@@ -165,12 +165,14 @@ def split_command_line(line: str) -> list[str]:
             in_quote ^= rest[end] == '"'
             end += 1
         word, rest = rest[:end], rest[end:].lstrip(_BLANKS)
-        name, equals, value = word.partition("=")
-        # A word that starts with "=" has no name and so no value.
-        value_quoted = bool(name and equals) and value.startswith('"')
+        # An equals sign at the start is part of the name.
+        value_at = word.find("=", 1) + 1
+        value_quoted = value_at > 0 and word[value_at : value_at + 1] == '"'
         if (quoted or value_quoted) and word.endswith('"'):
             word = word[:-1]
-        words.append(word.replace('="', "=", 1) if value_quoted and '="' in word else word)
+        if value_quoted and word[value_at : value_at + 1] == '"':
+            word = word[:value_at] + word[value_at + 1 :]
+        words.append(word)
     return words
 
 

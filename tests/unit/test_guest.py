@@ -100,6 +100,8 @@ def test_a_configuration_of_another_kind_is_refused(data: bytes) -> None:
 @given(line=lines)
 @example(line='run="ip link" "quoted word" x="a"b -- -c "echo hi"')
 @example(line='="x" a= "" "')
+@example(line='=="')
+@example(line='=="x y" ="=')
 def test_host_and_guest_split_a_command_line_alike(parsers: Parsers, line: str) -> None:
     assert [word for _, word in parsers.run("split", line.encode())] == split_command_line(line)
 
