@@ -384,8 +384,8 @@ def test_a_failed_build_names_the_step_and_shows_its_last_lines(
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        ("Temporary failure resolving 'deb.debian.org'", "--build-network host"),
-        ("Get https://registry-1.docker.io/v2/: dial tcp: i/o timeout", "docker pull"),
+        ("Temporary failure resolving 'mirror.example'", "--build-network host"),
+        ("Get https://registry.example/v2/: dial tcp: i/o timeout", "docker pull"),
         ("write /x: no space left on device", "docker system prune"),
     ],
 )
