@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Callable, Iterable
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 from gns3_minivm.cancel import checkpoint
 
@@ -21,6 +22,11 @@ UNPACKED_MAX = 64 << 30
 RATIO_MAX = 1100
 """Above that, how many times its packed size; the most that deflate can do is 1032."""
 
+_GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_XZ = b"\xfd7zXZ\0"
+# The letters alone may be the start of a tar file: the name of its first entry.
+_BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
 _ZEROS = bytes(CHUNK_SIZE)
 _MEMORY_MAX = 256 << 20
 
@@ -86,15 +92,15 @@ def open_packed(source: Readable) -> Readable:
     """A reader of the unpacked bytes."""
     start = source.read(CHUNK_SIZE)
     rest = _Prefixed(start, source)
-    if start.startswith(b"\x1f\x8b"):
+    if start.startswith(_GZIP):
         return _Gzip(rest)
-    if start.startswith(b"\x28\xb5\x2f\xfd"):
+    if start.startswith(_ZSTD):
         return _Zstd(rest)
-    if start.startswith(b"\xfd7zXZ\0"):
+    if start.startswith(_XZ):
         import lzma
 
         return _Streams(rest, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY_MAX))
-    if start.startswith(b"BZh"):
+    if _BZIP2.match(start):
         import bz2
 
         return _Streams(rest, bz2.BZ2Decompressor)
@@ -102,8 +108,8 @@ def open_packed(source: Readable) -> Readable:
 
 
 def is_packed(start: bytes) -> bool:
-    """Whether a file that starts so is compressed."""
-    return start.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh"))
+    """Whether a file that starts so (10 bytes are enough) is compressed."""
+    return start.startswith((_GZIP, _ZSTD, _XZ)) or bool(_BZIP2.match(start))
 
 
 class _Counted:
@@ -167,25 +173,15 @@ class _Zstd:
         import zstandard
 
         self._error = zstandard.ZstdError
-        self._reader = zstandard.ZstdDecompressor().stream_reader(
-            _ReadFile(source), read_size=CHUNK_SIZE, read_across_frames=True
-        )
+        # It needs no more of a file than read().
+        file = cast(IO[bytes], source)
+        self._reader = zstandard.ZstdDecompressor().stream_reader(file, read_size=CHUNK_SIZE, read_across_frames=True)
 
     def read(self, size: int) -> bytes:
         try:
             return self._reader.read(size)
         except self._error as error:
             raise UnpackError(str(error)) from error
-
-
-class _ReadFile(io.RawIOBase):
-    """A source with the type that ``zstandard`` wants."""
-
-    def __init__(self, source: Readable) -> None:
-        self._source = source
-
-    def read(self, size: int = -1, /) -> bytes:
-        return self._source.read(size)
 
 
 class _Streams:
