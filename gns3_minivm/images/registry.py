@@ -271,7 +271,8 @@ class Repository(Blobs):
         form: dict[str, str] | None = None,
     ) -> requests.Response:
         """One request (a POST if there is a form).  Foreign errors of asking become ours here."""
-        host = urlsplit(url).netloc
+        # A redirect may name a user and a password; they are neither sent nor shown.
+        host = urlsplit(url).netloc.rpartition("@")[2]
         insecure = self._is_insecure(host)
         if insecure:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
