@@ -6,9 +6,11 @@ unpacked bytes.
 
 from __future__ import annotations
 
+import contextvars
 import hashlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -72,7 +74,11 @@ def fetch_layers(image: OciImage, blobs: Blobs, spool: Path, progress: Callable[
             except _Abandoned:
                 return
 
-    workers = [threading.Thread(target=work, daemon=True, name=f"fetch-{n}") for n in range(min(WORKERS, len(wanted)))]
+    # With the caller's context, so that its checkpoints hold for the workers too.
+    workers = [
+        threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True, name=f"fetch-{number}")
+        for number in range(min(WORKERS, len(wanted)))
+    ]
     try:
         for worker in workers:
             worker.start()
@@ -82,9 +88,10 @@ def fetch_layers(image: OciImage, blobs: Blobs, spool: Path, progress: Callable[
     finally:
         abandoned.set()
         # A worker that waits for the network is left behind; it ends with its next byte or its time limit.
+        deadline = time.monotonic() + _GOODBYE_S
         for worker in workers:
             if worker.ident is not None:
-                worker.join(_GOODBYE_S)
+                worker.join(max(0.0, deadline - time.monotonic()))
     return [found[diff_id] for diff_id in image.diff_ids]
 
 

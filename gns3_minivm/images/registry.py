@@ -175,7 +175,8 @@ class Repository(Blobs):
         url = f"{self._base(session)}/v2/{self.path}/{what}"
         used = self._authorization
         response = self._follow(session, url, headers, used)
-        if response.status_code == 401:
+        # A host that we were redirected to must not make us log in where it likes.
+        if response.status_code == 401 and _origin(response.url) == _origin(url):
             challenge = response.headers.get("WWW-Authenticate", "")
             response.close()
             with self._lock:

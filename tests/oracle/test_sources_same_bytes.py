@@ -24,6 +24,7 @@ from gns3_minivm.convert.pipeline import convert
 from gns3_minivm.convert.recipe import DiskRecipe
 from gns3_minivm.errors import ArchitectureError, ImageNotFoundError, RegistryError
 from gns3_minivm.events import Events
+from gns3_minivm.images import registry as registry_module
 from gns3_minivm.images.build import Build, build_image
 from gns3_minivm.images.engine import BuildOptions, connect
 from gns3_minivm.images.registry_image import RegistryOptions
@@ -271,6 +272,28 @@ def test_a_registry_with_a_login_takes_dockers_credentials(
         words = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
         (tmp_path / "config.json").write_text(json.dumps({"auths": {host: {"auth": words}}}))
         assert digest_of_disk(f"docker://{host}/private/x:1", tmp_path) == expected
+
+
+def test_a_certificate_is_checked_unless_the_registry_is_called_insecure(
+    saved: Path, expected: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
+    words += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    run(require_tool("openssl"), *words)
+    (tmp_path / "registry").mkdir()
+    with running_registry(tmp_path / "registry", certificate=(certificate, key)) as host:
+        name = f"docker://{host}/tls/x:1"
+        copy(saved, name)
+        # On this machine's own addresses any certificate will do.
+        assert digest_of_disk(name, tmp_path) == expected
+        monkeypatch.setattr(registry_module, "is_loopback", lambda host: False)
+        with pytest.raises(RegistryError, match="cannot be trusted") as caught:
+            digest_of_disk(name, tmp_path)
+        assert "--insecure-registry" in caught.value.hint
+        assert digest_of_disk(name, tmp_path, options=RegistryOptions(insecure=frozenset({host}))) == expected
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        assert digest_of_disk(name, tmp_path) == expected
 
 
 async def test_the_command_needs_no_engine_for_a_registry(

@@ -20,6 +20,7 @@ class FakeRegistry:
 
     def __init__(self, image: BlobImage, host: str) -> None:
         self.host = host
+        self.image = image
         self.blobs = image.blobs
         self.tags = {"1": image.top["digest"]}
         self.seen: list[tuple[str, str, dict[str, list[str]], dict[str, str]]] = []
@@ -37,6 +38,9 @@ class FakeRegistry:
         self.damage: dict[str, bytes] = {}
         """Other bytes for a digest."""
         self.digest_header = ""
+        self.stall: set[str] = set()
+        """Digests that are not answered for until ``released``; ``stalled`` says that one has been asked for."""
+        self.stalled, self.released = threading.Event(), threading.Event()
 
     def asked(self, part: str) -> list[dict[str, str]]:
         """The headers of the requests for paths with this part."""
@@ -94,6 +98,9 @@ def _answer(handler: Any, registry: FakeRegistry) -> None:
     digest = registry.tags.get(match[2], match[2]) if match else ""
     if match is None or digest not in registry.blobs:
         return _send(handler, 404, b'{"errors": [{"code": "UNKNOWN"}]}')
+    if digest in registry.stall:
+        registry.stalled.set()
+        registry.released.wait(20)
     data = registry.damage.get(digest, registry.blobs[digest])
     if match[1] == "manifests":
         kind = json.loads(registry.blobs[digest]).get("mediaType", "")

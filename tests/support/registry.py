@@ -16,14 +16,20 @@ _START_LIMIT_S = 30
 
 
 @contextmanager
-def running_registry(folder: Path, users: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Yield ``HOST:PORT``; with ``users`` (bcrypt hashes by name) it asks for a login."""
+def running_registry(
+    folder: Path, users: Mapping[str, str] | None = None, certificate: tuple[Path, Path] | None = None
+) -> Iterator[str]:
+    """Yield ``HOST:PORT``; with ``users`` (bcrypt hashes by name) it asks for a login.
+
+    With a certificate and its key it speaks https.
+    """
     program = require_tool("docker-registry")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     lines = ["version: 0.1", "log: {level: error}", f"storage: {{filesystem: {{rootdirectory: {folder}/data}}}}"]
-    lines += [f"http: {{addr: 127.0.0.1:{port}}}"]
+    tls = f", tls: {{certificate: {certificate[0]}, key: {certificate[1]}}}" if certificate else ""
+    lines += [f"http: {{addr: 127.0.0.1:{port}{tls}}}"]
     if users:
         (folder / "users").write_text("".join(f"{name}:{word}\n" for name, word in users.items()))
         lines += [f"auth: {{htpasswd: {{realm: test, path: {folder}/users}}}}"]
@@ -48,7 +54,8 @@ def _answers(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/v2/")
-        return connection.getresponse().status in (200, 401)
+        # 400: it speaks https.
+        return connection.getresponse().status in (200, 400, 401)
     except OSError:
         return False
     finally:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import io
 import json
 import random
 import stat
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 import zstandard
 
+from gns3_minivm.cancel import run_blocking
 from gns3_minivm.errors import (
     ArchitectureError,
     ConfigError,
@@ -144,6 +147,35 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(
         assert len(other.asked("/blobs/")) == 4
         assert not [headers for headers in other.asked("/blobs/") if "Authorization" in headers]
         assert all("Authorization" in headers for headers in registry.asked("/blobs/"))
+
+
+def test_a_host_that_we_are_redirected_to_cannot_ask_for_a_login(
+    registry: FakeRegistry, image: BlobImage, tmp_path: Path
+) -> None:
+    registry.auth = "bearer"
+    with fake_registry(image) as other:
+        other.auth, registry.redirect_blobs_to = "bearer", f"http://{other.host}"
+        config = login(registry)
+        with pytest.raises(RegistryError, match="refuses access"):
+            pull(registry, tmp_path, **config)
+        assert not other.asked("/token")
+
+
+@pytest.mark.parametrize("stalled", ["manifests", "blobs"])
+async def test_whoever_waits_for_a_registry_can_give_up(registry: FakeRegistry, tmp_path: Path, stalled: str) -> None:
+    registry.stall = (
+        {registry.tags["1"]} if stalled == "manifests" else {registry.image.manifest["layers"][0]["digest"]}
+    )
+    task = asyncio.create_task(run_blocking(pull, registry, tmp_path))
+    try:
+        assert await asyncio.to_thread(registry.stalled.wait, 10)
+        before = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert time.monotonic() - before < 10
+    finally:
+        registry.released.set()
 
 
 def test_a_netrc_file_is_not_looked_into(
