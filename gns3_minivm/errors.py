@@ -13,6 +13,7 @@
     │   └── DiskTooSmallError  the image does not fit the disk's size
     ├── HostError              this machine
     │   ├── EngineError        the Docker engine is not there, or refuses
+    │   ├── RegistryError      a registry is not reachable, or refuses
     │   ├── BuildError         an appliance's Dockerfile fails
     │   ├── PackageError       a kernel package cannot be had or read
     │   ├── ToolError          a program is missing or fails
@@ -96,6 +97,10 @@ class HostError(MiniVMError):
 
 class EngineError(HostError):
     code = "engine"
+
+
+class RegistryError(HostError):
+    code = "registry"
 
 
 class BuildError(HostError):

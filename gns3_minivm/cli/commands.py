@@ -237,4 +237,5 @@ def _template(settings: dict[str, Any]) -> Any:
 def _image(settings: dict[str, Any]) -> Any:
     from gns3_minivm.ops.sources import ImageSettings
 
-    return ImageSettings(**{key: settings[key] for key in ("size", "compression", "rebuild", "build_network")})
+    keys = ("size", "compression", "rebuild", "build_network", "registry", "registry_mirrors", "insecure_registries")
+    return ImageSettings(**{key: settings[key] for key in keys})

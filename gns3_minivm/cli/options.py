@@ -60,6 +60,15 @@ def image(command: F) -> F:
         click.option("--rebuild", is_flag=True, help="Build the appliance's Dockerfile again from the start."),
         click.option("--build-network", metavar="MODE", help="Network of the Docker build, as in docker build "
                      "--network."),
+        click.option("--registry", metavar="HOST[/PATH]", envvar="GNS3_MINIVM_REGISTRY",
+                     help="Where names without a registry are looked for after the Docker engine (default: the "
+                     "environment variable GNS3_MINIVM_REGISTRY; without it, nowhere)."),
+        click.option("--registry-mirror", "registry_mirrors", metavar="HOST=MIRROR", multiple=True,
+                     envvar="GNS3_MINIVM_REGISTRY_MIRRORS", help="Ask MIRROR (HOST[/PATH]) before the registry HOST; "
+                     "may be given several times (default: GNS3_MINIVM_REGISTRY_MIRRORS, separated by spaces)."),
+        click.option("--insecure-registry", "insecure_registries", metavar="HOST", multiple=True,
+                     envvar="GNS3_MINIVM_INSECURE_REGISTRIES", help="Take http, or any certificate, from this registry "
+                     "(default: GNS3_MINIVM_INSECURE_REGISTRIES, separated by spaces)."),
     ]  # fmt: skip
     for flag in reversed(flags):
         command = flag(command)

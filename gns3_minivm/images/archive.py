@@ -12,24 +12,30 @@ is believed that was not checked.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tarfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import IO, cast
 
 from gns3_minivm.cache import disk_error
 from gns3_minivm.errors import DamagedImageError
 from gns3_minivm.images.model import Layer
+from gns3_minivm.images.unpack import CHUNK_SIZE, PieceReader, UnpackError, unpack
 
-_CHUNK_SIZE = 1 << 20
-_GZIP_MAGIC = b"\x1f\x8b"
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _MANIFEST_MAX = 4 << 20
-_AGAIN_HINT = "Start the command again; if it stays, pull or build the image again."
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an archive comes from, in the words of messages, and what helps if it is damaged."""
+
+    place: str
+    hint: str
+
+
+ENGINE = Origin("what the engine sent", "Start the command again; if it stays, pull or build the image again.")
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,11 @@ class _Member:
 
 
 def spool_layers(
-    pieces: Iterable[bytes], diff_ids: Sequence[str], folder: Path, progress: Callable[[int], None]
+    pieces: Iterable[bytes],
+    diff_ids: Sequence[str],
+    folder: Path,
+    progress: Callable[[int], None],
+    origin: Origin = ENGINE,
 ) -> list[Layer]:
     """Write the wanted layers of an archive to ``folder`` and return them in the order of ``diff_ids``.
 
@@ -69,38 +79,18 @@ def spool_layers(
                 spool.truncate()
                 others.append(_Member(info.name, digest, size))
     except tarfile.TarError as error:
-        raise DamagedImageError(_missing(diff_ids, found, names, others, str(error)), hint=_AGAIN_HINT) from error
+        raise DamagedImageError(
+            _missing(diff_ids, found, names, others, str(error), origin), hint=origin.hint
+        ) from error
     except OSError as error:
         raise (disk_error(error, folder) or error) from error
     if wanted - set(found):
-        raise DamagedImageError(_missing(diff_ids, found, names, others, ""), hint=_AGAIN_HINT)
+        raise DamagedImageError(_missing(diff_ids, found, names, others, "", origin), hint=origin.hint)
     return [found[diff_id] for diff_id in diff_ids]
 
 
 def _open(pieces: Iterable[bytes], progress: Callable[[int], None]) -> tarfile.TarFile:
-    return tarfile.open(fileobj=cast(IO[bytes], _Reader(pieces, progress)), mode="r|", bufsize=_CHUNK_SIZE)
-
-
-class _Reader:
-    """A readable file made of the pieces of a stream."""
-
-    def __init__(self, pieces: Iterable[bytes], progress: Callable[[int], None]) -> None:
-        self._pieces = iter(pieces)
-        self._progress = progress
-        self._rest = b""
-
-    def read(self, size: int) -> bytes:
-        parts, missing = [], size
-        while missing > 0:
-            if not self._rest:
-                self._rest = next(self._pieces, b"")
-                if not self._rest:
-                    break
-                self._progress(len(self._rest))
-            parts.append(self._rest[:missing])
-            self._rest = self._rest[missing:]
-            missing -= len(parts[-1])
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+    return tarfile.open(fileobj=cast(IO[bytes], PieceReader(pieces, progress)), mode="r|", bufsize=CHUNK_SIZE)
 
 
 def _files(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
@@ -111,58 +101,28 @@ def _files(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes
             yield info, member
 
 
-class _Decoder(Protocol):
-    def decompress(self, data: bytes, /) -> bytes: ...
-
-
-class _Plain:
-    def decompress(self, data: bytes) -> bytes:
-        return data
-
-
-class _Gzip:
-    """Gzip members one after the other, as ``zlib`` alone does not read them."""
-
-    def __init__(self) -> None:
-        self._stream = zlib.decompressobj(wbits=31)
-
-    def decompress(self, data: bytes) -> bytes:
-        parts = []
-        while data:
-            if self._stream.eof:
-                self._stream = zlib.decompressobj(wbits=31)
-            parts.append(self._stream.decompress(data))
-            data = self._stream.unused_data
-        return b"".join(parts)
-
-
-def _decoder(start: bytes) -> _Decoder:
-    if start.startswith(_GZIP_MAGIC):
-        return _Gzip()
-    if start.startswith(_ZSTD_MAGIC):
-        import zstandard
-
-        return zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
-    return _Plain()
-
-
 def _copy(member: IO[bytes], info: tarfile.TarInfo, spool: IO[bytes]) -> tuple[str, int]:
-    """Append a member, decompressed, to the spool; the digest and the size of what was written."""
-    digest, size, read = hashlib.sha256(), 0, 0
-    decoder: _Decoder | None = None
-    while chunk := member.read(_CHUNK_SIZE):
-        read += len(chunk)
-        decoder = decoder or _decoder(chunk)
-        try:
-            data = decoder.decompress(chunk)
-        except Exception as error:  # zlib.error, zstandard.ZstdError: no common base
-            raise tarfile.ReadError(f"{info.name} cannot be decompressed: {error}") from error
-        digest.update(data)
-        spool.write(data)
-        size += len(data)
-    if read != info.size:
-        raise tarfile.ReadError(f"{info.name} ends after {read} of {info.size} bytes")
-    return f"sha256:{digest.hexdigest()}", size
+    """Append a member, unpacked, to the spool; the digest and the size of what was written."""
+    try:
+        return unpack(_Whole(member, info), spool)
+    except UnpackError as error:
+        raise tarfile.ReadError(f"{info.name} cannot be decompressed: {error}") from error
+
+
+class _Whole:
+    """A member that is as long as its header says, or an error."""
+
+    def __init__(self, member: IO[bytes], info: tarfile.TarInfo) -> None:
+        self._member = member
+        self._info = info
+        self._read = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._member.read(size)
+        self._read += len(data)
+        if not data and self._read != self._info.size:
+            raise tarfile.ReadError(f"{self._info.name} ends after {self._read} of {self._info.size} bytes")
+        return data
 
 
 def _layer_names(manifest: bytes) -> list[str]:
@@ -175,7 +135,12 @@ def _layer_names(manifest: bytes) -> list[str]:
 
 
 def _missing(
-    diff_ids: Sequence[str], found: dict[str, Layer], names: Sequence[str], others: Sequence[_Member], reason: str
+    diff_ids: Sequence[str],
+    found: dict[str, Layer],
+    names: Sequence[str],
+    others: Sequence[_Member],
+    reason: str,
+    origin: Origin,
 ) -> str:
     """Say which layer is missing, and what came in its place."""
     number = next((i for i, diff_id in enumerate(diff_ids) if diff_id not in found), None)
@@ -188,4 +153,4 @@ def _missing(
         return f"{message}did not arrive whole: {reason}"
     if instead is not None:
         return f"{message}arrived with the digest {instead.digest} ({instead.size} bytes)"
-    return f"{message}is not in what the engine sent"
+    return f"{message}is not in {origin.place}"

@@ -20,30 +20,56 @@ ARCHITECTURE = "amd64"
 _DIFF_ID = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-def guest_config(config: Mapping[str, Any] | None) -> GuestConfig:
+def guest_config(config: Any) -> GuestConfig:
     """The part of an image's ``config`` object that its guest needs.
 
-    An empty list is the same as none: sources of the same image differ in that.
+    An empty list is the same as none: sources of the same image differ in that.  Raises DamagedImageError for values
+    of other types than the specification's.
     """
-    values = config or {}
+    if config is not None and not isinstance(config, Mapping):
+        raise _damaged("config", config)
+    values: Mapping[str, Any] = config or {}
+    labels = values.get("Labels") or {}
+    if not isinstance(labels, Mapping) or not all(isinstance(value, str) for value in labels.values()):
+        raise _damaged("Labels", labels)
     return GuestConfig(
-        entrypoint=_words(values.get("Entrypoint")),
-        cmd=_words(values.get("Cmd")),
-        env=tuple(values.get("Env") or ()),
-        user=values.get("User") or "",
-        working_dir=values.get("WorkingDir") or "",
-        stop_signal=values.get("StopSignal") or "",
-        exposed_ports=tuple(sorted(values.get("ExposedPorts") or ())),
-        volumes=tuple(sorted(values.get("Volumes") or ())),
-        labels=dict(sorted((values.get("Labels") or {}).items())),
+        entrypoint=_words(values, "Entrypoint"),
+        cmd=_words(values, "Cmd"),
+        env=_strings(values, "Env"),
+        user=_string(values, "User"),
+        working_dir=_string(values, "WorkingDir"),
+        stop_signal=_string(values, "StopSignal"),
+        exposed_ports=tuple(sorted(_strings(values, "ExposedPorts"))),
+        volumes=tuple(sorted(_strings(values, "Volumes"))),
+        labels=dict(sorted(labels.items())),
     )
 
 
-def _words(value: Any) -> tuple[str, ...] | None:
-    if not value:
-        return None
+def _words(values: Mapping[str, Any], key: str) -> tuple[str, ...] | None:
+    value = values.get(key)
     # Very old images hold a plain string, which means a shell's command line.
-    return ("/bin/sh", "-c", value) if isinstance(value, str) else tuple(value)
+    return ("/bin/sh", "-c", value) if value and isinstance(value, str) else _strings(values, key) or None
+
+
+def _strings(values: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """A list of strings, or the keys of an object."""
+    value = values.get(key) or ()
+    if not isinstance(value, (list, tuple, dict)) or not all(isinstance(item, str) for item in value):
+        raise _damaged(key, value)
+    return tuple(value)
+
+
+def _string(values: Mapping[str, Any], key: str) -> str:
+    value = values.get(key) or ""
+    if not isinstance(value, str):
+        raise _damaged(key, value)
+    return value
+
+
+def _damaged(key: str, value: Any) -> DamagedImageError:
+    return DamagedImageError(
+        f"the image's configuration holds {str(value)[:100]!r} as its {key}", hint="Build or pull the image again."
+    )
 
 
 def check_platform(reference: str, operating_system: str, architecture: str) -> None:
@@ -60,7 +86,7 @@ def check_platform(reference: str, operating_system: str, architecture: str) -> 
 
 def check_diff_ids(reference: str, diff_ids: Any) -> tuple[str, ...]:
     """The ordered diff IDs; raises DamagedImageError for anything that is not a list of sha256 digests."""
-    found = tuple(diff_ids or ())
+    found = tuple(diff_ids) if isinstance(diff_ids, (list, tuple)) else ()
     wrong = [item for item in found if not (isinstance(item, str) and _DIFF_ID.fullmatch(item))]
     if wrong or not found:
         what = f"names a layer {wrong[0]!r}, which is no sha256 digest" if wrong else "has no layers"

@@ -1,7 +1,8 @@
 """Finds the image that a name means.
 
-A bare name is looked for among the appliances, then in the Docker engine.  ``docker-daemon:NAME[:TAG]`` means the
-engine's image even where an appliance has the same name.
+A bare name is looked for among the appliances, then in the Docker engine, then in a registry: the one in the name, or
+the one that the user has named for names without.  With a transport before it, as skopeo and podman write it
+(containers-transports(5)), a name means an image of that kind only.
 """
 
 from __future__ import annotations
@@ -11,24 +12,34 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gns3_minivm.errors import EngineError, ImageNotFoundError, UsageError
+from gns3_minivm.errors import EngineError, ImageNotFoundError, RegistryError, UsageError
 from gns3_minivm.events import Events
 from gns3_minivm.guest import GuestConfig
 from gns3_minivm.images.build import Build, build_image
+from gns3_minivm.images.docker_archive import find_in_docker_archive
 from gns3_minivm.images.embedded import EmbeddedImage
 from gns3_minivm.images.engine import BuildOptions, Engine
 from gns3_minivm.images.engine_image import find_image
 from gns3_minivm.images.model import Image
 from gns3_minivm.images.oci import short_name
+from gns3_minivm.images.oci_layout import find_in_folder, find_in_oci_archive
+from gns3_minivm.images.reference import parse_reference
+from gns3_minivm.images.registry_image import RegistryOptions, find_in_registry
+from gns3_minivm.images.rootfs import find_rootfs
 
 if TYPE_CHECKING:
     from gns3_minivm.catalog import Appliance, Catalog
 
 ENGINE_SCHEME = "docker-daemon"
-# The transports of skopeo and podman: a user who knows them writes them, and no registry image is named like them.
-OTHER_SCHEMES = frozenset(
-    ("containers-storage", "dir", "docker", "docker-archive", "http", "https", "oci", "oci-archive", "ostree", "sif")
-)
+REGISTRY_SCHEME = "docker"
+FILE_SCHEMES: dict[str, Callable[[str], Image]] = {
+    "oci": find_in_folder,
+    "oci-archive": find_in_oci_archive,
+    "docker-archive": find_in_docker_archive,
+    "rootfs": find_rootfs,
+}
+# More transports of skopeo and podman: a user who knows them writes them, and no registry image is named like them.
+OTHER_SCHEMES = frozenset(("containers-storage", "dir", "http", "https", "ostree", "sif"))
 EMBEDDED_ROOT = "root"
 DEFAULT_COMMAND = ("/bin/sh", "-l")
 
@@ -41,6 +52,7 @@ class Sources:
     connect: Callable[[], Engine]
     busybox: Callable[[], bytes]
     """The kernel bundle's busybox, for embedded roots."""
+    registries: RegistryOptions = field(default_factory=RegistryOptions)
     build: BuildOptions = field(default_factory=BuildOptions)
     make: Callable[[Engine, Build, BuildOptions, Events], str] = build_image
     """Builds a Dockerfile's context and returns the image's tag."""
@@ -57,29 +69,47 @@ class Resolved:
 def resolve(name: str, sources: Sources, events: Events) -> Resolved:
     """Find an image by name, building an appliance where needed (blocking).
 
-    Raises UsageError, ImageNotFoundError, ArchitectureError, EngineError, BuildError, ConfigError.
+    Raises UsageError, ImageNotFoundError, ArchitectureError, DamagedImageError, EngineError, RegistryError, BuildError,
+    ConfigError.
     """
     scheme, rest = split_scheme(name)
     if scheme == ENGINE_SCHEME:
         return Resolved(find_image(sources.connect(), rest), None)
+    if scheme == REGISTRY_SCHEME:
+        return Resolved(find_in_registry(rest, sources.registries), None)
+    if scheme in FILE_SCHEMES:
+        return Resolved(FILE_SCHEMES[scheme](rest), None)
     appliance = sources.catalog.find(name)
     if appliance is not None:
         return Resolved(_appliance_image(appliance, sources, events), appliance)
-    return Resolved(_engine_image(name, sources), None)
+    return Resolved(_bare_image(name, sources), None)
 
 
 def split_scheme(name: str) -> tuple[str, str]:
     """Split ``SCHEME:NAME``; the scheme is empty for a bare name.  Raises UsageError for what is not supported."""
     scheme, colon, rest = name.partition(":")
-    known = scheme in OTHER_SCHEMES or scheme == ENGINE_SCHEME
+    ours = scheme == ENGINE_SCHEME or scheme in FILE_SCHEMES or (scheme == REGISTRY_SCHEME and rest.startswith("//"))
+    # A registry's image may be named "docker" and have a tag; the other transports are no likely names.
+    if scheme == REGISTRY_SCHEME and ours:
+        rest = rest.removeprefix("//")
+    known = ours or scheme in OTHER_SCHEMES
     if not name.strip() or (known and colon and not rest):
         raise UsageError(f"{name!r} names no image", hint="Name an appliance or an image, such as debian-minivm.")
-    if colon and (rest.startswith("//") or scheme in OTHER_SCHEMES):
+    if colon and not ours and (rest.startswith("//") or scheme in OTHER_SCHEMES):
+        all_ours = ", ".join(f"{one}:" for one in (ENGINE_SCHEME, *FILE_SCHEMES))
         raise UsageError(
-            f"images cannot be taken from {scheme}: ({name!r})",
-            hint=f"A name is an appliance, an image of the Docker engine, or {ENGINE_SCHEME}:NAME[:TAG] for the latter.",
+            f"images cannot be taken from {scheme}: ({shown(name)!r})",
+            hint=f"A name is an appliance, an image of the Docker engine or of a registry, or starts with {all_ours} or "
+            f"{REGISTRY_SCHEME}://.",
         )
-    return (scheme, rest) if colon and scheme == ENGINE_SCHEME else ("", name)
+    return (scheme, rest) if colon and ours else ("", name)
+
+
+def shown(name: str) -> str:
+    """A name for messages, without a password that somebody may have written into it."""
+    before, slashes, rest = name.partition("//")
+    login, at, place = rest.partition("@")
+    return f"{before}//...@{place}" if slashes and at and ":" in login and "/" not in login else name
 
 
 def _appliance_image(appliance: Appliance, sources: Sources, events: Events) -> Image:
@@ -91,6 +121,28 @@ def _appliance_image(appliance: Appliance, sources: Sources, events: Events) -> 
     engine = sources.connect()
     reference = appliance.image or sources.make(engine, Build(name, appliance.folder), sources.build, events)
     return find_image(engine, reference, name=name, version=version)
+
+
+def _bare_image(name: str, sources: Sources) -> Image:
+    """An image of the engine, else of a registry."""
+    asked = _registry_in(name, sources.registries)
+    try:
+        return _engine_image(name, sources)
+    except (EngineError, ImageNotFoundError) as error:
+        if not asked:
+            raise
+        try:
+            return find_in_registry(name, sources.registries)
+        except (ImageNotFoundError, RegistryError) as refusal:
+            raise type(refusal)(f"{error.message}; {refusal.message}", hint=refusal.hint) from refusal
+
+
+def _registry_in(name: str, options: RegistryOptions) -> bool:
+    """Whether there is a registry to ask for a bare name."""
+    try:
+        return bool(parse_reference(name).host or options.default)
+    except UsageError:
+        return False  # an image ID, or no name at all: the engine says what it thinks of it
 
 
 def _engine_image(name: str, sources: Sources) -> Image:
@@ -114,5 +166,6 @@ def _engine_image(name: str, sources: Sources) -> Image:
         known = ", ".join(sources.catalog.names()) or "none"
         raise ImageNotFoundError(
             f"{name!r} is neither an appliance nor an image of the Docker engine at {engine}",
-            hint=f"{meant}Appliances: {known}. `docker pull {name}` gets an image from a registry.",
+            hint=f"{meant}Appliances: {known}. `docker pull {name}` gets an image from a registry; "
+            "docker://HOST/NAME is taken from one without the engine, and --registry HOST looks for plain names there.",
         ) from error

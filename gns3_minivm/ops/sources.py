@@ -1,4 +1,4 @@
-"""What building a disk starts from: the kernel bundle, the appliances, the Docker engine."""
+"""What building a disk starts from: the kernel bundle, the appliances, and where images are."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from gns3_minivm.errors import UsageError
 from gns3_minivm.events import Events
 from gns3_minivm.images.build import Build, build_image, find_built
 from gns3_minivm.images.engine import BuildOptions, Engine, connect
+from gns3_minivm.images.registry_image import RegistryOptions
 from gns3_minivm.images.resolve import Resolved, Sources, resolve
 from gns3_minivm.ops.kernel import bundle_at_hand
 
@@ -31,6 +32,9 @@ class ImageSettings:
     compression: Compression = "zstd"
     rebuild: bool = False
     build_network: str | None = None
+    registry: str | None = None
+    registry_mirrors: tuple[str, ...] = ()
+    insecure_registries: tuple[str, ...] = ()
 
     @property
     def disk(self) -> DiskOptions:
@@ -41,6 +45,11 @@ class ImageSettings:
     @property
     def build(self) -> BuildOptions:
         return BuildOptions(rebuild=self.rebuild, network=self.build_network)
+
+    @property
+    def registries(self) -> RegistryOptions:
+        """Raises UsageError for names that are none."""
+        return RegistryOptions.parse(self.registry or "", self.registry_mirrors, self.insecure_registries)
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ class Workshop:
         self._engine: Engine | None = None
         self._dry_run = dry_run
         make = _only_find if dry_run else build_image
-        self._sources = Sources(Catalog(), self._connect, self._busybox, image.build, make)
+        self._sources = Sources(Catalog(), self._connect, self._busybox, image.registries, image.build, make)
 
     async def bundle(self) -> Bundle:
         """The kernel bundle, made now if there is none."""

@@ -12,7 +12,10 @@ from gns3_minivm.errors import BugError, EngineError, ImageNotFoundError, UsageE
 from gns3_minivm.events import Events
 from gns3_minivm.guest import GuestConfig
 from gns3_minivm.images.engine import Engine
+from gns3_minivm.images.registry_image import RegistryOptions
 from gns3_minivm.images.resolve import Resolved, Sources, resolve, split_scheme
+from tests.support.fake_registry import fake_registry
+from tests.support.oci import make_image
 
 BUSYBOX = b"\0[\0[[\0ash\0sh\0\0"
 DIFF_ID = "sha256:" + "1" * 64
@@ -44,8 +47,10 @@ def nothing() -> NoReturn:
     raise BugError("this was not needed")
 
 
-def find(name: str, *, connect: Any = nothing, busybox: Any = nothing, folders: tuple[Path, ...] = ()) -> Resolved:
-    return resolve(name, Sources(Catalog(folders), connect, busybox), Events())
+def find(
+    name: str, *, connect: Any = nothing, busybox: Any = nothing, folders: tuple[Path, ...] = (), registry: str = ""
+) -> Resolved:
+    return resolve(name, Sources(Catalog(folders), connect, busybox, RegistryOptions(registry)), Events())
 
 
 @pytest.fixture
@@ -100,6 +105,48 @@ def test_without_an_engine_an_unknown_name_tells_both() -> None:
     assert caught.value.hint == "Did you mean debian-minivm? Start it."
 
 
+@pytest.mark.parametrize("connect", [no_engine, FakeEngine], ids=["no-engine", "engine"])
+def test_what_the_engine_has_not_is_taken_from_the_registry(connect: Any) -> None:
+    with fake_registry(make_image([b"layer"])) as registry:
+        for name, default in (
+            (f"{registry.host}/team/app:1", ""),
+            ("team/app:1", registry.host),
+            ("app:1", registry.host),
+        ):
+            found = find(name, connect=connect, registry=default)
+            assert (found.image.info.name, found.image.info.version) == ("app", "1")
+
+
+def test_the_engines_image_comes_before_the_registrys() -> None:
+    found = find("team/app:1", connect=lambda: FakeEngine("team/app:1"), registry="127.0.0.1:9")
+    assert found.image.info.diff_ids == (DIFF_ID,)
+
+
+def test_what_neither_engine_nor_registry_has_tells_both() -> None:
+    with fake_registry(make_image([b"layer"])) as registry, pytest.raises(ImageNotFoundError) as caught:
+        find("team/other", connect=lambda: FakeEngine(), registry=registry.host)
+    assert "'team/other' is neither an appliance nor an image of the Docker engine" in caught.value.message
+    assert f"the registry {registry.host} has no image team/other with 'latest'" in caught.value.message
+
+
+def test_docker_with_slashes_means_the_registry_and_nothing_else() -> None:
+    with fake_registry(make_image([b"layer"])) as registry:
+        assert find(f"docker://{registry.host}/team/app:1").appliance is None
+        assert find("docker://app:1", registry=registry.host).image.info.version == "1"
+    with pytest.raises(ImageNotFoundError, match="says no registry"):
+        find("docker://busybox-minivm")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(("a b", (), ()), "HOST"), (("", ("a.example",), ()), "HOST=MIRROR"), (("", ("a=b c",), ()), "HOST"),
+     (("", (), ("https://x",)), "HOST")],
+)  # fmt: skip
+def test_registries_that_are_none_are_refused(options: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        RegistryOptions.parse(*options)
+
+
 def test_an_appliance_that_is_built_needs_the_engine() -> None:
     with pytest.raises(EngineError, match="no Docker engine answers"):
         find("debian-minivm", connect=no_engine)
@@ -107,15 +154,16 @@ def test_an_appliance_that_is_built_needs_the_engine() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["docker://alpine", "oci:folder", "docker-archive:x.tar", "https://example.org/x", "oci-archive:a:b", "x://y"],
+    ["containers-storage:alpine", "dir:folder", "https://example.org/x", "x://y", "https://me:secret@example.org/x"],
 )
 def test_what_images_cannot_be_taken_from_is_told(name: str) -> None:
     with pytest.raises(UsageError, match=f"images cannot be taken from {name.partition(':')[0]}:") as caught:
         find(name)
-    assert "docker-daemon:NAME[:TAG]" in caught.value.hint
+    assert "docker-daemon:, oci:, oci-archive:, docker-archive:, rootfs: or docker://." in caught.value.hint
+    assert "secret" not in caught.value.message
 
 
-@pytest.mark.parametrize("name", ["", "  ", "docker-daemon:", "oci:"])
+@pytest.mark.parametrize("name", ["", "  ", "docker-daemon:", "oci:", "docker://", "rootfs:"])
 def test_no_name_at_all_is_told(name: str) -> None:
     with pytest.raises(UsageError, match="names no image"):
         find(name)

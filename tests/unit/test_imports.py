@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Base modules know the standard library only; these parts may also use these distributions.
 LIBRARIES: dict[str, set[str]] = {
     "formats": {"zlib_ng", "zstandard"},
-    "images": {"docker", "requests", "urllib3", "zstandard"},
+    "images": {"docker", "requests", "urllib3", "zlib_ng", "zstandard"},
     "convert": {"zstandard"},
     "bundle": {"zstandard"},
     "gns3": {"aiohttp", "pydantic"},

@@ -1,0 +1,104 @@
+"""Archives of images in files, as ``docker save``, ``podman save`` and ``skopeo copy`` write them.
+
+The archive may be compressed as a whole.  It is gone through once for its documents (manifest, index, configuration:
+whatever starts like JSON and is small) and once more for the layers.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from gns3_minivm.cancel import checkpoint
+from gns3_minivm.errors import DamagedImageError, ImageNotFoundError
+from gns3_minivm.images.archive import Origin, spool_layers
+from gns3_minivm.images.manifests import DOCUMENT_MAX
+from gns3_minivm.images.model import Image, ImageInfo, Layer
+from gns3_minivm.images.unpack import CHUNK_SIZE, UnpackError, is_packed, open_packed
+
+MEMBERS_MAX = 100_000
+_DOCUMENTS_MAX = 64 << 20
+HINT = "Save the image again."
+
+
+class ArchiveImage(Image):
+    """An image in an archive; its layers are found by their diff IDs."""
+
+    def __init__(self, info: ImageInfo, path: Path) -> None:
+        self.info = info
+        self._path = path
+
+    def fetch(self, spool: Path, progress: Callable[[int], None]) -> list[Layer]:
+        origin = Origin(str(self._path), HINT)
+        return spool_layers(unpacked_pieces(self._path), self.info.diff_ids, spool, progress, origin)
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """Open a file that the user has named; raises ImageNotFoundError."""
+    try:
+        if path.is_dir():
+            raise ImageNotFoundError(f"{path} is a folder, not a file", hint="oci:FOLDER is for images in folders.")
+        return path.open("rb")
+    except OSError as error:
+        raise ImageNotFoundError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def unpacked_pieces(path: Path) -> Iterator[bytes]:
+    """The bytes of a file that may be compressed; raises DamagedImageError, ImageNotFoundError."""
+    with open_file(path) as stream:
+        reader = open_packed(stream)
+        try:
+            while data := reader.read(CHUNK_SIZE):
+                checkpoint()
+                yield data
+        except UnpackError as error:
+            raise DamagedImageError(f"{path} cannot be unpacked: {error}", hint=HINT) from error
+
+
+def read_documents(path: Path) -> dict[str, bytes]:
+    """The small members of an archive that start like JSON, by name."""
+    documents: dict[str, bytes] = {}
+    total = 0
+    try:
+        with _open(path) as archive:
+            for number, info in enumerate(archive):
+                checkpoint()
+                if number >= MEMBERS_MAX:
+                    raise DamagedImageError(
+                        f"{path} holds more than {MEMBERS_MAX} files; no image has so many", hint=HINT
+                    )
+                member = archive.extractfile(info) if info.isreg() and 2 <= info.size <= DOCUMENT_MAX else None
+                if member is None:
+                    continue
+                start = member.read(1)
+                if start in (b"{", b"["):
+                    total += info.size
+                    if total > _DOCUMENTS_MAX:
+                        raise DamagedImageError(
+                            f"{path} holds more than {_DOCUMENTS_MAX} bytes of documents", hint=HINT
+                        )
+                    documents[os.path.normpath(info.name)] = start + member.read()
+    except (tarfile.TarError, UnpackError, UnicodeError, ValueError) as error:
+        raise DamagedImageError(f"{path} is no whole tar archive: {error}", hint=HINT) from error
+    except OSError as error:
+        raise ImageNotFoundError(f"{path} cannot be read: {error.strerror or error}") from error
+    return documents
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[tarfile.TarFile]:
+    with open_file(path) as stream:
+        packed = is_packed(stream.read(16))
+        stream.seek(0)
+        if packed:
+            reader = cast(IO[bytes], open_packed(stream))
+            with tarfile.open(fileobj=reader, mode="r|", bufsize=CHUNK_SIZE) as archive:
+                yield archive
+        else:
+            # Layers are passed by without being read.
+            with tarfile.open(fileobj=stream, mode="r:") as archive:
+                yield archive

@@ -1,0 +1,217 @@
+"""Unpacks one layer, compressed or not, into a file while it arrives.
+
+What a layer is compressed with is read from its first bytes, not from what its manifest says: gzip (RFC 1952), zstd
+(RFC 8878), xz, bzip2, or nothing.  A layer's unpacked size is stated nowhere, so that a few bytes may claim to be
+terabytes: the work goes on in pieces of bounded size, whole pieces of zeros become holes in the file, and what grows
+beyond every sensible layer is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Callable, Iterable
+from typing import IO, Any, Protocol, cast
+
+from gns3_minivm.cancel import checkpoint
+
+CHUNK_SIZE = 1 << 20
+UNPACKED_MAX = 64 << 30
+"""Bytes that any layer may unpack to, however small it is."""
+RATIO_MAX = 1100
+"""Above that, how many times its packed size; the most that deflate can do is 1032."""
+
+_GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_XZ = b"\xfd7zXZ\0"
+# The letters alone may be the start of a tar file: the name of its first entry.
+_BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
+_ZEROS = bytes(CHUNK_SIZE)
+_MEMORY_MAX = 256 << 20
+
+
+class UnpackError(Exception):
+    """The packed bytes are not what they claim to be."""
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class PieceReader:
+    """A readable file made of the pieces of a stream; ``progress`` is called with the size of each."""
+
+    def __init__(self, pieces: Iterable[bytes], progress: Callable[[int], object] = lambda amount: None) -> None:
+        self._pieces = iter(pieces)
+        self._progress = progress
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        parts, missing = [], size
+        while missing > 0:
+            if not self._rest:
+                self._rest = next(self._pieces, b"")
+                if not self._rest:
+                    break
+                self._progress(len(self._rest))
+            parts.append(self._rest[:missing])
+            self._rest = self._rest[missing:]
+            missing -= len(parts[-1])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def unpack(source: Readable, target: IO[bytes]) -> tuple[str, int]:
+    """Append a layer, unpacked, to ``target``; returns its diff ID and its unpacked size.
+
+    Raises UnpackError for a damaged or boundless stream, and what ``source`` raises.
+    """
+    packed = _Counted(source)
+    reader = open_packed(packed)
+    start = target.tell()
+    digest, size = hashlib.sha256(), 0
+    while True:
+        checkpoint()
+        data = reader.read(CHUNK_SIZE)
+        if not data:
+            break
+        digest.update(data)
+        size += len(data)
+        if size > UNPACKED_MAX and size > packed.count * RATIO_MAX:
+            raise UnpackError(f"{packed.count} bytes unpack to more than {size >> 30} GiB")
+        if len(data) == CHUNK_SIZE and data == _ZEROS:
+            target.seek(CHUNK_SIZE, io.SEEK_CUR)
+        else:
+            target.write(data)
+    # A hole at the end is only a position so far.
+    target.truncate(start + size)
+    return f"sha256:{digest.hexdigest()}", size
+
+
+def open_packed(source: Readable) -> Readable:
+    """A reader of the unpacked bytes."""
+    start = source.read(CHUNK_SIZE)
+    rest = _Prefixed(start, source)
+    if start.startswith(_GZIP):
+        return _Gzip(rest)
+    if start.startswith(_ZSTD):
+        return _Zstd(rest)
+    if start.startswith(_XZ):
+        import lzma
+
+        return _Streams(rest, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY_MAX))
+    if _BZIP2.match(start):
+        import bz2
+
+        return _Streams(rest, bz2.BZ2Decompressor)
+    return rest
+
+
+def is_packed(start: bytes) -> bool:
+    """Whether a file that starts so (10 bytes are enough) is compressed."""
+    return start.startswith((_GZIP, _ZSTD, _XZ)) or bool(_BZIP2.match(start))
+
+
+class _Counted:
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self.count = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._source.read(size)
+        self.count += len(data)
+        return data
+
+
+class _Prefixed:
+    """A source whose first bytes have been read already."""
+
+    def __init__(self, start: bytes, source: Readable) -> None:
+        self._start = start
+        self._source = source
+
+    def read(self, size: int) -> bytes:
+        if self._start:
+            data, self._start = self._start[:size], self._start[size:]
+            return data
+        return self._source.read(size)
+
+
+class _Gzip:
+    """Gzip members one after the other."""
+
+    def __init__(self, source: Readable) -> None:
+        from zlib_ng import zlib_ng
+
+        self._zlib: Any = zlib_ng
+        self._source = source
+        self._stream = self._zlib.decompressobj(wbits=31)
+        self._input = b""
+
+    def read(self, size: int) -> bytes:
+        while True:
+            if not self._input:
+                self._input = self._source.read(CHUNK_SIZE)
+            if self._stream.eof:
+                if not self._input:
+                    return b""
+                self._stream = self._zlib.decompressobj(wbits=31)
+            at_end = not self._input
+            try:
+                data: bytes = self._stream.decompress(self._input, size)
+            except self._zlib.error as error:
+                raise UnpackError(str(error)) from error
+            self._input = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
+            if data:
+                return data
+            if at_end and not self._stream.eof:
+                raise UnpackError("its gzip stream is cut off")
+
+
+class _Zstd:
+    def __init__(self, source: Readable) -> None:
+        import zstandard
+
+        self._error = zstandard.ZstdError
+        # It needs no more of a file than read().
+        file = cast(IO[bytes], source)
+        self._reader = zstandard.ZstdDecompressor().stream_reader(file, read_size=CHUNK_SIZE, read_across_frames=True)
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._reader.read(size)
+        except self._error as error:
+            raise UnpackError(str(error)) from error
+
+
+class _Streams:
+    """xz or bzip2 streams one after the other."""
+
+    def __init__(self, source: Readable, make: Callable[[], Any]) -> None:
+        self._source = source
+        self._make = make
+        self._stream = make()
+        self._input = b""
+
+    def read(self, size: int) -> bytes:
+        import lzma
+
+        while True:
+            if self._stream.eof:
+                self._input = self._stream.unused_data or self._input or self._source.read(CHUNK_SIZE)
+                # xz files may be padded with zeros.
+                self._input = self._input.lstrip(b"\0")
+                if not self._input:
+                    return b""
+                self._stream = self._make()
+            if self._stream.needs_input and not self._input:
+                self._input = self._source.read(CHUNK_SIZE)
+                if not self._input:
+                    raise UnpackError("its compressed stream is cut off")
+            try:
+                data: bytes = self._stream.decompress(self._input, size)
+            except (lzma.LZMAError, OSError, ValueError) as error:
+                raise UnpackError(str(error)) from error
+            self._input = b""
+            if data:
+                return data
