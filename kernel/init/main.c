@@ -42,6 +42,7 @@ static char **kernel_environment;
 static void initramfs_shell(void)
 {
     struct program shell;
+    modules_load(MODULES_EARLY);
     modules_load(MODULES_REST);
     program_plan_shell(&shell, NULL);
     run_on_console(&shell, NULL, CONSOLE_MAIN);
@@ -180,7 +181,7 @@ int main(int count, char **arguments, char **environment)
     mounts_move_root();
     file_write("/run/minivm/init", "");
     mounts_module_disk();
-    modules_load(MODULES_NETWORK);
+    modules_load(MODULES_EARLY);
     links_begin();
     read_config();
     identity_begin(&options);

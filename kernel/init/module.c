@@ -25,8 +25,18 @@ static void load_file(const char *path)
     initramfs_remove(path);
 }
 
+/* The network cards, which the main program may use at once, and the power button, which may be pressed at once. */
+static bool is_early(const char *path)
+{
+    return strstr(path, "/net/") || strstr(path, "/button.ko");
+}
+
 void modules_load(enum module_part part)
 {
+    static bool done[MODULES_REST + 1];
+    if (done[part])
+        return;
+    done[part] = true;
     char *list = initramfs_text(part == MODULES_BOOT ? "/etc/modules.boot" : "/etc/modules.late"), *line;
     if (!list)
         return;
@@ -34,7 +44,7 @@ void modules_load(enum module_part part)
         line = trim(line);
         if (!*line || *line == '#')
             continue;
-        if (part == MODULES_BOOT || (strstr(line, "/net/") != NULL) == (part == MODULES_NETWORK))
+        if (part == MODULES_BOOT || is_early(line) == (part == MODULES_EARLY))
             load_file(line);
     }
 }
