@@ -9,7 +9,15 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
-from gns3_minivm.errors import BugError, ConflictError, NodeError, NotFoundError, ServerFaultError, UsageError
+from gns3_minivm.errors import (
+    BugError,
+    ConflictError,
+    NodeError,
+    NotFoundError,
+    ServerFaultError,
+    UploadError,
+    UsageError,
+)
 from gns3_minivm.gns3 import messages, replies
 from gns3_minivm.gns3.messages import checked
 from gns3_minivm.gns3.model import (
@@ -21,6 +29,7 @@ from gns3_minivm.gns3.model import (
     Node,
     Project,
     QemuTemplate,
+    ServerImage,
     ServerTemplate,
 )
 from gns3_minivm.gns3.server import Server
@@ -56,6 +65,21 @@ class RestServer(Server):
     def _upload_lock(self, compute_id: str, filename: str) -> asyncio.Lock:
         # Two uploads of one name at once end in a checksum that belongs to neither, on both generations.
         return self._upload_locks.setdefault((compute_id, filename), asyncio.Lock())
+
+    def _other_content(self, existing: ServerImage, size_bytes: int, md5: str) -> ConflictError:
+        return ConflictError(
+            f"{self.url}: an image {existing.filename} with other content is there already"
+            f" ({existing.size_bytes} bytes, md5 {existing.md5}; ours: {size_bytes} bytes, md5 {md5})",
+            hint="Overwriting it would damage nodes that use it: remove it on the server if none does.",
+        )
+
+    def _not_as_sent(self, filename: str, size_bytes: int, md5: str, arrived: ServerImage | None) -> UploadError:
+        there = f"{arrived.size_bytes} bytes, md5 {arrived.md5}" if arrived else "no such image"
+        return UploadError(
+            f"{self.url}: image {filename} did not arrive as sent ({size_bytes} bytes, md5 {md5}; the server has"
+            f" {there})",
+            hint="Remove it on the server, see whether its disk is full or failing, and run the command again.",
+        )
 
     # Requests
 

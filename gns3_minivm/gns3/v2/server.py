@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
 
-from gns3_minivm.errors import ConflictError, ServerError, UploadError
+from gns3_minivm.errors import ConflictError, ServerError
 from gns3_minivm.gns3 import replies
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, ServerImage
 from gns3_minivm.gns3.rest import RestServer
@@ -48,22 +48,14 @@ class ServerV2(RestServer):
             if existing is not None:
                 if await self._is(existing, size_bytes, md5, compute_id):
                     return Uploaded(filename, sent=False)
-                raise ConflictError(
-                    f"{self.url}: an image {filename} with other content is there already"
-                    f" ({existing.size_bytes} bytes, md5 {existing.md5}; ours: {size_bytes} bytes, md5 {md5})",
-                    hint="Overwriting it would damage nodes that use it: remove it on the server if none does.",
-                )
+                raise self._other_content(existing, size_bytes, md5)
             # The name was free, so a second try replaces only what the first one left.
             for _ in range(2):
                 await self._send(source, filename, size_bytes, compute_id, progress)
                 arrived = await self._find(filename, compute_id)
                 if arrived is not None and await self._is(arrived, size_bytes, md5, compute_id):
                     return Uploaded(filename, sent=True)
-            raise UploadError(
-                f"{self.url}: image {filename} did not arrive as sent ({size_bytes} bytes, md5 {md5}; the server has"
-                f" {f'{arrived.size_bytes} bytes, md5 {arrived.md5}' if arrived else 'no such image'})",
-                hint="Remove it on the server, see whether its disk is full or failing, and run the command again.",
-            )
+            raise self._not_as_sent(filename, size_bytes, md5, arrived)
 
     async def image_md5(self, filename: str, compute_id: str = LOCAL_COMPUTE) -> str | None:
         if compute_id != LOCAL_COMPUTE:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
 
-from gns3_minivm.errors import ConflictError, NotFoundError, ServerFaultError, UnsupportedServerError, UploadError
+from gns3_minivm.errors import ConflictError, NotFoundError, ServerFaultError, UnsupportedServerError
 from gns3_minivm.gns3 import replies
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, ServerImage
 from gns3_minivm.gns3.rest import RestServer
@@ -67,11 +67,7 @@ class ServerV3(RestServer):
             return await self._same_content(size_bytes, md5)
         if (existing.size_bytes, existing.md5) == (size_bytes, md5):
             return filename
-        raise ConflictError(
-            f"{self.url}: an image {filename} with other content is there already"
-            f" ({existing.size_bytes} bytes, md5 {existing.md5}; ours: {size_bytes} bytes, md5 {md5})",
-            hint="Overwriting it would damage nodes that use it: remove it on the server if none does.",
-        )
+        raise self._other_content(existing, size_bytes, md5)
 
     async def _send(self, source: Path, filename: str, size_bytes: int, md5: str, progress: Progress) -> Uploaded:
         path = f"/v3/images/upload/{_FOLDER}/{quote(filename)}"
@@ -89,11 +85,7 @@ class ServerV3(RestServer):
         # The upload's own answer may be the record of an older file.
         arrived = await self._find(filename)
         if arrived is None or (arrived.size_bytes, arrived.md5) != (size_bytes, md5):
-            raise UploadError(
-                f"{self.url}: image {filename} did not arrive as sent ({size_bytes} bytes, md5 {md5}; the server has"
-                f" {f'{arrived.size_bytes} bytes, md5 {arrived.md5}' if arrived else 'no such image'})",
-                hint="Remove it on the server (Images in its web interface) and run the command again.",
-            )
+            raise self._not_as_sent(filename, size_bytes, md5, arrived)
         return Uploaded(filename, sent=True)
 
     async def image_md5(self, filename: str, compute_id: str = LOCAL_COMPUTE) -> str | None:
