@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from gns3_minivm.cli.session import Session
 
+if TYPE_CHECKING:
+    from gns3_minivm.gns3.address import Address
+    from gns3_minivm.ops.sources import ImageSettings
+    from gns3_minivm.ops.template import TemplateSettings
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+# Imported where they are used: aiohttp, pydantic and the others cost more time than `--help` should take.
+pass_session = click.make_pass_decorator(Session)
 
 FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
@@ -29,6 +39,41 @@ def _set_cache(context: click.Context, parameter: click.Parameter, value: Path |
         session.settings = type(session.settings)(cache_root=value)
 
 
+@dataclass(frozen=True)
+class ServerChoice:
+    """Which servers the user has named, and how far they are trusted."""
+
+    urls: tuple[str, ...]
+    ca_file: Path | None
+    insecure: bool
+
+    def addresses(self, url: str | None = None) -> tuple[Address, ...]:
+        """Return the servers that are meant: ``url`` if it is given, else those of ``--server``.
+
+        :raises UsageError: if an URL is not one of a server
+        """
+        from gns3_minivm.ops.look import server_addresses
+
+        return server_addresses((url,) if url else self.urls, ca_file=self.ca_file, verify=not self.insecure)
+
+
+def _gather(command: F, name: str, make: Callable[..., Any], keys: tuple[str, ...]) -> F:
+    """Give the command one argument ``name``, made from the options ``keys``, instead of these."""
+
+    @functools.wraps(command)
+    def gathered(*arguments: Any, **values: Any) -> Any:
+        gathered_value = make(**{key: values.pop(key) for key in keys})
+        return command(*arguments, **values, **{name: gathered_value})
+
+    return gathered  # type: ignore[return-value]
+
+
+def _apply(command: F, flags: list[Callable[[Any], Any]]) -> F:
+    for flag in reversed(flags):
+        command = flag(command)
+    return command
+
+
 def common(command: F) -> F:
     """Options of every command."""
     flags = [
@@ -42,17 +87,29 @@ def common(command: F) -> F:
                      callback=_set_cache, help="Folder for finished disks and kernels (default: GNS3_MINIVM_CACHE, "
                      "else gns3-minivm in the user's cache folder)."),
     ]  # fmt: skip
-    for flag in reversed(flags):
-        command = flag(command)
-    return command
+    return _apply(command, flags)
 
 
 def dry_run(command: F) -> F:
     return click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")(command)
 
 
+def _image_settings(**values: Any) -> ImageSettings:
+    from gns3_minivm.ops.sources import ImageSettings
+
+    return ImageSettings(**values)
+
+
+def _template_settings(**values: Any) -> TemplateSettings:
+    from gns3_minivm.ops.template import TemplateSettings
+
+    return TemplateSettings(**values)
+
+
 def image(command: F) -> F:
-    """How an image is built and converted."""
+    """How an image is built and converted; the command gets ``image_settings``."""
+    keys = ("size", "compression", "rebuild", "build_network", "registry", "registry_mirrors", "insecure_registries")
+    command = _gather(command, "image_settings", _image_settings, keys)
     flags = [
         click.option("--size", metavar="SIZE", help="Virtual size of the disk, as in 8G or 512M (default 8G)."),
         click.option("--compression", type=click.Choice(["zstd", "zlib", "none"]), default="zstd", show_default=True,
@@ -70,13 +127,12 @@ def image(command: F) -> F:
                      envvar="GNS3_MINIVM_INSECURE_REGISTRIES", help="Take http, or any certificate, from this registry "
                      "(default: GNS3_MINIVM_INSECURE_REGISTRIES, separated by spaces)."),
     ]  # fmt: skip
-    for flag in reversed(flags):
-        command = flag(command)
-    return command
+    return _apply(command, flags)
 
 
 def template(command: F) -> F:
-    """Settings of a template that replace the appliance's own."""
+    """Settings of a template that replace the appliance's own; the command gets ``template_settings``."""
+    command = _gather(command, "template_settings", _template_settings, ("ram", "cpus", "adapters", "kernel_args"))
     flags = [
         click.option("--ram", type=click.IntRange(min=32), metavar="MB", help="Memory."),
         click.option("--cpus", type=click.IntRange(1, 255), metavar="N", help="Virtual CPUs."),
@@ -84,9 +140,7 @@ def template(command: F) -> F:
         click.option("--kernel-args", metavar="WORDS", default=None,
                      help="Words for the end of the kernel command line (kernel/CONTRACT.md lists them)."),
     ]  # fmt: skip
-    for flag in reversed(flags):
-        command = flag(command)
-    return command
+    return _apply(command, flags)
 
 
 def kernel(command: F) -> F:
@@ -96,14 +150,13 @@ def kernel(command: F) -> F:
 
 
 def server(command: F) -> F:
-    """Which servers, and how to trust them."""
+    """Which servers, and how to trust them; the command gets ``servers``, a ServerChoice."""
+    command = _gather(command, "servers", ServerChoice, ("urls", "ca_file", "insecure"))
     flags = [
-        click.option("--server", "servers", multiple=True, metavar="URL", envvar="GNS3_MINIVM_SERVER",
+        click.option("--server", "urls", multiple=True, metavar="URL", envvar="GNS3_MINIVM_SERVER",
                      help="A GNS3 server, as in http://user:password@host:3080; may be given several times. "
                      "Default: the environment variable GNS3_MINIVM_SERVER (several URLs are separated by spaces)."),
         click.option("--ca-file", type=FILE, metavar="FILE", help="Certificate authority of the server (PEM)."),
         click.option("--insecure", is_flag=True, help="Do not check the server's certificate."),
     ]  # fmt: skip
-    for flag in reversed(flags):
-        command = flag(command)
-    return command
+    return _apply(command, flags)

@@ -1,0 +1,98 @@
+"""Commands about images on this machine: convert, boot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gns3_minivm.cli import options, show
+from gns3_minivm.cli.options import pass_session
+from gns3_minivm.cli.session import Session
+
+if TYPE_CHECKING:
+    from gns3_minivm.ops.sources import ImageSettings
+    from gns3_minivm.ops.template import TemplateSettings
+
+
+@click.command()
+@click.argument("image")
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE",
+              help="The qcow2 file to write.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@options.image
+@options.kernel
+@options.dry_run
+@options.common
+@pass_session
+def convert(
+    session: Session,
+    /,
+    image: str,
+    output: Path,
+    force: bool,
+    debs: tuple[Path, ...],
+    dry_run: bool,
+    image_settings: ImageSettings,
+) -> None:
+    """Write the disk of an image or appliance to a qcow2 file."""
+    from gns3_minivm.ops.disk import convert_image
+
+    result = session.perform(
+        lambda events: convert_image(
+            image, output, image_settings, session.settings, events, force=force, debs=debs, dry_run=dry_run
+        )
+    )
+    session.show(result.as_dict(), show.converted(result))
+
+
+@click.command()
+@click.argument("image", required=False)
+@click.option("--template", metavar="NAME", help="Boot what a GNS3 server has for this template instead of an image.")
+@options.server
+@click.option("--run", "command", metavar="COMMAND", help="Type this into the guest's shell, print the answer, power "
+              "off.")  # fmt: skip
+@click.option("--keep", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Keep what the guest writes in this overlay file (default: it is thrown away).")  # fmt: skip
+@options.template
+@options.image
+@options.kernel
+@options.dry_run
+@options.common
+@pass_session
+def boot(
+    session: Session,
+    /,
+    image: str | None,
+    template: str | None,
+    servers: options.ServerChoice,
+    command: str | None,
+    keep: Path | None,
+    debs: tuple[Path, ...],
+    dry_run: bool,
+    template_settings: TemplateSettings,
+    image_settings: ImageSettings,
+) -> int:
+    """Run the guest of an image under the local QEMU, as GNS3 would.
+
+    The console is on this terminal; Ctrl-] leaves. The first adapter gets QEMU's own NAT network. Acceleration is used
+    only if a short probe shows that it works.
+    """
+    from gns3_minivm.ops.boot import BootRequest
+    from gns3_minivm.ops.boot import boot as perform
+
+    request = BootRequest(
+        image=image,
+        template=template,
+        servers=servers.addresses() if template else (),
+        command=command,
+        keep=keep,
+        settings=template_settings,
+        disk=image_settings,
+        debs=debs,
+        dry_run=dry_run,
+    )
+    result = session.perform(lambda events: perform(request, session.settings, events))
+    session.show(result.as_dict(), show.booted(result))
+    return result.exit_status
