@@ -1,11 +1,13 @@
-"""Credentials for registries, as ``docker login`` has left them.
+"""Credentials for registries, as ``docker login``, ``podman login`` and ``skopeo login`` have left them.
 
 Docker's config.json (``DOCKER_CONFIG``, else ``~/.docker``) has them itself (``auths``) or names a program that has them
 (``credHelpers`` for one registry, ``credsStore`` for all): ``docker-credential-NAME get`` reads the registry's name and
-prints JSON.
+prints JSON.  Podman's auth.json is written alike, and its ``auths`` may name a part of a registry (``HOST/TEAM``), where
+the longest name that fits counts.
 
 https://docs.docker.com/reference/cli/docker/login/
 https://github.com/docker/docker-credential-helpers
+https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md
 """
 
 from __future__ import annotations
@@ -37,14 +39,34 @@ class Credentials:
     identity_token: str = field(default="", repr=False)
 
 
-def find_credentials(host: str, environ: Mapping[str, str]) -> Credentials | None:
-    """The credentials for a registry's host (with its port), or None (blocking: a helper may ask the user).
+def find_credentials(place: str, environ: Mapping[str, str]) -> Credentials | None:
+    """The credentials for ``HOST[:PORT]`` or ``HOST[:PORT]/PATH``, or None (blocking: a helper may ask the user).
 
-    Raises ConfigError for a damaged config.json, ToolError for a helper that is missing or fails.
+    Raises ConfigError for a damaged file, ToolError for a helper that is missing or fails.
     """
-    folder = environ.get("DOCKER_CONFIG") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".docker")
-    path = Path(folder) / "config.json"
+    for path in _files(environ):
+        found = _find_in(path, place, environ)
+        if found is not None:
+            return found
+    return None
+
+
+def _files(environ: Mapping[str, str]) -> list[Path]:
+    """Where credentials may be: the file that the user names, Docker's, Podman's."""
+    home = environ.get("HOME") or os.path.expanduser("~")
+    runtime = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    settings = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+    return [
+        *([Path(environ["REGISTRY_AUTH_FILE"])] if environ.get("REGISTRY_AUTH_FILE") else []),
+        Path(environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker"), "config.json"),
+        Path(runtime, "containers", "auth.json"),
+        Path(settings, "containers", "auth.json"),
+    ]
+
+
+def _find_in(path: Path, place: str, environ: Mapping[str, str]) -> Credentials | None:
     config = _read(path)
+    host = place.partition("/")[0]
     names = (host, f"https://{host}", f"http://{host}")
     helpers = _object(config.get("credHelpers"))
     helper = next((helpers[name] for name in names if name in helpers), None) or config.get("credsStore")
@@ -52,8 +74,17 @@ def find_credentials(host: str, environ: Mapping[str, str]) -> Credentials | Non
         found = _ask_helper(str(helper), host, path, environ)
         if found is not None:
             return found
-    for name, entry in _object(config.get("auths")).items():
-        if _host_of(name) == host and (found := _from_entry(_object(entry), host, path)):
+    entries = _object(config.get("auths"))
+    # From the whole name up to the host; URLs and versions, as old releases of Docker wrote them, mean the host.
+    for end in range(place.count("/"), 0, -1):
+        part = "/".join(place.split("/")[: end + 1])
+        if part in entries and (found := _from_entry(_object(entries[part]), host, path)):
+            return found
+    for name, entry in entries.items():
+        _, scheme, rest = name.rpartition("://")
+        its_host, _, folder = rest.partition("/")
+        whole = bool(scheme) or folder.strip("/") in ("", "v1", "v2")
+        if its_host == host and whole and (found := _from_entry(_object(entry), host, path)):
             return found
     return None
 
@@ -61,23 +92,21 @@ def find_credentials(host: str, environ: Mapping[str, str]) -> Credentials | Non
 def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {getattr(error, 'strerror', '') or 'it is not UTF-8'}") from error
     try:
         value = json.loads(text or "{}")
     except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}", hint="`docker login` writes it again.") from error
+        raise ConfigError(
+            f"{path} is not JSON: {error}", hint="`docker login` or `podman login` writes it again."
+        ) from error
     return _object(value)
 
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _host_of(name: str) -> str:
-    return name.rpartition("://")[2].partition("/")[0]
 
 
 def _from_entry(entry: Mapping[str, Any], host: str, path: Path) -> Credentials | None:

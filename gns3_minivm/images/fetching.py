@@ -11,14 +11,14 @@ import hashlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
 from gns3_minivm.cache import disk_error
 from gns3_minivm.cancel import checkpoint
-from gns3_minivm.errors import DamagedImageError
+from gns3_minivm.errors import DamagedImageError, MiniVMError, RegistryError
 from gns3_minivm.images.manifests import Blobs, Descriptor, OciImage
 from gns3_minivm.images.model import Layer
 from gns3_minivm.images.unpack import CHUNK_SIZE, PieceReader, UnpackError, unpack
@@ -34,11 +34,11 @@ class _Abandoned(BaseException):
     """The fetch has ended without this worker."""
 
 
-def fetch_layers(image: OciImage, blobs: Blobs, spool: Path, progress: Callable[[int], None]) -> list[Layer]:
+def fetch_layers(image: OciImage, places: Sequence[Blobs], spool: Path, progress: Callable[[int], None]) -> list[Layer]:
     """Unpack every layer into a file of its own below ``spool``.
 
-    ``progress`` is called with the packed bytes that have arrived.  Raises DamagedImageError that names the layer,
-    DiskFullError, and what ``blobs`` raises.
+    What one of the ``places`` lacks or has damaged is taken from the next.  ``progress`` is called with the packed bytes
+    that have arrived.  Raises DamagedImageError that names the layer, DiskFullError, and what ``places`` raise.
     """
     jobs: queue.SimpleQueue[tuple[str, Descriptor, str]] = queue.SimpleQueue()
     wanted: dict[str, Descriptor] = {}
@@ -65,7 +65,7 @@ def fetch_layers(image: OciImage, blobs: Blobs, spool: Path, progress: Callable[
                     label, descriptor, diff_id = jobs.get_nowait()
                 except queue.Empty:
                     return
-                tell(_fetch_layer(label, blobs, descriptor, diff_id, spool, tell))
+                tell(_fetch_from_any(label, places, descriptor, diff_id, spool, tell))
         except _Abandoned:
             return
         except BaseException as error:  # noqa: BLE001  (handed to the caller's thread, which raises it)
@@ -112,6 +112,31 @@ def _collect(
         else:
             progress(item)
     return found
+
+
+def _fetch_from_any(
+    label: str, places: Sequence[Blobs], descriptor: Descriptor, diff_id: str, spool: Path, tell: Callable[[int], None]
+) -> Layer:
+    failures: list[MiniVMError] = []
+    told = 0
+    for place in places:
+        arrived = 0
+
+        def tell_once(amount: int) -> None:
+            # Bytes that come a second time are no progress.
+            nonlocal told, arrived
+            arrived += amount
+            if arrived > told:
+                tell(arrived - told)
+                told = arrived
+
+        try:
+            return _fetch_layer(label, place, descriptor, diff_id, spool, tell_once)
+        except (RegistryError, DamagedImageError) as error:
+            failures.append(error)
+    others = "; ".join(error.message for error in failures[:-1])
+    last = failures[-1]
+    raise type(last)(last.message + (f" (also: {others})" if others else ""), hint=last.hint) from last
 
 
 def _fetch_layer(

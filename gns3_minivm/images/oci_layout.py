@@ -47,7 +47,7 @@ def find_in_folder(place: str) -> Image:
     with open_file(path / INDEX) as stream:
         index = stream.read(DOCUMENT_MAX)
     image, found = _find(f"oci:{place}", blobs, index, tag)
-    return OciSourceImage(oci_info(f"oci:{place}", image, *_name(path.resolve().name, found)), image, blobs)
+    return OciSourceImage(oci_info(f"oci:{place}", image, *_name(path.resolve().name, found)), image, [blobs])
 
 
 def find_in_oci_archive(place: str) -> Image:

@@ -209,11 +209,13 @@ class Repository(Blobs):
 
     def _log_in(self, session: requests.Session, header: str) -> str:
         """Answer a challenge with a value for the Authorization header."""
-        credentials = self._find_credentials(self.host)
+        credentials = self._find_credentials(str(self))
         for challenge in parse_challenges(header):
             if challenge.scheme == "basic":
                 if credentials is None or not credentials.username:
-                    raise self._denied("asks for a name and password, and Docker's configuration has none for it")
+                    raise self._denied(
+                        "asks for a name and password, and neither Docker's nor Podman's files have them"
+                    )
                 return basic(credentials)
             return f"Bearer {self._token(session, challenge, credentials)}"
         raise self._denied("asks for a login of a kind that is not supported")
@@ -322,7 +324,7 @@ class Repository(Blobs):
         return f": {words.replace(secret, '...') if secret else words}" if words else ""
 
     def _denied(self, what: str) -> DeniedError:
-        hint = f"Log in with `docker login {self.host}`, and check the image's name."
+        hint = f"Log in with `docker login {self.host}` or `podman login {self.host}`, and check the image's name."
         return DeniedError(f"the registry {self.host} {what}, for {self.path}", hint=hint)
 
     def _is_insecure(self, host: str) -> bool:

@@ -7,18 +7,22 @@ one part is looked for as it is and then below ``library/``, as Docker's convent
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gns3_minivm.cancel import abandonable
-from gns3_minivm.errors import ImageNotFoundError, MiniVMError, RegistryError, UsageError
+from gns3_minivm.errors import ImageError, ImageNotFoundError, MiniVMError, RegistryError, UsageError
 from gns3_minivm.images.fetching import fetch_layers
 from gns3_minivm.images.manifests import Blobs, OciImage, read_image
 from gns3_minivm.images.model import Image, ImageInfo, Layer
 from gns3_minivm.images.oci import ARCHITECTURE, guest_config, short_name
 from gns3_minivm.images.reference import Reference, parse_place, parse_reference
+
+if TYPE_CHECKING:
+    from gns3_minivm.images.registry import Repository
 
 _OFFICIAL = "library"
 NO_REGISTRY_HINT = (
@@ -57,15 +61,17 @@ class RegistryOptions:
 
 
 class OciSourceImage(Image):
-    """An image of which manifest and configuration have been read, and whose blobs can be."""
+    """An image of which manifest and configuration have been read, and whose blobs can be, from the first of ``places``
+    that has them.
+    """
 
-    def __init__(self, info: ImageInfo, image: OciImage, blobs: Blobs) -> None:
+    def __init__(self, info: ImageInfo, image: OciImage, places: Sequence[Blobs]) -> None:
         self.info = info
         self._image = image
-        self._blobs = blobs
+        self._places = places
 
     def fetch(self, spool: Path, progress: Callable[[int], None]) -> list[Layer]:
-        return fetch_layers(self._image, self._blobs, spool, progress)
+        return fetch_layers(self._image, self._places, spool, progress)
 
 
 def oci_info(reference: str, image: OciImage, name: str, version: str) -> ImageInfo:
@@ -87,19 +93,27 @@ def find_in_registry(text: str, options: RegistryOptions, environ: Mapping[str, 
     Raises UsageError, ImageNotFoundError, ArchitectureError, DamagedImageError, RegistryError, and ConfigError or
     ToolError for credentials that cannot be had.
     """
-    reference = parse_reference(text)
+    # Spares their import where no registry is asked.
+    from gns3_minivm.images.credentials import find_credentials
+    from gns3_minivm.images.registry import Repository
+
+    credentials = partial(find_credentials, environ=os.environ if environ is None else environ)
+    places = _places(parse_reference(text), options)
+    repositories = [Repository(place.host, place.path, credentials, options.insecure) for place in places]
     failures: list[MiniVMError] = []
-    for place in _places(reference, options):
+    for number, (place, repository) in enumerate(zip(places, repositories, strict=True)):
         try:
-            return abandonable(_look_up, place, text, options, os.environ if environ is None else environ)
-        except (ImageNotFoundError, RegistryError) as error:
+            image = abandonable(_look_up, text, repository, place.target)
+            # A mirror may have the manifest but not all that it names.
+            return OciSourceImage(oci_info(text, image, *short_name(text)), image, repositories[number:])
+        except (ImageNotFoundError, RegistryError, ImageError) as error:
             failures.append(error)
-    # The last place is the registry itself (or the plain name's second form): its words count most, but a name that is
-    # denied in one form and not found in the other is mostly denied.
-    last = next((error for error in failures if isinstance(error, RegistryError)), failures[-1])
+    # The last place is the registry itself (or the plain name's second form), and its words count most; but what is
+    # denied or damaged in one place and not found in another is there.
+    last = next((error for error in reversed(failures) if not isinstance(error, ImageNotFoundError)), failures[-1])
     others = [error.message for error in failures if error is not last]
     before = f" (also: {'; '.join(others)})" if others else ""
-    raise type(last)(f"{last.message}{before}", hint=last.hint)
+    raise type(last)(f"{last.message}{before}", hint=last.hint) from last
 
 
 def _places(reference: Reference, options: RegistryOptions) -> list[Reference]:
@@ -119,11 +133,5 @@ def _join(*parts: str) -> str:
     return "/".join(part for part in parts if part)
 
 
-def _look_up(place: Reference, text: str, options: RegistryOptions, environ: Mapping[str, str]) -> OciSourceImage:
-    # Spares their import where no registry is asked.
-    from gns3_minivm.images.credentials import find_credentials
-    from gns3_minivm.images.registry import Repository
-
-    repository = Repository(place.host, place.path, partial(find_credentials, environ=environ), options.insecure)
-    image = read_image(text, repository, repository.manifest(place.target))
-    return OciSourceImage(oci_info(text, image, *short_name(text)), image, repository)
+def _look_up(text: str, repository: Repository, target: str) -> OciImage:
+    return read_image(text, repository, repository.manifest(target))

@@ -37,7 +37,11 @@ class FakeRegistry:
         """Number of requests to answer with 503."""
         self.damage: dict[str, bytes] = {}
         """Other bytes for a digest."""
+        self.status: dict[str, int] = {}
+        """Answers without a body for a digest."""
         self.digest_header = ""
+        self.together: threading.Barrier | None = None
+        """Blobs are answered for only when as many have been asked for at once."""
         self.stall: set[str] = set()
         """Digests that are not answered for until ``released``; ``stalled`` says that one has been asked for."""
         self.stalled, self.released = threading.Event(), threading.Event()
@@ -101,6 +105,8 @@ def _answer(handler: Any, registry: FakeRegistry) -> None:
     if digest in registry.stall:
         registry.stalled.set()
         registry.released.wait(20)
+    if digest in registry.status:
+        return _send(handler, registry.status[digest], b"")
     data = registry.damage.get(digest, registry.blobs[digest])
     if match[1] == "manifests":
         kind = json.loads(registry.blobs[digest]).get("mediaType", "")
@@ -108,6 +114,8 @@ def _answer(handler: Any, registry: FakeRegistry) -> None:
         return _send(handler, 200, data, {"Content-Type": kind, **stated})
     if registry.redirect_blobs_to:
         return _send(handler, 307, b"", {"Location": registry.redirect_blobs_to + handler.path})
+    if registry.together and digest != registry.image.manifest["config"]["digest"]:
+        registry.together.wait(10)
     _blob(handler, registry, data)
 
 

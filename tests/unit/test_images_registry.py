@@ -8,7 +8,7 @@ import gzip
 import io
 import json
 import random
-import stat
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -21,17 +21,14 @@ import zstandard
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.errors import (
     ArchitectureError,
-    ConfigError,
     DamagedImageError,
     ImageNotFoundError,
     MiniVMError,
     RegistryError,
-    ToolError,
     UsageError,
 )
 from gns3_minivm.images import registry as registry_module
 from gns3_minivm.images.authorization import parse_challenges
-from gns3_minivm.images.credentials import Credentials, find_credentials
 from gns3_minivm.images.reference import parse_reference
 from gns3_minivm.images.registry import Repository, is_loopback
 from gns3_minivm.images.registry_image import RegistryOptions, find_in_registry
@@ -96,6 +93,11 @@ def test_a_layer_that_occurs_twice_is_fetched_once(tmp_path: Path) -> None:
     with fake_registry(make_image([LAYERS[1], LAYERS[0], LAYERS[1]])) as registry:
         assert pull(registry, tmp_path) == [LAYERS[1], LAYERS[0], LAYERS[1]]
         assert len(registry.asked(sha256(gzip.compress(LAYERS[1], mtime=0)))) == 1
+
+
+def test_three_layers_are_downloaded_at_once(registry: FakeRegistry, tmp_path: Path) -> None:
+    registry.together = threading.Barrier(3)
+    assert pull(registry, tmp_path) == LAYERS
 
 
 def test_a_bearer_token_is_got_for_pulling_this_repository_only(registry: FakeRegistry, tmp_path: Path) -> None:
@@ -356,71 +358,6 @@ def test_mirrors_are_asked_first_and_the_registry_when_they_fail(registry: FakeR
 def test_a_registry_that_is_not_there_is_one_message() -> None:
     with pytest.raises(RegistryError, match=r"^the registry 127\.0\.0\.1:9 cannot be reached: Connection refused$"):
         find_in_registry("127.0.0.1:9/x", RegistryOptions(), {})
-
-
-def helper(folder: Path, name: str, script: str) -> dict[str, str]:
-    program = folder / f"docker-credential-{name}"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    return {"DOCKER_CONFIG": str(folder), "PATH": f"{folder}:/usr/bin:/bin"}
-
-
-def test_a_credential_helper_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = 'read -r host; echo "$host $1" >"$(dirname "$0")/asked"; echo \'{"Username": "me", "Secret": "secret"}\''
-    environ = helper(tmp_path, "test", script)
-    monkeypatch.setenv("PATH", environ["PATH"])
-    for config in ({"credsStore": "test"}, {"credHelpers": {"a.example:5000": "test"}, "credsStore": "other"}):
-        (tmp_path / "config.json").write_text(json.dumps(config))
-        assert find_credentials("a.example:5000", environ) == Credentials("me", "secret")
-        assert (tmp_path / "asked").read_text() == "a.example:5000 get\n"
-
-
-def test_a_helpers_token_is_an_identity_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    environ = helper(tmp_path, "test", 'echo \'{"Username": "<token>", "Secret": "idt"}\'')
-    monkeypatch.setenv("PATH", environ["PATH"])
-    (tmp_path / "config.json").write_text('{"credsStore": "test"}')
-    assert find_credentials("a.example", environ) == Credentials("", "", "idt")
-
-
-@pytest.mark.parametrize(
-    ("script", "words"),
-    [("echo s3cret; exit 1", "ended with status 1"), ("echo s3cret", "printed no credentials")],
-)
-def test_a_helper_that_fails_is_told_without_its_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: str
-) -> None:
-    environ = helper(tmp_path, "test", script)
-    monkeypatch.setenv("PATH", environ["PATH"])
-    (tmp_path / "config.json").write_text('{"credsStore": "test"}')
-    with pytest.raises(ToolError, match=words) as caught:
-        find_credentials("a.example", environ)
-    assert "s3cret" not in everything(caught.value)
-
-
-def test_a_helper_that_knows_nothing_leaves_it_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    environ = helper(tmp_path, "test", "echo credentials not found in native keychain; exit 1")
-    monkeypatch.setenv("PATH", environ["PATH"])
-    config = {"credsStore": "test", "auths": {"https://a.example/v1/": {"username": "u", "password": "p"}}}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    assert find_credentials("a.example", environ) == Credentials("u", "p")
-    assert find_credentials("b.example", environ) is None
-
-
-@pytest.mark.parametrize("config", ['{"credsStore": "../../bin/sh"}', "{", '{"auths": {"a.example": {"auth": "%%%"}}}'])
-def test_a_damaged_configuration_is_told(tmp_path: Path, config: str) -> None:
-    (tmp_path / "config.json").write_text(config)
-    with pytest.raises(ConfigError):
-        find_credentials("a.example", {"DOCKER_CONFIG": str(tmp_path)})
-
-
-def test_a_missing_helper_is_told(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"credsStore": "no-such-thing"}')
-    with pytest.raises(ToolError, match="docker-credential-no-such-thing, named in .*, is not installed"):
-        find_credentials("a.example", {"DOCKER_CONFIG": str(tmp_path), "PATH": "/nonexistent"})
-
-
-def test_credentials_do_not_show_in_their_representation() -> None:
-    assert "hidden" not in repr(Credentials("me", "hidden", "hidden"))
 
 
 @pytest.mark.parametrize(
