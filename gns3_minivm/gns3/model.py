@@ -38,6 +38,32 @@ class Compute:
 
 
 @dataclass(frozen=True)
+class ComputeHealth:
+    """What a compute says about itself; None is what its API does not tell.
+
+    ``kvm`` only means that /dev/kvm is there: it may still not work.
+    """
+
+    compute: Compute
+    disk_used_percent: int | None = None
+    memory_free_bytes: int | None = None
+    kvm: bool | None = None
+    qemu_versions: tuple[str, ...] | None = None
+    """Versions of qemu-system-x86_64, in the order in which the server found them."""
+    error: str = ""
+    """Why the compute could not be asked."""
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What the user who is logged in may do; ``missing`` are GNS3's names of privileges that we need."""
+
+    username: str
+    administrator: bool
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class QemuTemplate:
     """A QEMU template: GNS3's own field names, but ``ram_mb`` for its ``ram``.
 
@@ -99,6 +125,23 @@ class Project:
     project_id: str
     name: str
     status: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    project_id: str
+    snapshot_id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class ImageUse:
+    """Something on a server that names an image file: "template debian-minivm", "node pc-1 of project lab"."""
+
+    filename: str
+    user: str
+    template_id: str = ""
+    """Set where it is a template."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from gns3_minivm.gns3.model import (
     QemuTemplate,
     ServerImage,
     ServerTemplate,
+    Snapshot,
 )
 
 
@@ -118,6 +119,16 @@ class _ImageV3(_Reply):
     checksum_algorithm: str = "md5"
 
 
+class _Snapshot(_Reply):
+    snapshot_id: str
+    name: str | None = None
+
+
+class _User(_Reply):
+    username: str = ""
+    is_superadmin: bool = False
+
+
 class _Compute(_Reply):
     compute_id: str
     name: str | None = None
@@ -207,6 +218,17 @@ def compute(answer: Mapping[str, Any]) -> Compute:
     said = {key: str(value) for key, value in (body.capabilities or {}).items() if value}
     name = body.name or body.compute_id
     return Compute(body.compute_id, name, body.connected, said.get("version"), said.get("platform"))
+
+
+def snapshot(answer: Mapping[str, Any], project_id: str) -> Snapshot:
+    body = _read(_Snapshot, answer, "snapshot")
+    return Snapshot(project_id, body.snapshot_id, body.name or "")
+
+
+def user(answer: Mapping[str, Any]) -> tuple[str, bool]:
+    """A user's name, and whether he is an administrator."""
+    body = _read(_User, answer, "user")
+    return body.username, body.is_superadmin
 
 
 def _read(model: type[_R], answer: Mapping[str, Any], what: str) -> _R:

@@ -1,4 +1,4 @@
-"""What the two APIs have in common: templates, projects, nodes and links, by the same routes below /v2 and /v3."""
+"""What the two APIs have in common: templates, nodes and links, by the same routes below /v2 and /v3."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from gns3_minivm.errors import (
     NodeError,
     NotFoundError,
     ServerFaultError,
-    UploadError,
     UsageError,
 )
 from gns3_minivm.gns3 import messages, replies
+from gns3_minivm.gns3.health import HealthRoutes
 from gns3_minivm.gns3.messages import checked
 from gns3_minivm.gns3.model import (
     CREATE_ONLY_FIELDS,
@@ -27,13 +27,10 @@ from gns3_minivm.gns3.model import (
     Link,
     LinkEnd,
     Node,
-    Project,
     QemuTemplate,
-    ServerImage,
     ServerTemplate,
 )
-from gns3_minivm.gns3.server import Server
-from gns3_minivm.gns3.transport import Transport, expect_list, expect_object
+from gns3_minivm.gns3.projects import ProjectRoutes
 
 _API_NAMES = {"ram_mb": "ram"}
 """Our names of template fields where GNS3 has others."""
@@ -43,56 +40,10 @@ _START_HINT = (
 )
 
 
-class RestServer(Server):
+class RestServer(ProjectRoutes, HealthRoutes):
     """The shared part of ``v2.server`` and ``v3.server``."""
 
     template_model: type[messages.TemplateCreate]
-
-    def __init__(
-        self, transport: Transport, version: str, warnings: tuple[str, ...] = (), *, runs_beside_gui: bool = False
-    ) -> None:
-        self._transport = transport
-        self._prefix = f"/v{self.generation}"
-        self._upload_locks: dict[tuple[str, str], asyncio.Lock] = {}
-        self.version = version
-        self.url = transport.address.url
-        self.warnings = warnings
-        self._runs_beside_gui = runs_beside_gui
-
-    async def close(self) -> None:
-        await self._transport.close()
-
-    def _upload_lock(self, compute_id: str, filename: str) -> asyncio.Lock:
-        # Two uploads of one name at once end in a checksum that belongs to neither, on both generations.
-        return self._upload_locks.setdefault((compute_id, filename), asyncio.Lock())
-
-    def _other_content(self, existing: ServerImage, size_bytes: int, md5: str) -> ConflictError:
-        return ConflictError(
-            f"{self.url}: an image {existing.filename} with other content is there already"
-            f" ({existing.size_bytes} bytes, md5 {existing.md5}; ours: {size_bytes} bytes, md5 {md5})",
-            hint="Overwriting it would damage nodes that use it: remove it on the server if none does.",
-        )
-
-    def _not_as_sent(self, filename: str, size_bytes: int, md5: str, arrived: ServerImage | None) -> UploadError:
-        there = f"{arrived.size_bytes} bytes, md5 {arrived.md5}" if arrived else "no such image"
-        return UploadError(
-            f"{self.url}: image {filename} did not arrive as sent ({size_bytes} bytes, md5 {md5}; the server has"
-            f" {there})",
-            hint="Remove it on the server, see whether its disk is full or failing, and run the command again.",
-        )
-
-    # Requests
-
-    async def _object(self, method: str, path: str, action: str, body: Any = None, **options: Any) -> dict[str, Any]:
-        answer = await self._transport.json(method, self._prefix + path, action, body=body, **options)
-        return expect_object(answer, self._transport.address, action)
-
-    async def _list(self, path: str, action: str, **options: Any) -> list[dict[str, Any]]:
-        answer = await self._transport.json("GET", self._prefix + path, action, **options)
-        return expect_list(answer, self._transport.address, action)
-
-    async def _command(self, method: str, path: str, action: str, body: Any = None, **options: Any) -> None:
-        await self._transport.json(method, self._prefix + path, action, body=body, **options)
 
     # Templates
 
@@ -137,7 +88,7 @@ class RestServer(Server):
         values |= {"template_type": "qemu", "custom_adapters": []}
         return checked(self.template_model, values, f"template {template.name!r}")
 
-    # Computes and projects
+    # Computes
 
     async def default_compute(self) -> str:
         # Only a server that the GUI starts on a desktop can be on a platform without QEMU; others need not be asked.
@@ -148,26 +99,7 @@ class RestServer(Server):
                 return VM_COMPUTE
         return LOCAL_COMPUTE
 
-    async def projects(self) -> list[Project]:
-        return [replies.project(item) for item in await self._list("/projects", "list the projects")]
-
-    async def create_project(self, name: str) -> Project:
-        body = checked(messages.ProjectCreate, {"name": name, "auto_close": False}, f"project {name!r}")
-        return replies.project(await self._object("POST", "/projects", f"create the project {name!r}", body))
-
-    async def close_project(self, project_id: str) -> None:
-        path = f"/projects/{quote(project_id)}/close"
-        await self._command("POST", path, f"close the project {project_id}", {}, timeout_s=self._node_s)
-
-    async def delete_project(self, project_id: str) -> None:
-        path = f"/projects/{quote(project_id)}"
-        await self._command("DELETE", path, f"delete the project {project_id}", timeout_s=self._node_s)
-
     # Nodes
-
-    @property
-    def _node_s(self) -> float:
-        return self._transport.limits.node_s
 
     def _node_from(self, answer: Mapping[str, Any]) -> Node:
         node = replies.node(answer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,13 +12,17 @@ from typing import Any, Self
 from gns3_minivm.gns3.model import (
     LOCAL_COMPUTE,
     Compute,
+    ComputeHealth,
+    ImageUse,
     Link,
     LinkEnd,
     Node,
     Project,
     QemuTemplate,
+    Rights,
     ServerImage,
     ServerTemplate,
+    Snapshot,
 )
 
 Progress = Callable[[int], None]
@@ -53,6 +57,10 @@ class Server(ABC):
     """Whether the server refuses the same bytes under a second name."""
     can_read_images: bool
     """Whether ``image_bytes`` works."""
+    can_delete_images: bool
+    """Whether ``delete_image`` works."""
+    newest_project_revision: int | None
+    """The newest revision of project files that the server opens, where that is known."""
 
     @abstractmethod
     async def close(self) -> None: ...
@@ -100,6 +108,41 @@ class Server(ABC):
     def image_bytes(self, filename: str) -> AsyncIterator[bytes]:
         """An image's content; UnsupportedServerError where the API does not give it."""
 
+    @abstractmethod
+    async def disk_images(self, compute_id: str = LOCAL_COMPUTE) -> list[ServerImage]:
+        """What lies in a compute's folder of QEMU images, whatever the server's database says.
+
+        Slow at the first time: the compute hashes every file once, and remembers that.
+        """
+
+    @abstractmethod
+    async def delete_image(self, filename: str) -> None:
+        """Delete an image file from the server; UnsupportedServerError where the API has no way to.
+
+        The server itself only looks whether a template uses it as a disk or kernel: prove first that nothing does.
+        """
+
+    @abstractmethod
+    async def image_uses(self, filenames: Collection[str]) -> list[ImageUse]:
+        """Which templates, and which nodes of any project, open or closed, name one of these image files.
+
+        Snapshots are not looked into.  Complete only if ``rights().administrator``.
+        """
+
+    # Health
+
+    @abstractmethod
+    async def rights(self) -> Rights:
+        """What the user may do; asks for things that are refused either way, so that nothing is changed."""
+
+    @abstractmethod
+    async def raw_images_allowed(self) -> bool | None:
+        """Whether kernels and initial RAM disks can be uploaded; None if that cannot be found out.  Changes nothing."""
+
+    @abstractmethod
+    async def compute_health(self) -> list[ComputeHealth]:
+        """What each compute says about itself."""
+
     # Templates
 
     @abstractmethod
@@ -145,6 +188,28 @@ class Server(ABC):
     @abstractmethod
     async def create_project(self, name: str) -> Project:
         """Create and open a project that stays open when nobody looks at it."""
+
+    @abstractmethod
+    async def open_project(self, project_id: str) -> Project:
+        """Open a project: its nodes are made on their computes, which may take long."""
+
+    @abstractmethod
+    async def snapshots(self, project_id: str) -> list[Snapshot]: ...
+
+    @abstractmethod
+    def export_project(
+        self, project_id: str, *, with_images: bool = False, with_snapshots: bool = False
+    ) -> AsyncIterator[bytes]:
+        """A project as GNS3's portable archive: a zip file whose members are not compressed.
+
+        Initial RAM disks are never in it.  ConflictError if a node runs.
+        """
+
+    @abstractmethod
+    async def import_project(
+        self, project_id: str, source: Path, size_bytes: int, progress: Progress = no_progress, *, name: str = ""
+    ) -> Project:
+        """Make a new project with this id from a portable archive; the server chooses another name if it is taken."""
 
     @abstractmethod
     async def close_project(self, project_id: str) -> None:

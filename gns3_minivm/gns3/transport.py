@@ -14,6 +14,7 @@ import json
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -104,8 +105,10 @@ class Transport:
         answer = await self.send(
             method, path, action, data, headers=content_type, params=params, timeout_s=timeout_s, repeat=repeat
         )
-        if not answer.strip():
-            return None
+        return self.decoded(answer, action) if answer.strip() else None
+
+    def decoded(self, answer: bytes, action: str) -> Any:
+        """An answer that has to be JSON.  Raises ServerFaultError."""
         try:
             return json.loads(answer)
         except ValueError as error:
@@ -150,7 +153,16 @@ class Transport:
                 continue
             raise from_status(self.address, action, status, answer)
 
-    async def upload(self, path: str, action: str, source: Path, size_bytes: int, progress: Progress) -> bytes:
+    async def upload(
+        self,
+        path: str,
+        action: str,
+        source: Path,
+        size_bytes: int,
+        progress: Progress,
+        *,
+        params: Mapping[str, str] | None = None,
+    ) -> bytes:
         """Send a file as the body of a POST: no time limit in all, but one for standing still."""
         failure: list[HostError] = []
         loop = asyncio.get_running_loop()
@@ -179,7 +191,7 @@ class Transport:
         with await _open_file(source) as stream:
             try:
                 async with asyncio.timeout(self.limits.stall_s) as timeout:
-                    return await self.send("POST", path, action, body, headers=headers, timeout_s=None)
+                    return await self.send("POST", path, action, body, headers=headers, params=params, timeout_s=None)
             except TimeoutError as error:
                 raise from_exception(self.address, action, error) from error
             except MiniVMError as error:
@@ -187,28 +199,40 @@ class Transport:
                     raise failure[0] from error
                 raise
 
-    async def download(self, path: str, action: str) -> AsyncIterator[bytes]:
-        """The answer's bytes as they are on the server, piece by piece."""
-        try:
-            timeout = aiohttp.ClientTimeout(
+    async def download(
+        self, path: str, action: str, *, params: Mapping[str, str] | None = None
+    ) -> AsyncIterator[bytes]:
+        """The answer's bytes as they are on the server, piece by piece; nothing is asked for twice."""
+        renewable = self._login is not None
+        while True:
+            used = self._authorization
+            try:
+                async with self._get(path, params) as response:
+                    if response.status == 200:
+                        async for chunk in response.content.iter_chunked(_CHUNK_SIZE):
+                            yield chunk
+                        return
+                    if response.status != 401 or not renewable:
+                        raise from_status(self.address, action, response.status, await response.read())
+            except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
+                raise from_exception(self.address, action, error) from error
+            renewable = False
+            await self._renew(used)
+
+    def _get(self, path: str, params: Mapping[str, str] | None) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        # API v2 sends names that end in .gz with a content encoding, though the file itself is meant.
+        return self._open().request(
+            "GET",
+            self._url(path),
+            headers=self._headers({}),
+            params=params,
+            timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=self.limits.connect_s, sock_read=self.limits.stall_s
-            )
-            # API v2 sends names that end in .gz with a content encoding, though the file itself is meant.
-            async with self._open().request(
-                "GET",
-                self._url(path),
-                headers=self._headers({}),
-                timeout=timeout,
-                proxy=self._proxy,
-                ssl=self._tls,
-                allow_redirects=False,
-            ) as response:
-                if response.status != 200:
-                    raise from_status(self.address, action, response.status, await response.read())
-                async for chunk in response.content.iter_chunked(_CHUNK_SIZE):
-                    yield chunk
-        except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
-            raise from_exception(self.address, action, error) from error
+            ),
+            proxy=self._proxy,
+            ssl=self._tls,
+            allow_redirects=False,
+        )
 
     async def _once(
         self,

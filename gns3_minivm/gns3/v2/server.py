@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
 
-from gns3_minivm.errors import ConflictError, ServerError
+from gns3_minivm.errors import ConflictError, ServerError, UnsupportedServerError
 from gns3_minivm.gns3 import replies
-from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, ServerImage
+from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, Rights, ServerImage
 from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Progress, Uploaded, no_progress
 from gns3_minivm.gns3.v2 import messages
@@ -24,6 +24,8 @@ class ServerV2(RestServer):
     generation = 2
     one_name_per_content = False
     can_read_images = True
+    can_delete_images = False
+    newest_project_revision = 9
     template_model = messages.TemplateCreate
 
     async def images(self, compute_id: str = LOCAL_COMPUTE) -> list[ServerImage]:
@@ -70,6 +72,28 @@ class ServerV2(RestServer):
         path = f"/v2/compute/qemu/images/{quote(filename)}"
         async for chunk in self._transport.download(path, f"read the image {filename}"):
             yield chunk
+
+    async def disk_images(self, compute_id: str = LOCAL_COMPUTE) -> list[ServerImage]:
+        return await self.images(compute_id)
+
+    async def delete_image(self, filename: str) -> None:
+        raise UnsupportedServerError(
+            f"{self.url}: image {filename} cannot be deleted: API v2 has no way to",
+            hint="Delete it in the folder images/QEMU on the server (and on its computes).",
+        )
+
+    async def rights(self) -> Rights:
+        # Whoever is let in may do everything.
+        return Rights(self._transport.address.username or "", administrator=True)
+
+    async def raw_images_allowed(self) -> bool | None:
+        return True
+
+    async def _qemu_versions(self, compute_id: str) -> tuple[str, ...] | None:
+        path = f"/computes/{quote(compute_id)}/qemu/binaries"
+        found = await self._list(path, "list the QEMU programs", timeout_s=self._node_s)
+        ours = [item for item in found if str(item.get("path", "")).endswith(("qemu-system-x86_64", "x86_64w.exe"))]
+        return tuple(dict.fromkeys(str(item.get("version", "")) for item in ours))
 
     async def computes(self) -> list[Compute]:
         computes = [replies.compute(item) for item in await self._list("/computes", "list the computes")]

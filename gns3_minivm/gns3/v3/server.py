@@ -9,13 +9,23 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from gns3_minivm.errors import ConflictError, NotFoundError, ServerFaultError, UnsupportedServerError
+from gns3_minivm.errors import (
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    RejectedError,
+    ServerError,
+    ServerFaultError,
+    UnsupportedServerError,
+)
 from gns3_minivm.gns3 import replies
-from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, ServerImage
+from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, Rights, ServerImage
 from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Progress, Uploaded, no_progress
 from gns3_minivm.gns3.v3 import messages
@@ -24,12 +34,24 @@ _FOLDER = "QEMU"
 # Two uploads of one name share a temporary file: one of them, or both, find it empty or gone.
 _COLLISION = re.compile(r"empty or too small|No such file")
 _COLLISION_WAITS_S = (1.0, 2.0, 4.0)
+# A raw image outside the images folder: refused in any case, and the reason tells what is allowed.
+_RAW_QUESTION = ("POST", "/images/qemu/..%2Fgns3-minivm-asks", {"format": "raw", "size": 1})
+# What has no effect whatever the answer is: bodies that are not valid, an id that nothing has.
+_QUESTIONS: tuple[tuple[str, str, Any], ...] = (
+    ("GET", "/images", None),
+    _RAW_QUESTION,
+    ("POST", "/templates", {}),
+    ("PUT", "/templates/{id}", {}),
+    ("POST", "/projects", {}),
+)
 
 
 class ServerV3(RestServer):
     generation = 3
     one_name_per_content = True
     can_read_images = False
+    can_delete_images = True
+    newest_project_revision = None
     template_model = messages.TemplateCreate
 
     async def images(self, compute_id: str = LOCAL_COMPUTE) -> list[ServerImage]:
@@ -88,12 +110,51 @@ class ServerV3(RestServer):
             raise self._not_as_sent(filename, size_bytes, md5, arrived)
         return Uploaded(filename, sent=True)
 
-    async def image_md5(self, filename: str, compute_id: str = LOCAL_COMPUTE) -> str | None:
-        # The compute inside the server looks at the disk, the database does not.
+    async def disk_images(self, compute_id: str = LOCAL_COMPUTE) -> list[ServerImage]:
+        # A compute looks at its disk, the database does not.
         limit = self._transport.limits.listing_s
-        answer = await self._list(f"/computes/{LOCAL_COMPUTE}/qemu/images", "hash the images", timeout_s=limit)
-        found = [image for image in map(replies.image_v2, answer) if image.filename == filename]
+        path = f"/computes/{quote(compute_id)}/qemu/images"
+        answer = await self._list(path, f"list the images of compute {compute_id}", timeout_s=limit)
+        images = [replies.image_v2(item) for item in answer]
+        return [image for image in images if not image.filename.endswith(".tmp")]
+
+    async def image_md5(self, filename: str, compute_id: str = LOCAL_COMPUTE) -> str | None:
+        found = [image for image in await self.disk_images(compute_id) if image.filename == filename]
         return found[0].md5 if found else None
+
+    async def delete_image(self, filename: str) -> None:
+        await self._command("DELETE", f"/images/{_FOLDER}/{quote(filename)}", f"delete the image {filename}")
+
+    async def rights(self) -> Rights:
+        username, administrator = replies.user(await self._object("GET", "/access/users/me", "read the user"))
+        if administrator:
+            return Rights(username, True)
+        needed = await asyncio.gather(*(self._lacks(*question) for question in _QUESTIONS))
+        return Rights(username, False, tuple(dict.fromkeys(name for name in needed if name)))
+
+    async def _lacks(self, method: str, path: str, body: Any) -> str:
+        """The privilege whose lack is the reason of a refusal; "" if the server has another reason."""
+        try:
+            await self._command(method, path.format(id=uuid.uuid4()), "ask for rights", body)
+        except ForbiddenError as error:
+            lacking = re.search(r"privilege (\S+) is required", error.message)
+            return lacking[1] if lacking else ""
+        except (NotFoundError, RejectedError, ConflictError):
+            pass
+        return ""
+
+    async def raw_images_allowed(self) -> bool | None:
+        method, path, body = _RAW_QUESTION
+        try:
+            await self._command(method, path, "ask whether raw images are allowed", body)
+        except RejectedError as error:
+            return False if "Raw images are not allowed" in error.message else None
+        except ForbiddenError as error:
+            # The question about the path comes after the one about raw images.
+            return True if "Cannot write disk image" in error.message else None
+        except ServerError:
+            pass
+        return None
 
     async def image_bytes(self, filename: str) -> AsyncIterator[bytes]:
         raise UnsupportedServerError(

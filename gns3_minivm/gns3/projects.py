@@ -1,0 +1,62 @@
+"""Projects: list, make, open, close, and GNS3's portable archives (.gns3project)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote
+
+from gns3_minivm.gns3 import messages, replies
+from gns3_minivm.gns3.messages import checked
+from gns3_minivm.gns3.model import Project, Snapshot
+from gns3_minivm.gns3.routes import Routes
+from gns3_minivm.gns3.server import Progress, no_progress
+
+
+class ProjectRoutes(Routes):
+    """Routes that both APIs have alike."""
+
+    async def projects(self) -> list[Project]:
+        return [replies.project(item) for item in await self._list("/projects", "list the projects")]
+
+    async def create_project(self, name: str) -> Project:
+        body = checked(messages.ProjectCreate, {"name": name, "auto_close": False}, f"project {name!r}")
+        return replies.project(await self._object("POST", "/projects", f"create the project {name!r}", body))
+
+    async def close_project(self, project_id: str) -> None:
+        path = f"/projects/{quote(project_id)}/close"
+        await self._command("POST", path, f"close the project {project_id}", {}, timeout_s=self._node_s)
+
+    async def delete_project(self, project_id: str) -> None:
+        path = f"/projects/{quote(project_id)}"
+        await self._command("DELETE", path, f"delete the project {project_id}", timeout_s=self._node_s)
+
+    async def open_project(self, project_id: str) -> Project:
+        path = f"/projects/{quote(project_id)}/open"
+        # The controller may first copy images to computes, and hash them.
+        answer = await self._object("POST", path, f"open the project {project_id}", {}, timeout_s=None)
+        return replies.project(answer)
+
+    async def snapshots(self, project_id: str) -> list[Snapshot]:
+        action = f"list the snapshots of project {project_id}"
+        found = await self._list(f"/projects/{quote(project_id)}/snapshots", action)
+        return [replies.snapshot(item, project_id) for item in found]
+
+    async def export_project(
+        self, project_id: str, *, with_images: bool = False, with_snapshots: bool = False
+    ) -> AsyncIterator[bytes]:
+        # API v3's own default is zstd, which Python's zipfile cannot read.
+        params = {"compression": "none"}
+        params |= {"include_images": "yes"} if with_images else {}
+        params |= {"include_snapshots": "yes"} if with_snapshots else {}
+        path = f"{self._prefix}/projects/{quote(project_id)}/export"
+        async for chunk in self._transport.download(path, f"export the project {project_id}", params=params):
+            yield chunk
+
+    async def import_project(
+        self, project_id: str, source: Path, size_bytes: int, progress: Progress = no_progress, *, name: str = ""
+    ) -> Project:
+        path = f"{self._prefix}/projects/{quote(project_id)}/import"
+        params = {"name": name} if name else None
+        answer = await self._transport.upload(path, "import the project", source, size_bytes, progress, params=params)
+        return replies.project(self._transport.decoded(answer, "import the project"))
