@@ -3,27 +3,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int hex_digit(char c)
+void config_begin(struct config *config)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    memset(config, 0, sizeof *config);
+    config->user = config->work_dir = config->stop_signal = "";
 }
 
-/* Replaces every \xHH by its byte, in place. */
-static char *unescape(char *text)
+void config_take(struct config *config, const char *key, const char *value)
 {
-    char *to = text;
-    for (const char *from = text; *from; to++) {
-        if (from[0] == '\\' && from[1] == 'x' && hex_digit(from[2]) >= 0 && hex_digit(from[3]) >= 0) {
-            *to = (char)(hex_digit(from[2]) << 4 | hex_digit(from[3]));
-            from += 4;
-        } else {
-            *to = *from++;
-        }
-    }
-    *to = '\0';
-    return text;
+    if (!strcmp(key, "entrypoint-arg"))
+        words_add(&config->entrypoint, value);
+    else if (!strcmp(key, "cmd-arg"))
+        words_add(&config->cmd, value);
+    else if (!strcmp(key, "env"))
+        words_set(&config->env, value);
+    else if (!strcmp(key, "user"))
+        config->user = copy_text(value);
+    else if (!strcmp(key, "workdir"))
+        config->work_dir = copy_text(value);
+    else if (!strcmp(key, "stop-signal"))
+        config->stop_signal = copy_text(value);
 }
 
 static void take_line(struct config *config, char *line)
@@ -31,25 +30,12 @@ static void take_line(struct config *config, char *line)
     char *value = line + strcspn(line, " ");
     if (*value)
         *value++ = '\0';
-    unescape(value);
-    if (!strcmp(line, "entrypoint-arg"))
-        words_add(&config->entrypoint, value);
-    else if (!strcmp(line, "cmd-arg"))
-        words_add(&config->cmd, value);
-    else if (!strcmp(line, "env"))
-        words_set(&config->env, value);
-    else if (!strcmp(line, "user"))
-        config->user = copy_text(value);
-    else if (!strcmp(line, "workdir"))
-        config->work_dir = copy_text(value);
-    else if (!strcmp(line, "stop-signal"))
-        config->stop_signal = copy_text(value);
+    config_take(config, line, unescape(value));
 }
 
 bool config_parse(struct config *config, const char *text)
 {
-    memset(config, 0, sizeof *config);
-    config->user = config->work_dir = config->stop_signal = "";
+    config_begin(config);
     const char *body = after(text, "minivm-config 1\n");
     if (!body)
         return false;
