@@ -55,6 +55,7 @@ static bool is_hostname(const char *name)
 
 static void take_console(struct options *options, const char *word, const char *mode)
 {
+    options->has_console = true;
     if (!strcmp(mode, "main"))
         options->console = CONSOLE_MAIN;
     else if (!strcmp(mode, "shell"))
@@ -119,7 +120,7 @@ static bool take_dotted(struct options *options, const char *word)
     return true;
 }
 
-static void take_word(struct options *options, const char *word)
+void options_take(struct options *options, const char *word)
 {
     const char *value;
     if (take_dotted(options, word) || take_list(options, word))
@@ -174,7 +175,7 @@ void options_parse(struct options *options, const char *line)
         else if (!strcmp(words.item[i], "--"))
             options->has_arguments = true;
         else
-            take_word(options, words.item[i]);
+            options_take(options, words.item[i]);
     }
 }
 

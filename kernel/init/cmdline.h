@@ -19,6 +19,7 @@ struct options {
     const char *hostname; /* these four: NULL if not given */
     const char *user;
     enum console_mode console;
+    bool has_console;       /* it was chosen, well or badly */
     struct words env;       /* NAME=value from env.NAME=value */
     struct words arguments; /* after "--" */
     bool has_arguments;
@@ -30,6 +31,8 @@ struct options {
 /* Splits a command line as the kernel does: only double quotes quote, and they are taken off. */
 void split_command_line(struct words *words, const char *line);
 void options_parse(struct options *options, const char *line);
+/* Takes one word; one that is not init's is passed over. */
+void options_take(struct options *options, const char *word);
 /* Whether a NAME=value word is one of init's own, so that the main program must not see it in its environment. */
 bool is_own_word(const char *word);
 

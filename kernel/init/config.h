@@ -19,7 +19,5 @@ void config_take(struct config *config, const char *key, const char *value);
 
 /* Reads the text of a configuration file.  Lines with unknown keys are passed over; false if the header is another. */
 bool config_parse(struct config *config, const char *text);
-/* Replaces every \xHH by its byte, in place. */
-char *unescape(char *text);
 
 #endif

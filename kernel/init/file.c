@@ -79,18 +79,27 @@ bool file_write(const char *path, const char *text)
     return done;
 }
 
-bool file_replace(const char *path, const char *text, mode_t mode)
+bool file_install(const char *path, const void *data, size_t size, const struct stat *status)
 {
     char *temporary = format("%s.minivm", path);
-    int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
-    bool done = file >= 0 && write_all(file, text, strlen(text)) && !fchmod(file, mode);
+    int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    bool done = file >= 0 && write_all(file, data, size) && !fchown(file, status->st_uid, status->st_gid) &&
+                !fchmod(file, status->st_mode & 07777);
     if (file >= 0)
         close(file);
     done = done && !rename(temporary, path);
+    int reason = errno;
     if (!done)
         unlink(temporary);
     free(temporary);
+    errno = reason;
     return done;
+}
+
+bool file_replace(const char *path, const char *text, mode_t mode)
+{
+    struct stat status = {.st_mode = mode};
+    return file_install(path, text, strlen(text), &status);
 }
 
 bool make_dirs(const char *path, mode_t mode)

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /* The content of a file, with a NUL added; NULL if it cannot be read.  length may be NULL. */
@@ -14,6 +15,8 @@ char *file_line(const char *path);
 bool file_write(const char *path, const char *text);
 /* Writes a new file and renames it; a symbolic link at path is replaced. */
 bool file_replace(const char *path, const char *text, mode_t mode);
+/* The same for any bytes, with the owner and mode of a status. */
+bool file_install(const char *path, const void *data, size_t size, const struct stat *status);
 /* A directory and the missing ones above it. */
 bool make_dirs(const char *path, mode_t mode);
 /* Copies files, directories and symbolic links with owner and mode into an existing directory. */

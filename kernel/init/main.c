@@ -22,6 +22,7 @@
 #include "module.h"
 #include "mounts.h"
 #include "network.h"
+#include "payload.h"
 #include "power.h"
 #include "process.h"
 #include "program.h"
@@ -36,6 +37,7 @@ enum {
 
 static struct options options;
 static struct config config;
+static struct payload payload;
 static char **kernel_environment;
 
 /* A shell in the initramfs; stops the machine if that is what its user wants. */
@@ -86,14 +88,15 @@ static void become(const struct program *program)
     power_begin();
 }
 
-/* run="COMMAND" beside the start of the main program, by a shell, with its environment; output on the console. */
+/* run="COMMAND", and those of the payload, beside the start of the main program, with its environment. */
 static void start_run_commands(const struct program *program)
 {
     struct program shell;
     program_plan_shell(&shell, program);
     /* The image's own init system has the serial line to itself, without our terminals. */
-    if (options.run.count && !program->own_init)
+    if ((options.run.count || payload_has_commands(&payload)) && !program->own_init)
         console_prepare();
+    payload_start_commands(&payload, &shell.argv, shell.env.item);
     for (size_t i = 0; i < options.run.count; i++) {
         struct words command = {0};
         words_add_all(&command, &shell.argv);
@@ -184,7 +187,9 @@ int main(int count, char **arguments, char **environment)
     modules_load(MODULES_EARLY);
     links_begin();
     read_config();
+    payload_begin(&payload, &config, &options);
     identity_begin(&options);
+    payload_write_files(&payload);
     program_plan(&program, &config, &options, kernel_environment);
     resolver_begin(&options, program.own_init);
     network_begin(&options);

@@ -96,8 +96,13 @@ pid_t process_start_with(const struct words *command, char *const *environment)
 
 int process_run(const struct words *command)
 {
+    return process_run_with(command, plain_environment);
+}
+
+int process_run_with(const struct words *command, char *const *environment)
+{
     int status;
-    pid_t pid = process_start(command);
+    pid_t pid = process_start_with(command, environment);
     if (pid < 0)
         return 126;
     while (waitpid(pid, &status, 0) < 0)

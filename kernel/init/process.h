@@ -34,6 +34,7 @@ pid_t process_start_with(const struct words *command, char *const *environment);
 pid_t process_start_quietly(const struct words *command);
 /* Starts a command and waits for its end; 127 if there is no such program. */
 int process_run(const struct words *command);
+int process_run_with(const struct words *command, char *const *environment);
 
 void child_watch(struct child *child, pid_t pid);
 /* For a child that lies on the stack. */

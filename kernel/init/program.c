@@ -138,9 +138,9 @@ static void plan_shell_words(struct words *argv, const struct account *account)
 void program_plan(struct program *program, const struct config *config, const struct options *options,
                   char *const *kernel_environment)
 {
-    bool script = !access(INIT_SCRIPT, R_OK);
+    bool script = !config->node_entrypoint && !access(INIT_SCRIPT, R_OK);
     memset(program, 0, sizeof *program);
-    program->work_dir = script || !*config->work_dir ? "/" : config->work_dir;
+    program->work_dir = (script && !config->node_work_dir) || !*config->work_dir ? "/" : config->work_dir;
     plan_account(program, options->user ? options->user : script ? "" : config->user);
     if (script) {
         if (!is_program(INIT_SCRIPT))
@@ -149,7 +149,8 @@ void program_plan(struct program *program, const struct config *config, const st
     } else {
         words_add_all(&program->argv, &config->entrypoint);
     }
-    words_add_all(&program->argv, options->has_arguments || script ? &options->arguments : &config->cmd);
+    bool no_cmd = options->has_arguments || (script && !config->node_cmd);
+    words_add_all(&program->argv, no_cmd ? &options->arguments : &config->cmd);
     if (!program->argv.count)
         plan_shell_words(&program->argv, &program->account);
     program->name = program->argv.item[0];

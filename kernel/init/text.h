@@ -34,5 +34,7 @@ const char *base_name(const char *path);
 bool parse_number(const char *text, unsigned long limit, unsigned long *number);
 /* Cuts white space off both ends, in place. */
 char *trim(char *text);
+/* Replaces every \xHH (two lower-case hexadecimal digits) by its byte, in place. */
+char *unescape(char *text);
 
 #endif
