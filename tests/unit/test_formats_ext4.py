@@ -311,7 +311,11 @@ def test_crc16_is_that_of_the_kernel() -> None:
 
 @pytest.mark.parametrize(
     ("place", "value", "message"),
-    [(1024 + 56, b"\0\0", "no ext4"), (1024 + 96, b"\xff\xff\0\0", "not supported"), (1024 + 40, bytes(4), "damaged")],
+    [
+        (1024 + 56, b"\0\0", "no ext4"),
+        (1024 + 96, b"\x42\x02\1\0", "not supported: encrypt"),
+        (1024 + 40, bytes(4), "damaged"),
+    ],
 )
 def test_a_damaged_file_system_is_an_error(place: int, value: bytes, message: str) -> None:
     stream = io.BytesIO()

@@ -1,6 +1,8 @@
 """Reads ext4 file systems: lists directories, reads files, attributes and the superblock.
 
-For file systems of this package and others with the same features; the journal is not replayed.
+For file systems of this package and of mke2fs; the journal is not replayed.  Not supported: block maps (ext2, ext3),
+inline data, encryption, blocks of more than 4 KiB.  Checksums are not verified.  Whatever the disk holds, the work and
+the memory have a limit: trees are walked in ascending order only, and sizes are checked before they are believed.
 """
 
 from __future__ import annotations
@@ -12,18 +14,22 @@ from dataclasses import dataclass
 from gns3_minivm.errors import DamagedImageError
 from gns3_minivm.formats.ext4 import structs as s
 from gns3_minivm.formats.ext4.inodes import decode_device, decode_time
+from gns3_minivm.formats.ext4.reader_superblock import Superblock
 from gns3_minivm.formats.ext4.xattrs import unpack_xattrs
 from gns3_minivm.formats.sink import BlockSource
 from gns3_minivm.formats.tree import Node, printable
 
-_KNOWN_INCOMPAT = s.INCOMPAT_FILETYPE | s.INCOMPAT_EXTENTS | s.INCOMPAT_FLEX_BG | s.INCOMPAT_RECOVER
 _DEPTH_MAX = 5
 _LINKS_FOLLOWED_MAX = 40
+_LOGICAL_BLOCKS_MAX = 1 << 32
+_DIRECTORY_BLOCKS_MAX = 1 << 20
+"""For all directories that one walk reads: some 50 million names."""
+_CHUNK_SIZE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Stat:
-    """An inode; ``blocks`` counts 4 KiB, ``device`` is (0, 0) for what is none."""
+    """An inode; ``blocks`` counts the blocks of the file system, ``device`` is (0, 0) for what is none."""
 
     ino: int
     mode: int
@@ -42,55 +48,67 @@ class Ext4Reader:
 
     def __init__(self, source: BlockSource) -> None:
         self._source = source
-        data = source.read(s.SUPERBLOCK_OFFSET, s.SUPERBLOCK.size)
-        self.superblock = s.SUPERBLOCK.unpack(data)
-        texts = s.SUPERBLOCK.unpack_bytes(data)
-        self.uuid = texts["s_uuid"]
-        self.label = texts["s_volume_name"].rstrip(b"\0").decode("utf-8", "replace")
-        fields = self.superblock
-        unknown = fields["s_feature_incompat"] & ~_KNOWN_INCOMPAT
-        if fields["s_magic"] != s.SUPER_MAGIC:
-            raise DamagedImageError("the disk holds no ext4 file system")
-        if fields["s_log_block_size"] != 2 or fields["s_inode_size"] != s.INODE_SIZE or unknown:
-            raise DamagedImageError(f"the ext4 file system has features that are not supported ({unknown:#x})")
-        if not fields["s_inodes_per_group"] or not fields["s_blocks_per_group"]:
-            raise DamagedImageError("the ext4 superblock is damaged")
+        self.super = Superblock(source)
+        if self.super.unreadable:
+            what = " and ".join(self.super.unreadable)
+            raise DamagedImageError(f"the ext4 file system has features that are not supported: {what}")
+        self.uuid = self.super.uuid
+        self.label = self.super.label
+        self._block_size = self.super.block_size
+        self._tables: dict[int, int] = {}
+
+    @property
+    def superblock(self) -> dict[str, int]:
+        return self.super.fields
 
     @property
     def free_bytes(self) -> int:
-        return self.superblock["s_free_blocks_count_lo"] * s.BLOCK_SIZE
+        return self.super.free_bytes
 
     @property
     def used_inodes(self) -> int:
         return self.superblock["s_inodes_count"] - self.superblock["s_free_inodes_count"]
 
     def _block(self, number: int) -> bytes:
-        if not 0 < number < self.superblock["s_blocks_count_lo"]:
-            raise DamagedImageError(f"the ext4 file system points to block {number}, which it does not have")
-        return self._source.read(number * s.BLOCK_SIZE, s.BLOCK_SIZE)
+        self._check_blocks(number, 1)
+        return self._source.read(number * self._block_size, self._block_size)
+
+    def _check_blocks(self, first: int, count: int) -> None:
+        if first <= 0 or first + count > self.super.blocks_count:
+            raise DamagedImageError(
+                f"the ext4 file system points to block {first + count - 1}, and has {self.super.blocks_count}"
+            )
 
     def _inode(self, ino: int) -> bytes:
+        """The inode's bytes, at least 256: what the file system does not store of them is zero."""
         if not 0 < ino <= self.superblock["s_inodes_count"]:
             raise DamagedImageError(f"the ext4 file system points to inode {ino}, which it does not have")
         group, index = divmod(ino - 1, self.superblock["s_inodes_per_group"])
-        descriptor = s.GROUP_DESC.unpack(self._source.read(s.BLOCK_SIZE + group * s.DESC_SIZE, s.DESC_SIZE))
-        block = descriptor["bg_inode_table_lo"] + index // s.INODES_PER_BLOCK
-        start = index % s.INODES_PER_BLOCK * s.INODE_SIZE
-        return self._block(block)[start : start + s.INODE_SIZE]
+        table = self._tables.get(group)
+        if table is None:
+            table = self._tables[group] = self.super.inode_table(group)
+        block, within = divmod(index * self.super.inode_size, self._block_size)
+        self._check_blocks(table + block, 1)
+        data = self._source.read((table + block) * self._block_size + within, self.super.inode_size)
+        return data.ljust(s.INODE_SIZE, b"\0")
 
     def stat(self, ino: int) -> Stat:
         """The attributes of an inode."""
         data = self._inode(ino)
         fields = s.INODE.unpack(data)
         mode = fields["i_mode"]
+        blocks = fields["i_blocks_lo"] | fields["l_i_blocks_high"] << 32
+        size = fields["i_size_lo"] | fields["i_size_high"] << 32
+        if size > _LOGICAL_BLOCKS_MAX * self._block_size:
+            raise DamagedImageError(f"inode {ino} is damaged: its size is {size} bytes")
         return Stat(
             ino=ino,
             mode=mode,
             uid=fields["i_uid"] | fields["l_i_uid_high"] << 16,
             gid=fields["i_gid"] | fields["l_i_gid_high"] << 16,
-            size=fields["i_size_lo"] | fields["i_size_high"] << 32,
+            size=size,
             links=fields["i_links_count"],
-            blocks=(fields["i_blocks_lo"] | fields["l_i_blocks_high"] << 32) // s.SECTORS_PER_BLOCK,
+            blocks=blocks if fields["i_flags"] & s.HUGE_FILE_FL else blocks * 512 // self._block_size,
             flags=fields["i_flags"],
             mtime_ns=decode_time(fields["i_mtime"], fields["i_mtime_extra"]),
             device=decode_device(data[40:100]) if Node(mode, None).is_device else (0, 0),
@@ -110,7 +128,7 @@ class Ext4Reader:
                 continue
             if not Node(self.stat(trail[-1]).mode, None).is_directory:
                 return None
-            ino = dict(self.entries(trail[-1])).get(part)
+            ino = next((number for name, number in self.entries(trail[-1]) if name == part), None)
             if ino is None:
                 return None
             if Node(self.stat(ino).mode, None).is_symlink and (any(todo) or follow):
@@ -131,50 +149,84 @@ class Ext4Reader:
             while position + s.DIR_ENTRY.size <= len(data):
                 number, size, name_len, _ = s.DIR_ENTRY.unpack_from(data, position)
                 name = data[position + 8 : position + 8 + name_len]
-                if size < 8 + name_len or size % 4 or position + size > len(data):
+                bad_name = number and (not name or b"/" in name or b"\0" in name)
+                if size < 8 + name_len or size % 4 or position + size > len(data) or bad_name:
                     raise DamagedImageError(f"the directory with inode {ino} is damaged at byte {start + position}")
                 if number and name not in (b".", b".."):
                     yield name, number
                 position += size
 
-    def walk(self) -> Iterator[tuple[bytes, int]]:
-        """All paths below the root and their inode numbers, a directory before its children, by bytes."""
-        pending = [(b"", s.ROOT_INO)]
+    def walk(self, top: int = s.ROOT_INO) -> Iterator[tuple[bytes, int]]:
+        """All paths below a directory and their inode numbers, a directory before its children, by bytes."""
+        pending = [(b"", top)]
         seen = set()
+        blocks = 0
         while pending:
             path, ino = pending.pop()
             if path:
                 yield path, ino
-            if Node(self.stat(ino).mode, None).is_directory:
-                if ino in seen:
-                    raise DamagedImageError(f"the directory {printable(path)} is in the file system twice")
-                seen.add(ino)
-                prefix = path + b"/" if path else b""
-                pending += [(prefix + name, number) for name, number in sorted(self.entries(ino), reverse=True)]
+            found = self.stat(ino)
+            if not Node(found.mode, None).is_directory:
+                continue
+            blocks += -(-found.size // self._block_size)
+            if ino in seen or blocks > _DIRECTORY_BLOCKS_MAX:
+                what = (
+                    "is in the file system twice" if ino in seen else f"ends {blocks} blocks of directories, too many"
+                )
+                raise DamagedImageError(f"the directory {printable(path)} {what}")
+            seen.add(ino)
+            prefix = path + b"/" if path else b""
+            pending += [(prefix + name, number) for name, number in self._sorted_entries(path, ino)]
 
-    def extents(self, ino: int) -> list[tuple[int, int, int]]:
-        """The extents of an inode: (first block in the file, first block on the disk, blocks)."""
-        return list(self._extents(self._inode(ino)[40:100], ino, _DEPTH_MAX))
+    def _sorted_entries(self, path: bytes, ino: int) -> list[tuple[bytes, int]]:
+        """In descending order."""
+        found: dict[bytes, int] = {}
+        for name, number in self.entries(ino):
+            if name in found:
+                raise DamagedImageError(f"the directory {printable(path)} has the name {printable(name)} twice")
+            found[name] = number
+        return sorted(found.items(), reverse=True)
 
-    def _extents(self, node: bytes, ino: int, depth_max: int) -> Iterator[tuple[int, int, int]]:
+    def extents(self, ino: int) -> Iterator[tuple[int, int, int]]:
+        """The extents of an inode, ascending: (first block in the file, first block on the disk, blocks)."""
+        data = self._inode(ino)
+        flags = s.INODE.unpack(data)["i_flags"]
+        if flags & s.INLINE_DATA_FL or not flags & s.EXTENTS_FL:
+            how = "inside the inode" if flags & s.INLINE_DATA_FL else "in a block map as of ext2 and ext3"
+            raise DamagedImageError(f"inode {ino} keeps its data {how}, which is not supported")
+        end = 0
+        for logical, start, length in self._extents(data[40:100], ino, None):
+            size = length if length <= s.EXTENT_LEN_MAX else length - s.EXTENT_LEN_MAX
+            if logical < end or not size:
+                # The kernel asks for this order too; it also keeps a tree that runs in circles from being endless.
+                raise DamagedImageError(f"the extent tree of inode {ino} is damaged at its block {logical}")
+            self._check_blocks(start, size)
+            end = logical + size
+            # A length above 32768 means blocks that are allocated, but read as zeros.
+            if length <= s.EXTENT_LEN_MAX:
+                yield logical, start, length
+
+    def _extents(self, node: bytes, ino: int, depth_due: int | None) -> Iterator[tuple[int, int, int]]:
         magic, entries, _, depth, _ = s.EXTENT_HEADER.unpack_from(node)
-        if magic != s.EXTENT_MAGIC or depth > depth_max or 12 + 12 * entries > len(node):
+        depth_fits = depth <= _DEPTH_MAX if depth_due is None else depth == depth_due and entries
+        if magic != s.EXTENT_MAGIC or not depth_fits or 12 + 12 * entries > len(node):
             raise DamagedImageError(f"the extent tree of inode {ino} is damaged")
         for at in range(12, 12 + 12 * entries, 12):
             if depth:
-                _, leaf, _, _ = s.EXTENT_IDX.unpack_from(node, at)
-                yield from self._extents(self._block(leaf), ino, depth - 1)
+                _, leaf, leaf_high, _ = s.EXTENT_IDX.unpack_from(node, at)
+                yield from self._extents(self._block(leaf | leaf_high << 32), ino, depth - 1)
             else:
-                logical, length, _, start = s.EXTENT.unpack_from(node, at)
-                # A length above 32768 means blocks that are allocated, but read as zeros.
-                if length <= s.EXTENT_LEN_MAX:
-                    yield logical, start, length
+                logical, length, start_high, start = s.EXTENT.unpack_from(node, at)
+                yield logical, start | start_high << 32, length
 
     def _data(self, ino: int) -> Iterator[tuple[int, bytes]]:
         """(position, bytes) of what is not a hole, block by block."""
+        end = -(-self.stat(ino).size // self._block_size)
         for logical, start, length in self.extents(ino):
             for block in range(length):
-                yield (logical + block) * s.BLOCK_SIZE, self._block(start + block)
+                if logical + block >= end:
+                    return
+                yield (logical + block) * self._block_size, self._block(start + block)
 
     def read_file(self, ino: int, offset: int = 0, size: int | None = None) -> bytes:
         """The bytes of a regular file, from ``offset`` to its end unless ``size`` says less."""
@@ -182,17 +234,31 @@ class Ext4Reader:
         end = total if size is None else min(total, offset + size)
         result = bytearray(max(0, end - offset))
         for logical, start, length in self.extents(ino):
-            low = max(logical * s.BLOCK_SIZE, offset)
-            high = min((logical + length) * s.BLOCK_SIZE, end)
+            low = max(logical * self._block_size, offset)
+            high = min((logical + length) * self._block_size, end)
             if low < high:
-                place = start * s.BLOCK_SIZE + low - logical * s.BLOCK_SIZE
+                place = (start - logical) * self._block_size + low
                 result[low - offset : high - offset] = self._source.read(place, high - low)
         return bytes(result)
+
+    def chunks(self, ino: int) -> Iterator[bytes]:
+        """The bytes of a regular file, piece by piece."""
+        done, total = 0, self.stat(ino).size
+        for logical, start, length in self.extents(ino):
+            begin = min(logical * self._block_size, total)
+            end = min((logical + length) * self._block_size, total)
+            yield from _zeros(begin - done)
+            for at in range(begin, end, _CHUNK_SIZE):
+                yield self._source.read((start - logical) * self._block_size + at, min(_CHUNK_SIZE, end - at))
+            done = max(done, end)
+        yield from _zeros(total - done)
 
     def read_symlink(self, ino: int) -> bytes:
         """The target of a symbolic link."""
         found = self.stat(ino)
         if found.flags & s.EXTENTS_FL:
+            if found.size > self._block_size:
+                raise DamagedImageError(f"the symbolic link with inode {ino} is damaged: it has {found.size} bytes")
             return self.read_file(ino)
         return self._inode(ino)[40 : 40 + min(found.size, s.I_BLOCK_SIZE)]
 
@@ -205,9 +271,14 @@ class Ext4Reader:
             start = 128 + fields["i_extra_isize"]
             if data[start : start + 4] == s.XATTR_MAGIC.to_bytes(4, "little"):
                 found |= unpack_xattrs(data, start + 4, start + 4)
-            if fields["i_file_acl_lo"]:
-                block = self._block(fields["i_file_acl_lo"])
-                found |= unpack_xattrs(block, s.XATTR_HEADER.size, 0)
+            block_number = fields["i_file_acl_lo"] | fields["l_i_file_acl_high"] << 32
+            if block_number:
+                found |= unpack_xattrs(self._block(block_number), s.XATTR_HEADER.size, 0)
         except (ValueError, struct.error) as error:
             raise DamagedImageError(f"the extended attributes of inode {ino} are damaged: {error}") from error
         return found
+
+
+def _zeros(size: int) -> Iterator[bytes]:
+    for at in range(0, size, _CHUNK_SIZE):
+        yield bytes(min(_CHUNK_SIZE, size - at))

@@ -9,8 +9,9 @@ https://gitlab.com/qemu-project/qemu/-/blob/master/docs/interop/qcow2.txt
     │        │ plain ones where that is no smaller  │           │          │                 │                │
     └────────┴──────────────────────────────────────┴───────────┴──────────┴─────────────────┴────────────────┘
 
-Clusters of 64 KiB, in the order in which they are written; clusters of zeros are left out.  Not supported: backing
-files, snapshots, encryption, external data files, extended L2 entries, dirty or corrupt images.
+Clusters of 64 KiB, in the order in which they are written; clusters of zeros are left out.  The reader also reads other
+cluster sizes, version 2 and overlays.  Not supported: encryption, external data files, extended L2 entries, the
+contents of snapshots.
 """
 
 from gns3_minivm.formats.qcow2.reader import Qcow2Info, Qcow2Reader

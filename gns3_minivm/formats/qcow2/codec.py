@@ -21,6 +21,9 @@ _ZSTD_LEVEL = 3
 _ZLIB_LEVEL = 2
 _WINDOW_BITS = -12
 """Raw deflate with the window of 4 KiB that QEMU reads."""
+_ZSTD_WINDOW_MAX = 8 << 20
+"""What every decoder has to support (RFC 8878, section 3.1.1.1.2), and four times the largest cluster."""
+_SIZE_NOT_TOLD = -1
 _local = threading.local()
 
 
@@ -52,7 +55,12 @@ def decompress(compression: Compression, data: bytes, size: int) -> bytes:
     """
     try:
         if compression == "zstd":
-            plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+            # The decoder would believe the size that a frame gives, and make room for it.
+            told = zstandard.frame_content_size(data)
+            if told not in (size, _SIZE_NOT_TOLD):
+                raise DamagedImageError(f"a cluster of the qcow2 file has {told} bytes instead of {size}")
+            decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_MAX)
+            plain = decoder.decompress(data, max_output_size=size)
         else:
             plain = zlib.decompressobj(_WINDOW_BITS).decompress(data, size)
     except (zstandard.ZstdError, zlib.error) as error:
