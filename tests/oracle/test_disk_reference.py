@@ -11,143 +11,18 @@ import hashlib
 import json
 import os
 import stat
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from gns3_minivm.formats.tar import read_layers
 from tests.support.disks import Found, judge, make_disk, read_back, run
-from tests.support.layers import Item, directory, file, hard_link, item, layer_of, symlink, tar_bytes
+from tests.support.layers import layer_of, tar_bytes
+from tests.support.stacks import STACKS, comparable, entries_of
 from tests.support.tools import require_tool
-
-NAMES = st.sampled_from(["a", "b", "c", "d", "lib", "café"])
-PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
-TARGETS = st.one_of(PATHS, PATHS.map("/".__add__), PATHS.map("../".__add__), st.just("../../../a/b"), st.just("x" * 70))
-XATTRS = st.dictionaries(
-    st.sampled_from(["trusted.one", "trusted.two", "security.capability"]), st.just(b"\1\0\0\2" + bytes(16)), max_size=3
-)
-META = st.fixed_dictionaries(
-    {
-        "mode": st.integers(0, 0o7777),
-        "uid": st.integers(0, 70_000),
-        "gid": st.integers(0, 70_000),
-        "mtime": st.integers(1, 1 << 33),
-    }
-)
-OPERATIONS = st.one_of(
-    st.tuples(st.just("file"), PATHS, META, XATTRS, st.sampled_from([0, 1, 600, 4096, 15_000])),
-    st.tuples(st.just("directory"), PATHS, META, XATTRS),
-    st.tuples(st.just("symlink"), PATHS, META, TARGETS),
-    st.tuples(st.just("hard link"), PATHS, PATHS),
-    st.tuples(st.just("device"), PATHS, META, st.integers(0, 300), st.integers(0, 300)),
-    st.tuples(st.just("fifo"), PATHS, META),
-    st.tuples(st.just("whiteout"), PATHS),
-    st.tuples(st.just("opaque"), PATHS),
-)
-STACKS = st.lists(st.lists(OPERATIONS, max_size=12), min_size=1, max_size=4)
-
-
-class Model:
-    """Just enough of a file system to know whether an operation is possible: directories are dicts."""
-
-    def __init__(self) -> None:
-        self.root: dict[str, Any] = {}
-
-    def directory(self, parts: list[str], *, create: bool) -> dict[str, Any] | None:
-        trail, todo, steps = [self.root], parts[::-1], 0
-        while todo:
-            part = todo.pop()
-            if part in ("", "."):
-                continue
-            if part == "..":
-                trail = trail[:-1] or [self.root]
-                continue
-            child = trail[-1].get(part)
-            steps += 1
-            if isinstance(child, str) and child.startswith("->") and steps < 40:
-                target = child[2:]
-                trail = [self.root] if target.startswith("/") else trail
-                todo += reversed(target.split("/"))
-            elif child is None and create:
-                trail[-1][part] = child = {}
-                trail.append(child)
-            elif isinstance(child, dict):
-                trail.append(child)
-            else:
-                return None
-        return trail[-1]
-
-    def parent(self, path: str, *, create: bool) -> tuple[dict[str, Any] | None, str]:
-        *parts, name = path.split("/")
-        # A failed attempt must not leave folders behind.
-        if create and self.directory(parts, create=False) is None:
-            copy = json.loads(json.dumps(self.root))
-            if self.directory(parts, create=True) is None:
-                self.root = copy
-                return None, name
-        return self.directory(parts, create=False), name
-
-
-def entries_of(stack: list[list[Any]]) -> list[list[Item]]:
-    """The entries of each layer, without the operations that are impossible or not comparable."""
-    model = Model()
-    layers = []
-    for number, operations in enumerate(stack):
-        layer: list[Item] = []
-        # Whiteouts first: they then act on lower layers in either reading.
-        for operation, path, *rest in sorted(operations, key=lambda one: one[0] not in ("whiteout", "opaque")):
-            layer += _entry(model, operation, path, rest, number)
-        layers.append(layer)
-    return layers
-
-
-def _entry(model: Model, operation: str, path: str, rest: list[Any], layer: int) -> list[Item]:
-    if operation in ("whiteout", "opaque"):
-        parent, name = model.parent(path, create=False)
-        existing = parent.get(name) if parent is not None else None
-        if parent is None or existing is None or not layer:
-            return []
-        if operation == "whiteout":
-            del parent[name]
-            return [file(os.path.join(os.path.dirname(path), ".wh." + name))]
-        if not isinstance(existing, dict):
-            return []
-        existing.clear()
-        return [file(f"{path}/.wh..wh..opq")]
-    target = None
-    if operation == "hard link":
-        target_parent, target_name = model.parent(rest[0], create=False)
-        target = target_parent.get(target_name) if target_parent is not None else None
-        if target is None or isinstance(target, dict):
-            return []
-    parent, name = model.parent(path, create=True)
-    if parent is None:
-        return []
-    if operation == "hard link":
-        # Neither onto itself nor over a folder that may hold the target.
-        if isinstance(parent.get(name), dict) or parent.get(name) == target:
-            return []
-        parent[name] = target
-        return [hard_link(path, rest[0])]
-    if operation == "directory":
-        parent[name] = parent[name] if isinstance(parent.get(name), dict) else {}
-        meta = {**rest[0], "mode": rest[0]["mode"] & ~stat.S_ISGID}
-        return [directory(path, xattrs=rest[1], **meta)]
-    identity = f"{operation} {path} in layer {layer}"
-    parent[name] = "->" + rest[1] if operation == "symlink" else identity
-    if operation == "file":
-        return [file(path, (identity.encode() * 1000)[: rest[2]], xattrs=rest[1], **rest[0])]
-    meta = {key: value for key, value in rest[0].items() if key != "mode"}
-    if operation == "symlink":
-        return [symlink(path, rest[1], **meta)]
-    if operation == "fifo":
-        return [item(path, tarfile.FIFOTYPE, **rest[0])]
-    return [item(path, tarfile.CHRTYPE, devmajor=rest[1], devminor=rest[2], **rest[0])]
 
 
 def unpack_with_umoci(folder: Path, layers: list[bytes]) -> Path:
@@ -194,31 +69,7 @@ def tree_below(root: Path) -> dict[str, Found]:
     return found
 
 
-def comparable(tree: dict[str, Found]) -> dict[str, Any]:
-    """The trees as equal values; inode numbers become the group of names that share them."""
-    groups: dict[int, list[str]] = {}
-    for path, one in tree.items():
-        groups.setdefault(one.ino, []).append(path)
-    return {
-        path: (
-            oct(one.mode),
-            one.uid,
-            one.gid,
-            0 if stat.S_ISDIR(one.mode) else one.mtime_ns,
-            one.content,
-            one.target,
-            one.device,
-            sorted(one.xattrs.items()),
-            sorted(groups[one.ino]),
-        )
-        for path, one in tree.items()
-    }
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="unpacking device nodes and owners needs root")
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(STACKS)
-def test_generated_layers_give_what_umoci_unpacks(stack: list[list[Any]]) -> None:
+def assert_same(stack: list[list[Any]]) -> None:
     require_tool("umoci")
     layers = [tar_bytes(entries) for entries in entries_of(stack)]
     with tempfile.TemporaryDirectory() as name:
@@ -229,3 +80,22 @@ def test_generated_layers_give_what_umoci_unpacks(stack: list[list[Any]]) -> Non
         found = read_back(judge(folder / "disk.qcow2"), folder / "scratch")
     del found[""], found["lost+found"]
     assert comparable(found) == comparable(expected)
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="unpacking device nodes and owners needs root")
+SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
+
+
+@needs_root
+@settings(SETTINGS, max_examples=40)
+@given(STACKS)
+def test_generated_layers_give_what_umoci_unpacks(stack: list[list[Any]]) -> None:
+    assert_same(stack)
+
+
+@pytest.mark.long
+@needs_root
+@settings(SETTINGS, max_examples=1000)
+@given(STACKS)
+def test_many_generated_layers_give_what_umoci_unpacks(stack: list[list[Any]]) -> None:
+    assert_same(stack)
