@@ -12,12 +12,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "autoload.h"
 #include "cmdline.h"
 #include "config.h"
 #include "console.h"
 #include "disk.h"
 #include "file.h"
 #include "identity.h"
+#include "ifupdown.h"
 #include "link.h"
 #include "module.h"
 #include "mounts.h"
@@ -184,6 +186,7 @@ int main(int count, char **arguments, char **environment)
     mounts_move_root();
     file_write("/run/minivm/init", "");
     mounts_module_disk();
+    autoload_begin();
     modules_load(MODULES_EARLY);
     links_begin();
     read_config();
@@ -198,6 +201,7 @@ int main(int count, char **arguments, char **environment)
     else if (program.own_init)
         become_image_init(&program);
     power_begin_initctl();
+    ifupdown_begin(&options, &program);
     start_run_commands(&program);
     run_main_program(&program);
     stop_machine();

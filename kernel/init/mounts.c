@@ -69,14 +69,17 @@ void mounts_begin(void)
 /* A fresh /run with what the image has in its own, and the initramfs's programs in it. */
 static void prepare_run(const char *run)
 {
-    static const char *const commands[] = {"poweroff", "reboot", "halt", "minivm-lease"};
+    static const char *const commands[][2] = {
+        {"poweroff", "minivm"},  {"reboot", "minivm"}, {"halt", "minivm"},    {"minivm-lease", "minivm"},
+        {"modprobe", "busybox"}, {"lsmod", "busybox"}, {"rmmod", "busybox"}, {"insmod", "busybox"},
+    };
     mount_at("tmpfs", run, MS_NOSUID | MS_NODEV, "mode=0755");
     copy_tree(SYSROOT "/run", run);
     if (link("/init", "/bin/minivm") && errno != EEXIST)
         say_error("/bin/minivm");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        char *path = format("/bin/%s", commands[i]);
-        if (symlink("minivm", path) && errno != EEXIST)
+        char *path = format("/bin/%s", commands[i][0]);
+        if (symlink(commands[i][1], path) && errno != EEXIST)
             say_error("%s", path);
     }
     char *tools = format("%s/minivm/bin", run);
@@ -87,7 +90,7 @@ static void prepare_run(const char *run)
 /* A login shell sets a PATH of its own: the commands must lie where it looks, in images that have none. */
 static void offer_commands(void)
 {
-    static const char *const commands[] = {"poweroff", "reboot", "halt"};
+    static const char *const commands[] = {"poweroff", "reboot", "halt", "modprobe", "lsmod", "rmmod", "insmod"};
     static const char *const folders[] = {"/sbin", "/usr/sbin", "/bin", "/usr/bin"};
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         bool has_one = false;

@@ -35,6 +35,8 @@ FILES = {
     "etc/ssh/ssh_host_rsa_key": "everyone's\n",
     "bin/ssh-keygen": "#!/bin/sh\necho $1 > /etc/ssh/ssh_host_own_key\n",
     "run/postgresql/keep": "seed\n",
+    "etc/network/interfaces": "auto lo eth0\niface lo inet loopback\niface eth0 inet static\n address 10.99.0.1/24\n"
+    "auto eth2\niface eth2 inet static\n address 10.3.0.1\n netmask 255.255.255.0\n",
 }
 
 
@@ -116,6 +118,11 @@ def test_addresses_and_routes_are_those_of_the_words(guest: Guest) -> None:
     assert re.search(r"^10\.2\.0\.0/16 via 10\.1\.0\.253 dev eth0", routes, re.MULTILINE)
 
 
+def test_interfaces_that_the_image_configures_are_up_but_those_of_the_words_stay_theirs(guest: Guest) -> None:
+    assert "inet 10.3.0.1/24" in guest.run("ip addr show eth2")
+    assert "10.99.0.1" not in guest.run("ip addr show")
+
+
 def test_kernel_settings_are_those_of_docker_and_of_the_words(guest: Guest) -> None:
     names = ("ip_unprivileged_port_start", "ping_group_range", "ip_forward")
     values = guest.run("cat " + " ".join(f"/proc/sys/net/ipv4/{name}" for name in names)).splitlines()
@@ -126,6 +133,12 @@ def test_the_module_disk_is_found_and_its_modules_load(guest: Guest) -> None:
     assert " ro," in guest.run("grep /lib/modules /proc/mounts")
     assert guest.run("ls -d /sys/module/dummy") == "/sys/module/dummy"
     assert guest.run("modprobe openvswitch && ls -d /sys/module/openvswitch") == "/sys/module/openvswitch"
+
+
+def test_device_nodes_load_their_modules(guest: Guest) -> None:
+    assert guest.run("stat -c %t:%T:%a /dev/net/tun; : < /dev/net/tun; cut -d' ' -f1 /proc/modules | grep ^tun") == (
+        "a:c8:666\ntun"
+    )
 
 
 def test_a_command_runs_once_at_boot(guest: Guest) -> None:

@@ -189,7 +189,7 @@ def assert_clean(disk: Path, folder: Path) -> None:
 
 
 APPLETS = (
-    "cat chmod cp echo env false grep hostname id ip kill ls mkdir modprobe mount ping printf ps readlink reboot route "
+    "cat chmod cp echo env false grep hostname id ifup ip kill ls mkdir modprobe mount ping printf ps readlink reboot route "
     "sh sleep stat stty sysctl tail touch tr true tty umount uname"
 ).split()
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000:Web:/home/web:/bin/sh\n"
