@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.gns3.transport import Limits
 from tests.support.gns3 import GNS3Process, free_port, running_gns3
-from tests.support.tools import require_tool
 
 IMPATIENT = Limits(backoff_s=0.01)
 
@@ -126,16 +124,3 @@ async def test_tls_to_a_server_without_tls_is_told(gns3_v2: GNS3Process) -> None
     with pytest.raises(ConnectError, match="no TLS connection") as caught:
         await connect(parse_address(gns3_v2.bare_url.replace("http", "https")), IMPATIENT)
     assert "http://" in caught.value.hint
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    certificate, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        [require_tool("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=gns3",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    return certificate, key

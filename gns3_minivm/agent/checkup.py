@@ -1,0 +1,250 @@
+"""Looks at one GNS3 server for what keeps MiniVMs from working there, and says what to do about it; changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from gns3_minivm.agent.desired import is_ours
+from gns3_minivm.errors import MiniVMError, ServerError
+from gns3_minivm.gns3.address import Address
+from gns3_minivm.gns3.model import IMAGE_FIELDS, LOCAL_COMPUTE, ComputeHealth, QemuTemplate, Rights, ServerImage
+from gns3_minivm.gns3.server import Server
+
+Level = Literal["ok", "unknown", "warning", "problem"]
+Expected = Callable[[str], tuple[int, str] | None]
+"""Size and md5 of an image file that this machine knows, by its name."""
+
+_OLDEST_QEMU_FOR_ZSTD = (5, 1)
+_FULL_DISK_PERCENT = 95
+_FILLING_DISK_PERCENT = 85
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; ``check`` is its stable name, ``hint`` what to do about it."""
+
+    check: str
+    level: Level
+    message: str
+    hint: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        return {"check": self.check, "level": self.level, "message": self.message, "hint": self.hint}
+
+
+def failed(check: str, error: MiniVMError) -> Finding:
+    """A check that could not be made, with the error's own words."""
+    return Finding(check, "problem", error.message, error.hint)
+
+
+async def look(server: Server, address: Address, expected: Expected) -> list[Finding]:
+    """Everything that one server shows.  A check that fails is a finding and does not stop the others."""
+    findings = [Finding("version", "ok", f"GNS3 {server.version}, API v{server.generation}")]
+    findings += [Finding("login", "warning", text) for text in server.warnings]
+    findings += _connection(server, address)
+    checks = (_rights(server), _raw_images(server), _computes(server), _ubridge(server), _images(server, expected))
+    names = ("rights", "raw-images", "computes", "ubridge", "images")
+    for name, found in zip(names, await asyncio.gather(*checks, return_exceptions=True), strict=True):
+        if isinstance(found, MiniVMError):
+            findings.append(failed(name, found))
+        elif isinstance(found, BaseException):
+            raise found
+        else:
+            findings += found
+    return findings
+
+
+def is_here(address: Address) -> bool:
+    """Whether the server runs on this machine."""
+    try:
+        return ipaddress.ip_address(address.host).is_loopback
+    except ValueError:
+        return address.host == "localhost"
+
+
+def _connection(server: Server, address: Address) -> Iterator[Finding]:
+    if address.scheme == "https":
+        if address.verify:
+            yield Finding("tls", "ok", "TLS, and its certificate is trusted")
+        else:
+            hint = "Name the certificate of the authority that signed it with --ca-file instead of --insecure."
+            yield Finding("tls", "warning", "the server's certificate is not checked", hint)
+    elif not is_here(address) and address.password is not None:
+        hint = "Turn on TLS on the server (ssl, certfile and certkey in gns3_server.conf) and use https://."
+        yield Finding("tls", "warning", "the password crosses the network readably (http)", hint)
+    if server.generation == 2 and address.username is None and not is_here(address):
+        hint = "Set auth = True, user and password in gns3_server.conf on the server."
+        yield Finding("login", "warning", "the server asks for no password: whoever reaches it may do everything", hint)
+
+
+async def _rights(server: Server) -> list[Finding]:
+    rights: Rights = await server.rights()
+    if rights.missing:
+        hint = 'Ask the server\'s administrator for the roles "Template manager" and "User".'
+        lacking = ", ".join(rights.missing)
+        return [Finding("rights", "problem", f"the user {rights.username} lacks the privileges {lacking}", hint)]
+    if not rights.administrator:
+        text = f"the user {rights.username} may make templates and projects, and is no administrator"
+        return [Finding("rights", "ok", text)]
+    who = f"the user {rights.username}" if rights.username else "everybody"
+    return [Finding("rights", "ok", f"{who} may do everything")]
+
+
+async def _raw_images(server: Server) -> list[Finding]:
+    allowed = await server.raw_images_allowed()
+    if allowed is None:
+        hint = "If an upload is refused, set allow_raw_images = True in the section [Server] of gns3_server.conf."
+        return [Finding("raw-images", "unknown", "whether kernels can be uploaded is not to be found out", hint)]
+    if allowed:
+        return [Finding("raw-images", "ok", "kernels and initial RAM disks can be uploaded")]
+    hint = "The administrator must set allow_raw_images = True in the section [Server] of gns3_server.conf and restart."
+    return [Finding("raw-images", "problem", "the server refuses kernels and initial RAM disks as images", hint)]
+
+
+async def _computes(server: Server) -> list[Finding]:
+    used = await server.default_compute()
+    findings: list[Finding] = []
+    for health in await server.compute_health():
+        findings += _compute(health, needed=health.compute.compute_id == used)
+    return findings
+
+
+def _compute(health: ComputeHealth, *, needed: bool) -> Iterator[Finding]:
+    name = f"compute {health.compute.name}"
+    if health.error:
+        hint = "Start it, or take it off the server's list of computes."
+        yield Finding("compute", "problem" if needed else "warning", f"{name} does not answer: {health.error}", hint)
+        return
+    yield _qemu(name, health.qemu_versions, needed=needed)
+    yield _acceleration(name, health.kvm)
+    used = health.disk_used_percent
+    if used is None:
+        yield Finding("disk-space", "unknown", f"{name} does not say how full its disk is")
+        return
+    level: Level = "ok"
+    if used >= _FILLING_DISK_PERCENT:
+        level = "problem" if used >= _FULL_DISK_PERCENT else "warning"
+    hint = (
+        ""
+        if level == "ok"
+        else "Make room: old projects, snapshots, images that nothing uses (remove --delete-images)."
+    )
+    yield Finding("disk-space", level, f"{name}: its disk is {used} % full", hint)
+
+
+def _qemu(name: str, versions: tuple[str, ...] | None, *, needed: bool) -> Finding:
+    if versions is None:
+        hint = "Disks need QEMU 5.1 or later there; for an older one register with --compression zlib."
+        return Finding("qemu", "unknown", f"{name}: this API does not tell the version of QEMU", hint)
+    if not versions:
+        hint = "Install qemu-system-x86 there."
+        return Finding("qemu", "problem" if needed else "warning", f"{name} has no qemu-system-x86_64", hint)
+    if min(map(_numbers, versions)) < _OLDEST_QEMU_FOR_ZSTD:
+        hint = "Update it, or register with --compression zlib."
+        return Finding("qemu", "problem", f"{name}: QEMU {', '.join(versions)} cannot read zstd disks (5.1 can)", hint)
+    return Finding("qemu", "ok", f"{name}: QEMU {', '.join(versions)}")
+
+
+def _acceleration(name: str, kvm: bool | None) -> Finding:
+    if kvm is None:
+        return Finding("acceleration", "unknown", f"{name} does not say whether it has KVM")
+    if kvm:
+        return Finding(
+            "acceleration", "ok", f"{name} has /dev/kvm", "If guests hang at their start all the same, it does not work: "
+            "set enable_hardware_acceleration = False in the section [Qemu] of gns3_server.conf.",
+        )  # fmt: skip
+    hint = "Turn on virtualisation in the machine's firmware, or nested virtualisation where it is a VM itself."
+    return Finding("acceleration", "warning", f"{name} has no KVM: guests run, many times slower", hint)
+
+
+async def _ubridge(server: Server) -> list[Finding]:
+    for project in await server.projects():
+        if project.status == "opened":
+            for node in await server.nodes(project.project_id):
+                if node.status == "started" and node.node_type in ("qemu", "docker", "vpcs"):
+                    text = f"node {node.name} of project {project.name} runs, so ubridge is there"
+                    return [Finding("ubridge", "ok", text)]
+    hint = (
+        "If a node does not start for want of it: install ubridge there; the user of GNS3 must be in the group ubridge."
+    )
+    return [Finding("ubridge", "unknown", "no node runs, and the API does not tell whether ubridge is installed", hint)]
+
+
+async def _images(server: Server, expected: Expected) -> list[Finding]:
+    ours = [template.values for template in await server.templates() if is_ours(template) and template.values]
+    findings: list[Finding] = []
+    stores: dict[str, _Store] = {}
+    for template in ours:
+        compute_id = template.compute_id or LOCAL_COMPUTE
+        # API v3 keeps all images on the server itself; what computes have are copies.
+        place = compute_id if server.images_per_compute else LOCAL_COMPUTE
+        try:
+            stores[place] = stores.get(place) or await _Store.read(server, place)
+        except ServerError as error:
+            findings.append(failed("images", error))
+            continue
+        findings += [
+            Finding("images", "problem", f"template {template.name}: image {name} {fault}", _healing(template.name))
+            for name in _images_of(template)
+            if (fault := await stores[place].fault(name, expected(name)))
+        ]
+    if not findings:
+        findings.append(Finding("images", "ok", f"{len(ours)} templates of ours, and their images are there"))
+    return findings
+
+
+def _images_of(template: QemuTemplate) -> list[str]:
+    return [name for name in (getattr(template, field) for field in IMAGE_FIELDS) if name]
+
+
+def _healing(name: str) -> str:
+    return f"Run `gns3-minivm sync`, or `gns3-minivm register {name}`: it is sent again."
+
+
+@dataclass(frozen=True)
+class _Store:
+    """The images of one server or compute: as listed, and as they lie on its disk."""
+
+    server: Server
+    compute_id: str
+    listed: dict[str, ServerImage]
+    on_disk: dict[str, ServerImage]
+
+    @classmethod
+    async def read(cls, server: Server, compute_id: str) -> _Store:
+        listed, on_disk = await asyncio.gather(server.images(compute_id), server.disk_images(compute_id))
+        return cls(server, compute_id, {i.filename: i for i in listed}, {i.filename: i for i in on_disk})
+
+    async def fault(self, name: str, expected: tuple[int, str] | None) -> str:
+        """What is wrong with an image; empty if nothing is seen."""
+        listed, there = self.listed.get(name), self.on_disk.get(name)
+        if there is None:
+            return "is missing on the server's disk" if listed else "is missing"
+        if listed is None:
+            return "lies on the server's disk and is missing in its database"
+        if _differ(listed.size_bytes, there.size_bytes) or _differ(listed.md5, there.md5):
+            return f"is damaged: {_shown(there)} on the disk, {_shown(listed)} when it arrived"
+        if expected and (there.size_bytes, there.md5) != expected:
+            size_bytes, md5 = expected
+            # Listed checksums go stale.
+            if there.size_bytes != size_bytes or await self.server.image_md5(name, self.compute_id) != md5:
+                return f"is damaged: {_shown(there)}, not {size_bytes} bytes, md5 {md5}"
+        return ""
+
+
+def _differ(one: object, other: object) -> bool:
+    return one is not None and other is not None and one != other
+
+
+def _shown(image: ServerImage) -> str:
+    return f"{image.size_bytes} bytes, md5 {image.md5}"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    match = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in match[0].split(".")) if match else (0,)

@@ -1,0 +1,44 @@
+"""The command doctor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gns3_minivm.cli import options
+from gns3_minivm.cli.options import pass_session
+from gns3_minivm.cli.session import Session
+
+if TYPE_CHECKING:
+    from gns3_minivm.ops.doctor import Diagnosis
+
+
+@click.command()
+@options.server
+@options.common
+@pass_session
+def doctor(session: Session, /, servers: options.ServerChoice) -> int:
+    """Look for what keeps MiniVMs from working, here and on GNS3 servers, and say what to do.
+
+    Nothing is changed. Ends with 1 if there is a problem; warnings are none.
+    """
+    from gns3_minivm.ops.doctor import examine
+
+    addresses = servers.addresses()
+    diagnosis = session.perform(lambda events: examine(addresses, session.settings, events))
+    session.show(diagnosis.as_dict(), _text(diagnosis))
+    return diagnosis.exit_status
+
+
+def _text(diagnosis: Diagnosis) -> str:
+    lines = []
+    for examined in diagnosis.places:
+        lines.append(f"{examined.place}:")
+        for finding in examined.findings:
+            lines.append(f"  {finding.level:8} {finding.message}")
+            if finding.hint and finding.level != "ok":
+                lines.append(f"  {'':8} -> {finding.hint}")
+    count = diagnosis.problems
+    lines.append("no problem" if not count else "1 problem" if count == 1 else f"{count} problems")
+    return "\n".join(lines)

@@ -1,0 +1,178 @@
+"""``doctor``: what keeps MiniVMs from working, on this machine and on GNS3 servers, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gns3_minivm import __version__
+from gns3_minivm.agent.across import on_each
+from gns3_minivm.agent.checkup import Expected, Finding, failed, is_here, look
+from gns3_minivm.bundle.build import find as find_bundle
+from gns3_minivm.bundle.build import list_bundles
+from gns3_minivm.cache import Cache
+from gns3_minivm.cancel import run_blocking
+from gns3_minivm.config import Settings
+from gns3_minivm.convert.pipeline import list_disks
+from gns3_minivm.errors import EngineError, MiniVMError
+from gns3_minivm.events import Events
+from gns3_minivm.gns3.address import Address
+from gns3_minivm.gns3.server import Server
+from gns3_minivm.ops.look import describe_engine
+from gns3_minivm.qemu.command import PROGRAM
+from gns3_minivm.qemu.probe import acceleration_works
+
+_SCARCE_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One place that was looked at: "this machine" or a server's URL."""
+
+    place: str
+    findings: tuple[Finding, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"place": self.place, "findings": [finding.as_dict() for finding in self.findings]}
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    places: tuple[Examined, ...]
+
+    @property
+    def problems(self) -> int:
+        return sum(finding.level == "problem" for place in self.places for finding in place.findings)
+
+    @property
+    def exit_status(self) -> int:
+        """0 if there is no problem (warnings are none), else 1."""
+        return 1 if self.problems else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"problems": self.problems, "places": [place.as_dict() for place in self.places]}
+
+
+async def examine(servers: Sequence[Address], settings: Settings, events: Events) -> Diagnosis:
+    """Look at this machine and at every server at once; nothing is changed anywhere."""
+    cache = Cache(settings.cache_root)
+    expected = await run_blocking(_expected, cache)
+    by_url = {address.url: address for address in servers}
+
+    async def one(server: Server) -> list[Finding]:
+        with events.step(f"Look at {server.url}"):
+            found = await look(server, by_url[server.url], expected)
+        return [_seen_from_here(finding) for finding in found] if is_here(by_url[server.url]) else found
+
+    here, outcomes = await asyncio.gather(_this_machine(cache, events), on_each(servers, one))
+    places = [Examined("this machine", tuple(here))]
+    for outcome in outcomes:
+        found = outcome.value or ([failed("connection", outcome.error)] if outcome.error else [])
+        places.append(Examined(outcome.address.url, tuple(found)))
+    return Diagnosis(tuple(places))
+
+
+def _seen_from_here(finding: Finding) -> Finding:
+    """What a server of this machine does not tell and this machine shows."""
+    if (finding.check, finding.level) != ("ubridge", "unknown"):
+        return finding
+    path = shutil.which("ubridge")
+    if path:
+        return Finding("ubridge", "ok", f"{path} is installed on this machine")
+    return Finding("ubridge", "warning", "ubridge is not in this user's PATH on this machine", finding.hint)
+
+
+def _expected(cache: Cache) -> Expected:
+    """Sizes and checksums of what this machine has built, by the names that servers have it by."""
+    whole = {artifact.filename: artifact for bundle in list_bundles(cache) for artifact in bundle.artifacts}
+    # A disk's name begins with its image's, which the cache does not keep; its end is the recipe's.
+    disks = {disk.filename[:12]: disk for disk in list_disks(cache)}
+
+    def known(filename: str) -> tuple[int, str] | None:
+        match = re.search(r"-([0-9a-f]{12})\.qcow2$", filename)
+        artifact = whole.get(filename) or (disks.get(match[1]) if match else None)
+        return (artifact.size_bytes, artifact.md5) if artifact else None
+
+    return known
+
+
+async def _this_machine(cache: Cache, events: Events) -> list[Finding]:
+    with events.step("Look at this machine"):
+        findings = [Finding("version", "ok", f"gns3-minivm {__version__}, Python {platform.python_version()}")]
+        findings.append(await _engine(events))
+        findings.append(await run_blocking(_kernel, cache))
+        findings.append(await run_blocking(_room, cache))
+        findings += await _qemu(cache)
+    return findings
+
+
+async def _engine(events: Events) -> Finding:
+    try:
+        engine = await describe_engine(events)
+    except EngineError as error:
+        hint = f"Only needed to build appliances and for images of the engine. {error.hint}"
+        return Finding("docker", "warning", error.message, hint)
+    return Finding("docker", "ok", f"Docker engine {engine.version} at {engine.url}")
+
+
+def _kernel(cache: Cache) -> Finding:
+    try:
+        bundle = find_bundle(cache)
+    except MiniVMError as error:
+        return failed("kernel", error)
+    if bundle is not None:
+        return Finding("kernel", "ok", f"kernel {bundle.kernel_version} ({bundle.flavour}) is in the cache")
+    if shutil.which("apt-get"):
+        return Finding("kernel", "ok", "no kernel bundle yet; apt-get is there to make it of")
+    hint = "Name the kernel's packages with --deb when you register (docs/kernel.md)."
+    return Finding("kernel", "problem", "no kernel bundle yet, and no apt-get to get its packages with", hint)
+
+
+def _room(cache: Cache) -> Finding:
+    folder = cache.root
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not os.access(folder, os.W_OK):
+        return Finding("cache", "problem", f"the cache {cache.root} cannot be written", "Choose another with --cache.")
+    free = shutil.disk_usage(folder).free
+    text = f"the cache {cache.root}: {free / 1e9:.1f} GB free"
+    if free < _SCARCE_BYTES:
+        return Finding("cache", "warning", text, "Make room, or choose another folder with --cache.")
+    return Finding("cache", "ok", text)
+
+
+async def _qemu(cache: Cache) -> list[Finding]:
+    path = shutil.which(PROGRAM)
+    if path is None:
+        hint = "Run `sudo apt install qemu-system-x86`; only `gns3-minivm boot` needs it, and a GNS3 server here."
+        return [Finding("qemu", "warning", f"{PROGRAM} is not installed", hint)]
+    version = await run_blocking(_version_of, path)
+    findings = [Finding("qemu", "ok", f"{PROGRAM} {version}")]
+    bundle = await run_blocking(find_bundle, cache)
+    if bundle is None:
+        hint = "Run `gns3-minivm kernel build`, then again."
+        findings.append(Finding("acceleration", "unknown", "whether KVM works shows only when a kernel runs", hint))
+    elif await acceleration_works(path, bundle.kernel.path, cache.root):
+        findings.append(Finding("acceleration", "ok", "KVM works here"))
+    else:
+        has = "/dev/kvm is there and does not work" if Path("/dev/kvm").exists() else "there is no /dev/kvm"
+        hint = "Guests run without it, many times slower."
+        findings.append(Finding("acceleration", "warning", has, hint))
+    return findings
+
+
+def _version_of(program: str) -> str:
+    try:
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return "(it does not tell its version)"
+    match = re.search(r"version (\S+)", said)
+    return match[1] if match else "(it does not tell its version)"
