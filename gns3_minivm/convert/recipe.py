@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from gns3_minivm.artifacts import recipe_id, server_filename
-from gns3_minivm.convert.options import DiskOptions
+from gns3_minivm.convert.options import Compression, DiskOptions
+from gns3_minivm.guest import GuestConfig
 from gns3_minivm.images.model import ImageInfo
+from gns3_minivm.images.oci import ARCHITECTURE
 
 FORMAT = 1
 """Raise it when the same image and options give other bytes: a file name stands for the same bytes for ever."""
@@ -44,16 +48,51 @@ class DiskRecipe:
 
     @property
     def uuid(self) -> bytes:
-        """The file system's UUID: 16 bytes, version 8 (RFC 9562: custom, here from a hash)."""
-        value = bytearray(self._derived("ext4 uuid"))
-        value[6] = value[6] & 0x0F | 0x80
-        value[8] = value[8] & 0x3F | 0x80
-        return bytes(value)
+        """The file system's UUID."""
+        return filesystem_uuid(self.id)
 
     @property
     def hash_seed(self) -> bytes:
         """The seed of the file system's directory hashes, 16 bytes."""
-        return self._derived("ext4 hash seed")
+        return _derived("ext4 hash seed", self.id)
 
-    def _derived(self, purpose: str) -> bytes:
-        return hashlib.sha256(f"{purpose} {self.id}".encode()).digest()[:16]
+
+def filesystem_uuid(recipe: str) -> bytes:
+    """The UUID that a recipe's ID gives: 16 bytes, version 8 (RFC 9562: custom, here from a hash)."""
+    value = bytearray(_derived("ext4 uuid", recipe))
+    value[6] = value[6] & 0x0F | 0x80
+    value[8] = value[8] & 0x3F | 0x80
+    return bytes(value)
+
+
+def _derived(purpose: str, recipe: str) -> bytes:
+    return hashlib.sha256(f"{purpose} {recipe}".encode()).digest()[:16]
+
+
+@dataclass(frozen=True)
+class FoundRecipe:
+    """The recipe of a finished disk, in its canonical form."""
+
+    id: str
+    recipe: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        keys = ("format", "architecture", "size_bytes", "compression")
+        return {"id": self.id, **{key: self.recipe[key] for key in keys}}
+
+
+def find_recipe(
+    uuid: bytes, config: GuestConfig, diff_ids: tuple[str, ...], sizes: Iterable[int]
+) -> FoundRecipe | None:
+    """The recipe that gives a file system's UUID, tried out with what the disk says; None if there is none.
+
+    ``sizes`` are those that the disk may have had when it was made: a guest's disk may have grown since.
+    """
+    info = ImageInfo("", "", "", ARCHITECTURE, diff_ids, config, None)
+    for size_bytes, compression in itertools.product(dict.fromkeys(sizes), get_args(Compression)):
+        latest = DiskRecipe(info, DiskOptions(size_bytes, compression)).as_dict()
+        for number in range(FORMAT, 0, -1):
+            recipe = latest | {"format": number}
+            if filesystem_uuid(recipe_id(recipe)) == uuid:
+                return FoundRecipe(recipe_id(recipe), recipe)
+    return None

@@ -24,6 +24,7 @@ _L1_BYTES_MAX = 32 << 20
 """QEMU's own limit (block/qcow2.h, QCOW_MAX_L1_SIZE)."""
 _BACKING_NAME_MAX = 1023
 _EXTENSIONS_MAX = 64
+_L1_ENTRIES_READ = 8192
 _CENSUS_BYTES_MAX = 64 << 20
 
 
@@ -145,6 +146,8 @@ class Qcow2Reader:
         if compression_type not in (s.COMPRESSION_TYPE_ZLIB, s.COMPRESSION_TYPE_ZSTD):
             raise self._damaged(f"its compression type {compression_type} is not known")
         self._check_l1(size)
+        # Not read here, but at the end of files that were written in one go: one that was cut off is told.
+        self._check_place("its refcount table", fields[9], fields[10] << self._cluster_bits)
         return Qcow2Info(
             virtual_size=size,
             cluster_size=1 << self._cluster_bits,
@@ -161,11 +164,11 @@ class Qcow2Reader:
         l2_span = 1 << self._cluster_bits + self._cluster_bits - 3
         if self._l1_size * l2_span < size or self._l1_size * 8 > _L1_BYTES_MAX:
             raise self._damaged(f"its L1 table has {self._l1_size} entries, which does not suit {size} bytes")
-        if self._l1_offset + 8 * self._l1_size > self._file_size:
-            raise self._damaged(
-                f"its L1 table ends at byte {self._l1_offset + 8 * self._l1_size}, and the qcow2 file at "
-                f"{self._file_size}"
-            )
+        self._check_place("its L1 table", self._l1_offset, 8 * self._l1_size)
+
+    def _check_place(self, what: str, offset: int, size: int) -> None:
+        if offset + size > self._file_size:
+            raise self._damaged(f"{what} ends at byte {offset + size}, and the qcow2 file ends at {self._file_size}")
 
     def _backing_name(self, offset: int, length: int) -> str:
         if not 0 < length <= _BACKING_NAME_MAX:
@@ -208,17 +211,17 @@ class Qcow2Reader:
     def has_compressed_clusters(self) -> bool | None:
         """Whether any cluster is compressed; None if that takes more than 64 MiB of tables to tell."""
         seen: set[int] = set()
-        for index in range(self._l1_size):
-            place = self._l2_place(index)
-            if not place or place in seen:
-                continue
-            if len(seen) << self._cluster_bits >= _CENSUS_BYTES_MAX:
-                return None
-            seen.add(place)
-            # Of the big-endian entries, the byte that holds the flag.
-            flags = self._read_file(place, 1 << self._cluster_bits, f"L2 table {index}")[::8]
-            if flags.translate(_IS_COMPRESSED).strip(b"\0"):
-                return True
+        for start in range(0, self._l1_size, _L1_ENTRIES_READ):
+            size = 8 * min(_L1_ENTRIES_READ, self._l1_size - start)
+            entries = _big_endian(self._read_file(self._l1_offset + 8 * start, size, "its L1 table"))
+            for place in sorted({entry & s.OFFSET_MASK for entry in set(entries)} - seen - {0}):
+                if len(seen) << self._cluster_bits >= _CENSUS_BYTES_MAX:
+                    return None
+                seen.add(place)
+                # Of the big-endian entries, the byte that holds the flag.
+                flags = self._read_file(place, 1 << self._cluster_bits, "an L2 table")[::8]
+                if flags.translate(_IS_COMPRESSED).strip(b"\0"):
+                    return True
         return False
 
     def _read_backing(self, offset: int, size: int) -> bytes:
@@ -262,9 +265,7 @@ class Qcow2Reader:
             place = self._l2_place(index)
             if not place:
                 return 0
-            table = array("Q", self._read_file(place, 1 << self._cluster_bits, f"L2 table {index}"))
-            if sys.byteorder == "little":
-                table.byteswap()
+            table = _big_endian(self._read_file(place, 1 << self._cluster_bits, f"L2 table {index}"))
             self._l2[index] = table
             if len(self._l2) > self._kept:
                 self._l2.popitem(last=False)
@@ -279,6 +280,13 @@ class Qcow2Reader:
 
 
 _IS_COMPRESSED = bytes(1 if byte & s.COMPRESSED >> 56 else 0 for byte in range(256))
+
+
+def _big_endian(data: bytes) -> array[int]:
+    values = array("Q", data)
+    if sys.byteorder == "little":
+        values.byteswap()
+    return values
 
 
 def _unsupported(crypt: int, incompatible: int) -> str:
