@@ -6,27 +6,31 @@ agents at once, with the same result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from gns3_minivm.agent.desired import DesiredAppliance
+from gns3_minivm.agent.desired import DesiredAppliance, catalogue_of
+from gns3_minivm.agent.differences import Changes, differences
+from gns3_minivm.agent.images import find_uses
 from gns3_minivm.agent.plan import (
+    AdoptTemplate,
     AppliancePlan,
-    Changes,
     Plan,
+    RemoveTemplate,
     Unchanged,
     UpdateTemplate,
     Upload,
-    differences,
 )
 from gns3_minivm.artifacts import Artifact
-from gns3_minivm.errors import BugError, ConflictError, MiniVMError, ServerFaultError
+from gns3_minivm.errors import BugError, ConflictError, MiniVMError, NotFoundError, ServerFaultError
 from gns3_minivm.events import Events
-from gns3_minivm.gns3.model import QemuTemplate
+from gns3_minivm.gns3.model import IMAGE_FIELDS, QemuTemplate
 from gns3_minivm.gns3.server import Server
 
-Outcome = Literal["created", "updated", "unchanged", "failed"]
+Outcome = Literal["created", "adopted", "updated", "unchanged", "removed", "failed"]
+Supply = Callable[[str], Awaitable[Artifact]]
+"""Gives a file by its recipe's name, once it has been built."""
 
 
 @dataclass(frozen=True)
@@ -41,26 +45,41 @@ class ApplianceResult:
     error: MiniVMError | None = None
 
 
+def at_hand(artifacts: Mapping[str, Artifact]) -> Supply:
+    """A supply of files that are there already."""
+
+    async def supply(filename: str) -> Artifact:
+        if filename not in artifacts:
+            raise BugError(f"{filename} is to be uploaded and was not built")
+        return artifacts[filename]
+
+    return supply
+
+
 async def apply(
-    server: Server, plan: Plan, sources: Mapping[str, Artifact], events: Events
+    server: Server, plan: Plan, supply: Supply, events: Events, *, catalogue: str = ""
 ) -> tuple[ApplianceResult, ...]:
-    """Carry out ``plan``; ``sources`` are the files of ``plan.uploads`` by file name.
+    """Carry out ``plan``; each file of ``plan.uploads`` is asked of ``supply`` when its turn comes.
 
     An appliance that fails does not stop the others; its error is in its result.
     """
     results = []
     for item in plan.appliances:
+        desired = item.desired
         try:
-            results.append(await _apply_one(server, item, sources, events))
+            results.append(await _apply_one(server, item, supply, events))
         except MiniVMError as error:
-            desired = item.desired
             results.append(ApplianceResult(desired.name, desired.template.template_id, "failed", error=error))
+    for removal in plan.removals:
+        try:
+            await _remove(server, removal, catalogue, events)
+            results.append(ApplianceResult(removal.name, removal.template_id, "removed"))
+        except MiniVMError as error:
+            results.append(ApplianceResult(removal.name, removal.template_id, "failed", error=error))
     return tuple(results)
 
 
-async def _apply_one(
-    server: Server, item: AppliancePlan, sources: Mapping[str, Artifact], events: Events
-) -> ApplianceResult:
+async def _apply_one(server: Server, item: AppliancePlan, supply: Supply, events: Events) -> ApplianceResult:
     if item.conflicts:
         raise ConflictError(
             f"{server.url}: " + "; ".join(conflict.message for conflict in item.conflicts), hint=item.conflicts[0].hint
@@ -68,7 +87,7 @@ async def _apply_one(
     desired = item.desired
     uploaded = []
     for upload in item.uploads:
-        filename, sent = await _upload(server, upload, sources, events)
+        filename, sent = await _upload(server, upload, supply, events)
         if sent:
             uploaded.append(filename)
         if filename != upload.filename:
@@ -77,20 +96,25 @@ async def _apply_one(
     return ApplianceResult(desired.name, desired.template.template_id, outcome, tuple(uploaded), changes)
 
 
-async def _upload(server: Server, upload: Upload, sources: Mapping[str, Artifact], events: Events) -> tuple[str, bool]:
-    artifact = sources.get(upload.filename)
-    if artifact is None:
-        raise BugError(f"{upload.filename} is to be uploaded and was not built")
-    with events.step(f"Upload {upload.filename}", total=artifact.size_bytes, unit="bytes") as step:
+async def _upload(server: Server, upload: Upload, supply: Supply, events: Events) -> tuple[str, bool]:
+    artifact = await supply(upload.source)
+    filename, replaced = upload.filename, False
+    if upload.damaged:
+        # Nodes are linked clones of what lies there, damaged or not.
+        uses = await find_uses(server, [upload.damaged], events=events)
+        if not uses[upload.damaged]:
+            filename, replaced = upload.damaged, True
+    with events.step(f"Upload {filename} to {server.url}", total=artifact.size_bytes, unit="bytes") as step:
         done = await server.upload_image(
             artifact.path,
-            upload.filename,
+            filename,
             artifact.size_bytes,
             artifact.md5,
             step.advance,
             compute_id=upload.compute_id,
+            replace=replaced,
         )
-        if done.filename != upload.filename:
+        if done.filename != filename:
             step.detail = f"the server has it as {done.filename}"
         elif not done.sent:
             step.detail = "was there already"
@@ -103,24 +127,64 @@ async def _apply_template(
     action = item.template
     if isinstance(action, Unchanged) and desired is item.desired:
         return "unchanged", None
-    template_id = desired.template.template_id
     if isinstance(action, UpdateTemplate | Unchanged):
         current = await _read(server, desired)
         changes, _ = differences(current, desired)
-        with events.step(f"Update template {desired.name}"):
+        with events.step(f"Update template {desired.name} on {server.url}"):
             await _change(server, desired, changes)
         return ("updated", changes) if changes else ("unchanged", None)
-    with events.step(f"Create template {desired.name}"):
-        created = await server.create_template(desired.template)
-        if created.values is None:
-            raise ConflictError(
-                f"{server.url}: the id {template_id} belongs to a {created.template_type} template {created.name!r}",
-                hint="Delete that template on the server.",
-            )
+    with events.step(f"Create template {desired.name} on {server.url}"):
+        if isinstance(action, AdoptTemplate):
+            # Both have the files that were sent meanwhile, perhaps under other names than planned.
+            images = {name: getattr(desired.template, name) for name in IMAGE_FIELDS}
+            await _adopt(server, replace(action.template, **images), action.foreign_id)
+            return "adopted", None
+        await _create(server, desired.template)
         # Another agent may have created it at the same moment, from another release's settings.
         changes, _ = differences(await _read(server, desired), desired)
         await _change(server, desired, changes)
     return "created", None
+
+
+async def _create(server: Server, template: QemuTemplate) -> None:
+    created = await server.create_template(template)
+    if created.values is None:
+        raise ConflictError(
+            f"{server.url}: the id {template.template_id} belongs to a {created.template_type} template"
+            f" {created.name!r}",
+            hint="Delete that template on the server.",
+        )
+
+
+async def _adopt(server: Server, template: QemuTemplate, foreign_id: str) -> None:
+    """Create ours in the place of a foreign template; API v3 takes no two of one name, so that one is renamed first."""
+    try:
+        await server.update_template(foreign_id, {"name": f"{template.name} (before gns3-minivm)"})
+    except NotFoundError:
+        pass  # another agent was faster
+    try:
+        await _create(server, template)
+    except MiniVMError:
+        await server.update_template(foreign_id, {"name": template.name})
+        raise
+    try:
+        await server.delete_template(foreign_id)
+    except NotFoundError:
+        pass
+
+
+async def _remove(server: Server, removal: RemoveTemplate, catalogue: str, events: Events) -> None:
+    with events.step(f"Remove template {removal.name} from {server.url}") as step:
+        current = await server.template(removal.template_id)
+        if current is None:
+            step.detail = "was gone already"
+        elif current.values is None or catalogue_of(current.values.usage) != catalogue:
+            raise ConflictError(
+                f"{server.url}: template {removal.name!r} has lost the catalogue's mark in the meantime",
+                hint="Run the command again.",
+            )
+        else:
+            await server.delete_template(removal.template_id)
 
 
 async def _change(server: Server, desired: DesiredAppliance, changes: Changes) -> None:

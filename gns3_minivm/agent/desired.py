@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,15 @@ from gns3_minivm.gns3.model import CREATE_ONLY_FIELDS, IMAGE_FIELDS, QemuTemplat
 # Never to be changed: ids of templates on users' servers follow from it.
 _NAMESPACE = uuid.UUID("5a9c3d62-7e0b-5c1e-9f3a-6d2b8e41c7f0")
 MARK = "Made by gns3-minivm."
-"""The last line of ``usage`` of each of our templates; what follows it on that line is free for a catalogue's name."""
+"""The last line of ``usage`` of each of our templates; a catalogue's name may follow it there.
+
+``usage`` is the one field that both APIs have, that the GUI leaves alone when something else is edited, and that people
+may read: it says where a template comes from.
+"""
+_MARK_LINE = re.compile(r"^Made by gns3-minivm\.(?: Catalogue: (?P<catalogue>\S+)\.)?[ \t]*$", re.MULTILINE)
+
+EXTENSIBLE_FIELDS = frozenset({"kernel_command_line", "options"})
+"""Fields that a user may add words to, at the end; what we have put there stays ours."""
 
 
 def template_id(name: str, *, version: str = "", compute_id: str = "") -> str:
@@ -28,7 +37,28 @@ def is_ours(template: ServerTemplate) -> bool:
     """Whether a template carries our mark: the id that belongs to its name, or the mark in its usage text."""
     if template.values is None:
         return False
-    return template.template_id == template_id(template.name) or MARK in template.values.usage
+    return template.template_id == template_id(template.name) or catalogue_of(template.values.usage) is not None
+
+
+def mark(catalogue: str = "") -> str:
+    """The line by which a catalogue's templates are known."""
+    return f"{MARK} Catalogue: {catalogue}." if catalogue else MARK
+
+
+def catalogue_of(usage: str) -> str | None:
+    """The catalogue that a usage text is marked with: "" for a mark without one, None without a mark."""
+    found = _MARK_LINE.search(usage)
+    return (found["catalogue"] or "") if found else None
+
+
+def without_mark(usage: str) -> str:
+    """The text that people wrote."""
+    return _MARK_LINE.sub("", usage).strip()
+
+
+def with_mark(text: str, catalogue: str = "") -> str:
+    """A usage text with the mark, in place of any that it has."""
+    return f"{without_mark(text)}\n\n{mark(catalogue)}".lstrip()
 
 
 @dataclass(frozen=True)
@@ -48,12 +78,17 @@ class WantedFile:
 class DesiredAppliance:
     """A template and the files it names; the mark is added to the template's usage text.
 
-    ``user_fields`` are set when the template is created and left to the user from then on.
+    ``user_fields`` are set when the template is created and left to the user from then on.  ``catalogue`` is the name of
+    the catalogue that states it, "" for none.  ``qemu_minimum`` is the oldest QEMU that reads the disk, where that is
+    not simply any, and ``qemu_hint`` says what to do about an older one.
     """
 
     template: QemuTemplate
     files: tuple[WantedFile, ...]
     user_fields: frozenset[str] = CREATE_ONLY_FIELDS
+    catalogue: str = ""
+    qemu_minimum: tuple[int, ...] = ()
+    qemu_hint: str = ""
 
     def __post_init__(self) -> None:
         named = {getattr(self.template, field) for field in IMAGE_FIELDS} - {""}
@@ -61,8 +96,8 @@ class DesiredAppliance:
         if named != listed or len(listed) != len(self.files):
             raise BugError(f"template {self.template.name!r} names the images {sorted(named)}, given {sorted(listed)}")
         object.__setattr__(self, "user_fields", self.user_fields | CREATE_ONLY_FIELDS)
-        if MARK not in self.template.usage:
-            usage = f"{self.template.usage.rstrip()}\n\n{MARK}".lstrip()
+        if catalogue_of(self.template.usage) != self.catalogue:
+            usage = with_mark(self.template.usage, self.catalogue)
             object.__setattr__(self, "template", replace(self.template, usage=usage))
 
     @property

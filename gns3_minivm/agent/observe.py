@@ -1,50 +1,123 @@
-"""Reads what planning needs of one server, with few requests: its images and its templates."""
+"""Reads what planning needs of one server, with few requests: its templates and its images.
+
+Where nothing is to be done these are two requests (on API v2 one more for each further compute); what only matters
+before something is written is asked for only then.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from gns3_minivm.agent.desired import DesiredAppliance
-from gns3_minivm.gns3.model import ServerImage, ServerTemplate
+from gns3_minivm.agent.files import newest, numbered_names
+from gns3_minivm.gns3.model import LOCAL_COMPUTE, ServerImage, ServerTemplate
 from gns3_minivm.gns3.server import Server
 
 
 @dataclass(frozen=True)
 class Observed:
-    """One server's state; ``images`` are by compute and file name."""
+    """One server's state; ``images`` are by compute and file name.
+
+    ``desired`` is what was asked about, each on the compute that its nodes run on.  ``qemu_versions`` are by compute,
+    where they matter and can be known (API v3 does not tell).
+    """
 
     url: str
     one_name_per_content: bool
     images: Mapping[str, Mapping[str, ServerImage]]
     templates: tuple[ServerTemplate, ...]
+    desired: tuple[DesiredAppliance, ...] = ()
+    qemu_versions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def template(self, template_id: str) -> ServerTemplate | None:
+        return self._by_id.get(template_id)
+
+    def templates_named(self, name: str) -> list[ServerTemplate]:
+        return self._by_name.get(name, [])
+
+    @cached_property
+    def _by_id(self) -> dict[str, ServerTemplate]:
+        return {template.template_id: template for template in self.templates}
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[ServerTemplate]]:
+        found: dict[str, list[ServerTemplate]] = {}
+        for template in self.templates:
+            found.setdefault(template.name, []).append(template)
+        return found
 
 
-async def observe(server: Server, desired: Sequence[DesiredAppliance]) -> Observed:
+async def observe(server: Server, desired: Sequence[DesiredAppliance], *, compute: str | None = None) -> Observed:
     """Read a server's state, as far as it matters to ``desired``.
 
-    Raises UsageError if the server's API does not take one of the templates, before anything is built for it.
+    ``compute`` is where nodes of new templates shall run; without it, what ``desired`` says, or the server's default
+    where it says nothing.  Raises UsageError if the server's API does not take one of the templates, before anything is
+    built for it.
     """
     for appliance in desired:
-        server.check_template(appliance.template)
-    computes = sorted({appliance.compute_id for appliance in desired}) or ["local"]
-    templates, lists = await asyncio.gather(
-        server.templates(), asyncio.gather(*(server.images(compute) for compute in computes))
-    )
+        server.check_template(replace(appliance.template, compute_id=LOCAL_COMPUTE))
+    templates = {template.template_id: template for template in await server.templates()}
+    here = await _placed(server, desired, templates, compute)
+    computes = sorted({appliance.compute_id for appliance in here}) or [LOCAL_COMPUTE]
+    asked = computes if server.images_per_compute else computes[:1]
+    lists = await asyncio.gather(*(server.images(compute_id) for compute_id in asked))
+    lists += lists[:1] * (len(computes) - len(asked))
     images = {
-        compute: {image.filename: image for image in found} for compute, found in zip(computes, lists, strict=True)
+        compute_id: {image.filename: image for image in found}
+        for compute_id, found in zip(computes, lists, strict=True)
     }
-    for appliance in desired:
+    for appliance in here:
         await _settle_doubts(server, appliance, images[appliance.compute_id])
-    return Observed(server.url, server.one_name_per_content, images, tuple(templates))
+    versions = await _qemu_versions(server, here, templates, images)
+    return Observed(server.url, server.one_name_per_content, images, tuple(templates.values()), here, versions)
+
+
+async def _placed(
+    server: Server, desired: Sequence[DesiredAppliance], templates: Mapping[str, ServerTemplate], compute: str | None
+) -> tuple[DesiredAppliance, ...]:
+    """Each appliance with the compute that its nodes run on: an existing template's own, which cannot be changed."""
+    here = []
+    for appliance in desired:
+        existing = templates.get(appliance.template.template_id)
+        own = existing.values.compute_id if existing is not None and existing.values is not None else None
+        chosen = own or compute or appliance.template.compute_id
+        if chosen is None:
+            # Asked for only here: with all templates in place it is not needed.
+            chosen = compute = await server.default_compute()
+        here.append(replace(appliance, template=replace(appliance.template, compute_id=chosen)))
+    return tuple(here)
 
 
 async def _settle_doubts(server: Server, appliance: DesiredAppliance, images: dict[str, ServerImage]) -> None:
     """Look at the file itself where only the checksum differs: listed checksums may be out of date."""
     for file in appliance.files:
-        image = images.get(file.filename)
-        if image is None or None in (file.md5, image.md5) or image.md5 == file.md5:
+        names = numbered_names(images, file)
+        if not names or newest(images, file) is not None:
             continue
-        if image.size_bytes == file.size_bytes and (md5 := await server.image_md5(file.filename, appliance.compute_id)):
-            images[file.filename] = replace(image, md5=md5)
+        for name in names:
+            image = images[name]
+            if image.size_bytes == file.size_bytes and (md5 := await server.image_md5(name, appliance.compute_id)):
+                images[name] = replace(image, md5=md5)
+
+
+async def _qemu_versions(
+    server: Server,
+    desired: Iterable[DesiredAppliance],
+    templates: Mapping[str, ServerTemplate],
+    images: Mapping[str, Mapping[str, ServerImage]],
+) -> dict[str, Sequence[str]]:
+    """QEMU's versions on the computes on which an appliance that is not complete yet cares about them."""
+    computes = {
+        appliance.compute_id
+        for appliance in desired
+        if appliance.qemu_minimum
+        and (
+            appliance.template.template_id not in templates
+            or any(newest(images[appliance.compute_id], file) is None for file in appliance.files)
+        )
+    }
+    found = {compute_id: await server.qemu_versions(compute_id) for compute_id in sorted(computes)}
+    return {compute_id: versions for compute_id, versions in found.items() if versions is not None}

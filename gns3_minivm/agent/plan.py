@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
 
-from gns3_minivm.agent.desired import DesiredAppliance, WantedFile
+from gns3_minivm.agent.desired import EXTENSIBLE_FIELDS, DesiredAppliance, WantedFile, catalogue_of, with_mark
+from gns3_minivm.agent.differences import Changes, differences
+from gns3_minivm.agent.files import newest, numbered, numbered_names
 from gns3_minivm.agent.observe import Observed
-from gns3_minivm.gns3.model import QemuTemplate, ServerImage, ServerTemplate
-
-Changes = Mapping[str, tuple[Any, Any]]
-"""Field -> (what the server has, what it shall have)."""
+from gns3_minivm.gns3.model import CREATE_ONLY_FIELDS, IMAGE_FIELDS, QemuTemplate, ServerImage, ServerTemplate
 
 
 @dataclass(frozen=True)
 class Upload:
+    """``content`` is the recipe's name of the file, where the server has to get it under another one.
+
+    That is so where ``damaged``, a file of the recipe's name, has other bytes than it should.
+    """
+
     filename: str
     size_bytes: int | None
     compute_id: str
+    content: str = ""
+    damaged: str = ""
+
+    @property
+    def source(self) -> str:
+        """The recipe's name of the file."""
+        return self.content or self.filename
 
 
 @dataclass(frozen=True)
 class CreateTemplate:
     template: QemuTemplate
+
+
+@dataclass(frozen=True)
+class AdoptTemplate:
+    """Take the place of a template of other origin: ours is created with the user's settings of that one."""
+
+    template: QemuTemplate
+    foreign_id: str
 
 
 @dataclass(frozen=True)
@@ -45,13 +64,21 @@ class Unchanged:
 
 @dataclass(frozen=True)
 class Conflict:
-    """Something of other origin is in the way; the appliance it concerns is not touched."""
+    """Something is in the way; the appliance it concerns is not touched."""
 
     message: str
     hint: str
 
 
-TemplateAction = CreateTemplate | UpdateTemplate | Unchanged
+@dataclass(frozen=True)
+class RemoveTemplate:
+    """A template with the catalogue's mark that the catalogue does not have any more."""
+
+    template_id: str
+    name: str
+
+
+TemplateAction = CreateTemplate | AdoptTemplate | UpdateTemplate | Unchanged
 Action = Upload | TemplateAction | Conflict
 
 
@@ -72,13 +99,24 @@ class AppliancePlan:
     def nothing_to_do(self) -> bool:
         return not self.conflicts and not self.uploads and isinstance(self.template, Unchanged)
 
+    @property
+    def moves_on(self) -> bool:
+        """Whether an existing template gets other image files, so that its nodes are on older ones then."""
+        changes: Changes = getattr(self.template, "changes", {})
+        return not self.conflicts and not changes.keys().isdisjoint(IMAGE_FIELDS)
+
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is to be done on one server."""
+    """All that is to be done on one server.
+
+    ``leftovers`` are templates of the catalogue that it does not have any more; they are removed if ``prune`` is set.
+    """
 
     url: str
     appliances: tuple[AppliancePlan, ...]
+    leftovers: tuple[RemoveTemplate, ...] = ()
+    prune: bool = False
 
     @property
     def uploads(self) -> tuple[Upload, ...]:
@@ -91,43 +129,76 @@ class Plan:
         return tuple(conflict for item in self.appliances for conflict in item.conflicts)
 
     @property
+    def removals(self) -> tuple[RemoveTemplate, ...]:
+        return self.leftovers if self.prune else ()
+
+    @property
     def nothing_to_do(self) -> bool:
-        return all(item.nothing_to_do for item in self.appliances)
+        return all(item.nothing_to_do for item in self.appliances) and not self.removals
 
 
-def plan(observed: Observed, desired: Sequence[DesiredAppliance]) -> Plan:
-    """Compare a server's state with what it shall have."""
-    return Plan(observed.url, tuple(_plan_one(observed, appliance) for appliance in desired))
+def plan(
+    observed: Observed,
+    desired: Sequence[DesiredAppliance],
+    *,
+    adopt: bool = False,
+    catalogue: str = "",
+    prune: bool = False,
+) -> Plan:
+    """Compare a server's state with what it shall have.
+
+    ``adopt`` takes over templates of the same name that are of other origin or of another catalogue.  ``desired`` has to
+    be all of ``catalogue`` for this server: other templates with its mark are its leftovers.
+    """
+    appliances = tuple(_plan_one(observed, appliance, adopt) for appliance in desired)
+    leftovers = tuple(_leftovers(observed, desired, catalogue)) if catalogue else ()
+    return Plan(observed.url, appliances, leftovers, prune)
 
 
-def differences(template: QemuTemplate, desired: DesiredAppliance) -> tuple[Changes, Changes]:
-    """What differs on the server: the fields to be changed, and those that belong to the user."""
-    changes: dict[str, tuple[Any, Any]] = {}
-    left: dict[str, tuple[Any, Any]] = {}
-    for name in (field.name for field in fields(QemuTemplate)):
-        old, new = getattr(template, name), getattr(desired.template, name)
-        if old != new:
-            (left if name in desired.user_fields else changes)[name] = (old, new)
-    return changes, left
-
-
-def _plan_one(observed: Observed, appliance: DesiredAppliance) -> AppliancePlan:
+def _plan_one(observed: Observed, appliance: DesiredAppliance, adopt: bool) -> AppliancePlan:
     images = observed.images.get(appliance.compute_id, {})
     uploads: list[Upload] = []
-    conflicts: list[Conflict] = []
     for file in appliance.files:
-        image = images.get(file.filename)
-        if image is None:
-            twin = _same_content(images, file) if observed.one_name_per_content else None
-            if twin is not None:
-                appliance = appliance.with_filename(file.filename, twin)
-            else:
-                uploads.append(Upload(file.filename, file.size_bytes, appliance.compute_id))
-        elif _differs(image.size_bytes, file.size_bytes) or _differs(image.md5, file.md5):
-            conflicts.append(_other_content(image, file))
-    conflicts += _foreign_templates(observed, appliance)
-    existing = next((t for t in observed.templates if t.template_id == appliance.template.template_id), None)
-    return AppliancePlan(appliance, tuple(uploads), _template_action(existing, appliance), tuple(conflicts))
+        upload = _upload(images, file, appliance.compute_id)
+        if upload is None:
+            appliance = appliance.with_filename(file.filename, newest(images, file) or file.filename)
+        elif (twin := _same_content(images, file) if observed.one_name_per_content else None) is not None:
+            appliance = appliance.with_filename(file.filename, twin)
+        else:
+            uploads.append(upload)
+            appliance = appliance.with_filename(file.filename, upload.filename)
+    existing = observed.template(appliance.template.template_id)
+    conflicts = list(_conflicts(observed, appliance, existing, adopt))
+    action = _template_action(existing, appliance)
+    if isinstance(action, CreateTemplate) and not conflicts and (foreign := _foreign(observed, appliance)):
+        action = _adopt(foreign[0], appliance)
+    if not (isinstance(action, Unchanged) and not uploads):
+        conflicts += _old_qemu(observed, appliance)
+    return AppliancePlan(appliance, tuple(uploads), action, tuple(conflicts))
+
+
+# Files
+
+
+def _upload(images: Mapping[str, ServerImage], file: WantedFile, compute_id: str) -> Upload | None:
+    """How a file gets to the server; None if it is there."""
+    present = numbered_names(images, file)
+    if not present:
+        return Upload(file.filename, file.size_bytes, compute_id)
+    if newest(images, file) is not None:
+        return None
+    name = numbered(file.filename, len(present) + 1)
+    return Upload(name, file.size_bytes, compute_id, content=file.filename, damaged=file.filename)
+
+
+def _same_content(images: Mapping[str, ServerImage], file: WantedFile) -> str | None:
+    if file.md5 is None:
+        return None
+    twins = (image for image in images.values() if (image.size_bytes, image.md5) == (file.size_bytes, file.md5))
+    return next((image.filename for image in twins), None)
+
+
+# Templates
 
 
 def _template_action(existing: ServerTemplate | None, appliance: DesiredAppliance) -> TemplateAction:
@@ -139,36 +210,80 @@ def _template_action(existing: ServerTemplate | None, appliance: DesiredApplianc
     return Unchanged(existing.template_id, existing.name, left)
 
 
-def _foreign_templates(observed: Observed, appliance: DesiredAppliance) -> Iterator[Conflict]:
-    for template in observed.templates:
-        same_id = template.template_id == appliance.template.template_id
-        if same_id and template.values is None:
+def _foreign(observed: Observed, appliance: DesiredAppliance) -> list[ServerTemplate]:
+    same_name = observed.templates_named(appliance.name)
+    return [template for template in same_name if template.template_id != appliance.template.template_id]
+
+
+def _adopt(foreign: ServerTemplate, appliance: DesiredAppliance) -> AdoptTemplate:
+    ours = appliance.template
+    assert foreign.values is not None
+    kept = appliance.user_fields - CREATE_ONLY_FIELDS - EXTENSIBLE_FIELDS - {"name"}
+    values = {field.name: getattr(foreign.values, field.name) for field in fields(QemuTemplate) if field.name in kept}
+    if "usage" in values:
+        values["usage"] = with_mark(values["usage"], appliance.catalogue)
+    return AdoptTemplate(replace(ours, **values), foreign.template_id)
+
+
+def _conflicts(
+    observed: Observed, appliance: DesiredAppliance, existing: ServerTemplate | None, adopt: bool
+) -> Iterator[Conflict]:
+    if existing is not None:
+        if existing.values is None:
             yield Conflict(
-                f"the id of the template {appliance.name!r} belongs to a {template.template_type} template"
-                f" {template.name!r}",
+                f"the id of the template {appliance.name!r} belongs to a {existing.template_type} template"
+                f" {existing.name!r}",
                 "Delete that template on the server.",
             )
-        elif not same_id and template.name == appliance.name:
+            return
+        owner = catalogue_of(existing.values.usage)
+        if appliance.catalogue and owner and owner != appliance.catalogue and not adopt:
             yield Conflict(
-                f"a template {template.name!r} of other origin is there already (id {template.template_id})",
-                "Rename or delete it on the server, or register this appliance under another name.",
+                f"the template {existing.name!r} belongs to the catalogue {owner!r}",
+                f"Take it out of one of the two catalogues, or make it one of {appliance.catalogue!r} with --adopt.",
             )
+        if "name" in appliance.user_fields:
+            # Ours keeps the name that it has, so nobody else's can be in its way.
+            return
+    yield from _foreign_templates(_foreign(observed, appliance), adopt and existing is None)
 
 
-def _other_content(image: ServerImage, file: WantedFile) -> Conflict:
-    return Conflict(
-        f"an image {file.filename} with other content is there already ({image.size_bytes} bytes, md5 {image.md5};"
-        f" ours: {file.size_bytes} bytes, md5 {file.md5})",
-        "Overwriting it would damage nodes that use it: remove it on the server if none does.",
-    )
+def _foreign_templates(foreign: Sequence[ServerTemplate], adopt: bool) -> Iterator[Conflict]:
+    takeable = len(foreign) == 1 and foreign[0].values is not None
+    if adopt and takeable:
+        return
+    for template in foreign:
+        kind = "" if template.values is not None else f"{template.template_type} "
+        can = "take it over with --adopt, " if takeable else ""
+        yield Conflict(
+            f"a {kind}template {template.name!r} of other origin is there already (id {template.template_id})",
+            f"Rename or delete it on the server, {can}or use another name for this appliance.",
+        )
 
 
-def _same_content(images: Mapping[str, ServerImage], file: WantedFile) -> str | None:
-    if file.md5 is None:
-        return None
-    twins = (image for image in images.values() if (image.size_bytes, image.md5) == (file.size_bytes, file.md5))
-    return next((image.filename for image in twins), None)
+def _leftovers(observed: Observed, desired: Sequence[DesiredAppliance], catalogue: str) -> Iterator[RemoveTemplate]:
+    wanted = {appliance.template.template_id for appliance in desired}
+    for template in observed.templates:
+        marked = template.values is not None and catalogue_of(template.values.usage) == catalogue
+        if marked and template.template_id not in wanted:
+            yield RemoveTemplate(template.template_id, template.name)
 
 
-def _differs(server: object, ours: object) -> bool:
-    return server is not None and ours is not None and server != ours
+# QEMU
+
+
+def _old_qemu(observed: Observed, appliance: DesiredAppliance) -> Iterator[Conflict]:
+    versions = observed.qemu_versions.get(appliance.compute_id)
+    if not appliance.qemu_minimum or not versions:
+        return
+    if all(_numbers(version) < appliance.qemu_minimum for version in versions):
+        wanted = ".".join(map(str, appliance.qemu_minimum))
+        yield Conflict(
+            f"the disk of {appliance.name!r} needs QEMU {wanted}, and compute {appliance.compute_id!r} has"
+            f" {', '.join(versions)}",
+            appliance.qemu_hint,
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition("-")[0]))

@@ -5,9 +5,13 @@ from __future__ import annotations
 import click
 
 from gns3_minivm import __version__
+from gns3_minivm.cli.doctor import doctor
 from gns3_minivm.cli.images import boot, convert
+from gns3_minivm.cli.inspect import inspect
 from gns3_minivm.cli.kernels import kernel
+from gns3_minivm.cli.project import project
 from gns3_minivm.cli.servers import engine, list_appliances, register, server
+from gns3_minivm.cli.sync import remove, status, sync
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,5 +20,19 @@ def cli() -> None:
     """Docker images as small, persistent QEMU machines on GNS3 servers."""
 
 
-for command in (register, list_appliances, convert, boot, server, engine, kernel):
+for command in (
+    register,
+    sync,
+    status,
+    remove,
+    doctor,
+    project,
+    list_appliances,
+    convert,
+    boot,
+    inspect,
+    server,
+    engine,
+    kernel,
+):
     cli.add_command(command)

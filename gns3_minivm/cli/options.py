@@ -107,13 +107,26 @@ def _template_settings(**values: Any) -> TemplateSettings:
 
 
 def image(command: F) -> F:
-    """How an image is built and converted; the command gets ``image_settings``."""
-    keys = ("size", "compression", "rebuild", "build_network", "registry", "registry_mirrors", "insecure_registries")
-    command = _gather(command, "image_settings", _image_settings, keys)
+    """How an image is found, built and converted; the command gets ``image_settings``."""
+    command = _gather(command, "image_settings", _image_settings, ("size", "compression", *_SOURCE_KEYS))
     flags = [
         click.option("--size", metavar="SIZE", help="Virtual size of the disk, as in 8G or 512M (default 8G)."),
         click.option("--compression", type=click.Choice(["zstd", "zlib", "none"]), default="zstd", show_default=True,
                      help="Compression inside the qcow2 file; zstd needs QEMU 5.1 on the server."),
+    ]  # fmt: skip
+    return _apply(command, [*flags, *_source_flags()])
+
+
+_SOURCE_KEYS = ("rebuild", "build_network", "registry", "registry_mirrors", "insecure_registries")
+
+
+def sources(command: F) -> F:
+    """Where images are looked for; the command gets ``source_settings``."""
+    return _apply(_gather(command, "source_settings", _image_settings, _SOURCE_KEYS), _source_flags())
+
+
+def _source_flags() -> list[Callable[[Any], Any]]:
+    return [
         click.option("--rebuild", is_flag=True, help="Build the appliance's Dockerfile again from the start."),
         click.option("--build-network", metavar="MODE", help="Network of the Docker build, as in docker build "
                      "--network."),
@@ -127,7 +140,6 @@ def image(command: F) -> F:
                      envvar="GNS3_MINIVM_INSECURE_REGISTRIES", help="Take http, or any certificate, from this registry "
                      "(default: GNS3_MINIVM_INSECURE_REGISTRIES, separated by spaces)."),
     ]  # fmt: skip
-    return _apply(command, flags)
 
 
 def template(command: F) -> F:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gns3_minivm.cli import options, show
+from gns3_minivm.cli import options, show, show_plans
 from gns3_minivm.cli.options import pass_session
 from gns3_minivm.cli.session import Session
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--compute", metavar="ID", help="The compute that runs the nodes (default: local, or vm where local "
               "has no QEMU).")  # fmt: skip
 @click.option("--as", "template_name", metavar="NAME", help="Name of the template (default: the image's).")
+@click.option("--adopt", is_flag=True, help="Take over a template of the same name that is of other origin.")
 @options.template
 @options.image
 @options.kernel
@@ -35,6 +36,7 @@ def register(
     servers: options.ServerChoice,
     compute: str | None,
     template_name: str | None,
+    adopt: bool,
     debs: tuple[Path, ...],
     dry_run: bool,
     template_settings: TemplateSettings,
@@ -56,11 +58,12 @@ def register(
         template=template_settings,
         image=image_settings,
         debs=debs,
+        adopt=adopt,
         dry_run=dry_run,
     )
     result = session.perform(lambda events: perform(request, session.settings, events))
-    session.show(result.as_dict(), show.registered(result))
-    session.complain(show.not_registered(result))
+    session.show(result.as_dict(), show_plans.registered(result))
+    session.complain(show_plans.problems(result))
     return result.exit_status
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from gns3_minivm.errors import NotFoundError, ServerError
 from gns3_minivm.gns3 import replies
-from gns3_minivm.gns3.model import Compute, ComputeHealth, ImageUse
+from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, ComputeHealth, ImageUse
 from gns3_minivm.gns3.routes import Routes
 
 
@@ -35,7 +35,7 @@ class HealthRoutes(Routes):
         try:
             path = f"/computes/{quote(compute.compute_id)}/qemu/capabilities"
             kvm = (await self._object("GET", path, f"ask compute {compute.name} what its QEMU can do")).get("kvm")
-            versions = await self._qemu_versions(compute.compute_id)
+            versions = await self.qemu_versions(compute.compute_id)
         except ServerError as error:
             return ComputeHealth(compute, error=error.message)
         return ComputeHealth(
@@ -46,7 +46,7 @@ class HealthRoutes(Routes):
             qemu_versions=versions,
         )
 
-    async def _qemu_versions(self, compute_id: str) -> tuple[str, ...] | None:
+    async def qemu_versions(self, compute_id: str = LOCAL_COMPUTE) -> tuple[str, ...] | None:
         return None
 
     async def image_uses(self, filenames: Collection[str]) -> list[ImageUse]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -57,6 +57,8 @@ class Server(ABC):
     """Whether the server refuses the same bytes under a second name."""
     can_read_images: bool
     """Whether ``image_bytes`` works."""
+    images_per_compute: bool
+    """Whether ``images`` lists a compute's own files, and not those of the whole server."""
     can_delete_images: bool
     """Whether ``delete_image`` works."""
     newest_project_revision: int | None
@@ -89,12 +91,13 @@ class Server(ABC):
         progress: Progress = no_progress,
         *,
         compute_id: str = LOCAL_COMPUTE,
+        replace: bool = False,
     ) -> Uploaded:
         """Bring a file to the server and check that what lies there is what was sent.
 
         Nothing is sent if it is there already; an image with other bytes under this name is a ConflictError and is
-        left alone.  The same content under another name is taken where the server wants it so (``Uploaded.filename``).
-        Raises UploadError if what arrived is not what was sent.
+        left alone, unless ``replace`` says that it is damaged and that nothing uses it.  The same content under another
+        name is taken where the server wants it so (``Uploaded.filename``).  Raises UploadError if what arrived is not what was sent.
         """
 
     @abstractmethod
@@ -138,6 +141,10 @@ class Server(ABC):
     @abstractmethod
     async def raw_images_allowed(self) -> bool | None:
         """Whether kernels and initial RAM disks can be uploaded; None if that cannot be found out.  Changes nothing."""
+
+    @abstractmethod
+    async def qemu_versions(self, compute_id: str = LOCAL_COMPUTE) -> tuple[str, ...] | None:
+        """Versions of a compute's qemu-system-x86_64; None where the API does not tell."""
 
     @abstractmethod
     async def compute_health(self) -> list[ComputeHealth]:
@@ -199,10 +206,17 @@ class Server(ABC):
     @abstractmethod
     def export_project(
         self, project_id: str, *, with_images: bool = False, with_snapshots: bool = False
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """A project as GNS3's portable archive: a zip file whose members are not compressed.
 
         Initial RAM disks are never in it.  ConflictError if a node runs.
+        """
+
+    @abstractmethod
+    def export_images(self, filenames: Sequence[str], compute_id: str = LOCAL_COMPUTE) -> AsyncGenerator[bytes, None]:
+        """A portable archive that holds these image files, by way of a project that is made for it and deleted.
+
+        Works on both APIs and for every compute.  ConflictError if one of them is not there.
         """
 
     @abstractmethod

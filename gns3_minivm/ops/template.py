@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gns3_minivm import guest
-from gns3_minivm.agent.desired import DesiredAppliance, WantedFile, template_id
+from gns3_minivm.agent.desired import EXTENSIBLE_FIELDS, DesiredAppliance, WantedFile, template_id
 from gns3_minivm.artifacts import Artifact
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.catalog import Appliance
@@ -20,12 +20,52 @@ PLAIN_IMAGE_RAM_MB = 256
 
 @dataclass(frozen=True)
 class TemplateSettings:
-    """Settings that replace the appliance's; None leaves it to the appliance.  ``ram`` in MB."""
+    """Settings that replace the appliance's; None leaves it to the appliance.  ``ram`` in MB.
+
+    What is stated here is kept up; what is not is the user's to change once the template exists.
+    """
 
     ram: int | None = None
     cpus: int | None = None
     adapters: int | None = None
     kernel_args: str | None = None
+    category: str | None = None
+    symbol: str | None = None
+    default_name_format: str | None = None
+    usage: str | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The template's fields that are stated, but for the kernel command line."""
+        values = {
+            "ram_mb": self.ram,
+            "cpus": self.cpus,
+            "adapters": self.adapters,
+            "category": self.category,
+            "symbol": self.symbol,
+            "default_name_format": self.default_name_format,
+            "usage": self.usage,
+        }
+        return {field: value for field, value in values.items() if value is not None}
+
+
+_USER_FIELDS = EXTENSIBLE_FIELDS | {
+    "name",
+    "category",
+    "symbol",
+    "default_name_format",
+    "usage",
+    "ram_mb",
+    "cpus",
+    "adapters",
+    "port_name_format",
+    "first_port_name",
+    "console_type",
+    "on_close",
+}
+"""What people change in the GUI.  The rest makes a MiniVM what it is: its files, and how QEMU is given them."""
+_ZSTD_QEMU = (5, 1)
+"""The first QEMU that reads qcow2 clusters of this compression."""
 
 
 def describe(
@@ -35,13 +75,16 @@ def describe(
     *,
     name: str | None = None,
     converted: Artifact | None = None,
+    catalogue: str = "",
 ) -> DesiredAppliance:
     """The template of an image, with the appliance's settings where it is one.
 
-    ``name`` replaces the image's name.  ``converted`` is the disk if it is at hand: then its checksum is known.
-    Raises UsageError for kernel arguments that the kernel would not take.
+    ``name`` replaces the image's name, and counts as stated.  ``converted`` is the disk if it is at hand: then its
+    checksum is known.  The template names no compute: where it is made, that is chosen.  Raises UsageError for kernel arguments that the kernel would not take.
     """
     appliance = source.resolved.appliance
+    stated = set(settings.fields) | ({"name"} if name else set())
+    stated |= {"kernel_command_line"} if settings.kernel_args is not None else set()
     name = name or source.resolved.image.info.name
     disk = WantedFile.of(converted) if converted else WantedFile(source.recipe.filename)
     files = [WantedFile.of(bundle.kernel), disk]
@@ -59,19 +102,27 @@ def describe(
         name=name,
         kernel_command_line=guest.kernel_command_line(words),
         options=guest.QEMU_OPTIONS,
+        compute_id=None,
         **_described(appliance, name),
         **images,  # type: ignore[arg-type]
     )
-    chosen = {"ram_mb": settings.ram, "cpus": settings.cpus, "adapters": settings.adapters}
-    changes: dict[str, Any] = {field: value for field, value in chosen.items() if value is not None}
-    template = replace(template, **changes)
+    template = replace(template, **settings.fields)
     if template.ram_mb < bundle.minimum_ram_mb:
         raise UsageError(
             f"{name} has {template.ram_mb} MB of memory; the kernel {bundle.kernel_version} hangs with less than "
             f"{bundle.minimum_ram_mb} MB",
-            hint=f"Give it more: --ram {bundle.minimum_ram_mb}.",
+            hint=f"Give it more: {bundle.minimum_ram_mb} MB (--ram, or ram in a catalogue).",
         )
-    return DesiredAppliance(template, tuple(files))
+    zstd = source.recipe.options.compression == "zstd" or "hdb_disk_image" in images
+    return DesiredAppliance(
+        template,
+        tuple(files),
+        user_fields=_USER_FIELDS - stated,
+        catalogue=catalogue,
+        qemu_minimum=_ZSTD_QEMU if zstd else (),
+        qemu_hint="Use another compression (`compression: zlib` in the catalogue, --compression zlib of register), "
+        "or update QEMU there.",
+    )
 
 
 def _described(appliance: Appliance | None, name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gns3_minivm.agent.across import on_each
-from gns3_minivm.agent.apply import ApplianceResult, apply
+from gns3_minivm.agent.apply import ApplianceResult, apply, at_hand
 from gns3_minivm.agent.desired import MARK, DesiredAppliance, WantedFile, is_ours, template_id
 from gns3_minivm.agent.observe import observe
 from gns3_minivm.agent.plan import Conflict, CreateTemplate, Plan, Unchanged, UpdateTemplate, Upload, plan
@@ -43,8 +43,12 @@ class Case:
         return plan(await observe(self.client, wanted), wanted)
 
     async def register(self, desired: DesiredAppliance | None = None) -> ApplianceResult:
-        [result] = await apply(self.client, await self.plan(desired), self.sources, Events())
+        [result] = await apply(self.client, await self.plan(desired), at_hand(self.sources), Events())
         return result
+
+    def known(self) -> DesiredAppliance:
+        """The same once all files are built."""
+        return replace(self.desired, files=tuple(WantedFile.of(source) for source in self.sources.values()))
 
     async def template(self) -> QemuTemplate:
         found = await self.client.template(self.desired.template.template_id)
@@ -83,17 +87,21 @@ async def test_the_first_run_uploads_and_creates_and_the_second_finds_nothing_to
         CreateTemplate(case.desired.template),
     )
     seen: list[Event] = []
-    [result] = await apply(case.client, first, case.sources, Events(seen.append))
+    [result] = await apply(case.client, first, at_hand(case.sources), Events(seen.append))
     assert (result.outcome, result.uploaded, result.error) == ("created", names, None)
     titles = [event.title for event in seen if isinstance(event, StepStarted)]
-    assert titles == [*(f"Upload {name}" for name in names), f"Create template {case.desired.name}"]
+    url = case.process.bare_url
+    assert titles == [
+        *(f"Upload {name} to {url}" for name in names),
+        f"Create template {case.desired.name} on {url}",
+    ]
     assert {event.outcome for event in seen if isinstance(event, StepFinished)} == {"done"}
     assert await case.template() == case.desired.template
     for name, artifact in case.sources.items():
         assert (case.process.images / name).read_bytes() == artifact.path.read_bytes()
     second = await case.plan()
     assert second.nothing_to_do
-    [again] = await apply(case.client, second, {}, Events())
+    [again] = await apply(case.client, second, at_hand({}), Events())
     assert (again.outcome, again.uploaded) == ("unchanged", ())
 
 
@@ -159,16 +167,38 @@ async def test_a_foreign_template_of_the_same_name_is_a_conflict_and_nothing_is_
     assert not [image for image in await case.client.images() if image.filename in case.sources]
 
 
-async def test_an_image_of_our_name_with_other_bytes_is_a_conflict(case: Case) -> None:
+async def test_a_damaged_file_that_nothing_uses_is_replaced(case: Case) -> None:
     name, artifact = next(iter(case.sources.items()))
     theirs = random_artifact(case.folder)
     await case.client.upload_image(theirs.path, name, theirs.size_bytes, theirs.md5)
-    known = replace(case.desired, files=tuple(WantedFile.of(source) for source in case.sources.values()))
-    [conflict] = (await case.plan(known)).conflicts
-    assert artifact.md5 in conflict.message and theirs.md5 in conflict.message
+    known = case.known()
+    [damaged, *_] = (await case.plan(known)).uploads
+    assert (damaged.source, damaged.damaged) == (name, name) and damaged.filename != name
     result = await case.register(known)
-    assert isinstance(result.error, ConflictError)
-    assert (case.process.images / name).read_bytes() == theirs.path.read_bytes()
+    assert result.error is None and result.uploaded[0] == name
+    assert (case.process.images / name).read_bytes() == artifact.path.read_bytes()
+    assert (await case.template()).hda_disk_image == name
+    assert (await case.plan(known)).nothing_to_do
+
+
+async def test_a_damaged_file_that_a_template_uses_stays_and_ours_is_sent_under_another_name(case: Case) -> None:
+    name, artifact = next(iter(case.sources.items()))
+    theirs = random_artifact(case.folder)
+    await case.client.upload_image(theirs.path, name, theirs.size_bytes, theirs.md5)
+    user = QemuTemplate(str(uuid.uuid4()), f"user-of-{name}", hda_disk_image=name)
+    await case.client.create_template(user)
+    try:
+        result = await case.register(case.known())
+        other = f"{name}-2"
+        assert result.error is None and result.uploaded[0] == other
+        assert (case.process.images / name).read_bytes() == theirs.path.read_bytes()
+        assert (case.process.images / other).read_bytes() == artifact.path.read_bytes()
+        assert (await case.template()).hda_disk_image == other
+        # With the content known, and with an empty cache.
+        assert (await case.plan(case.known())).nothing_to_do
+        assert (await case.plan()).nothing_to_do
+    finally:
+        await case.client.delete_template(user.template_id)
 
 
 async def test_content_that_the_server_has_under_another_name_is_used_where_it_must_be(case: Case) -> None:
@@ -180,7 +210,7 @@ async def test_content_that_the_server_has_under_another_name_is_used_where_it_m
     expected = other if case.client.one_name_per_content else name
     assert (await case.template()).hda_disk_image == expected
     # Once built, the md5 is known, and the next run finds the other name by it.
-    known = replace(case.desired, files=tuple(WantedFile.of(source) for source in case.sources.values()))
+    known = case.known()
     assert (await case.plan(known)).nothing_to_do
     assert (await case.register(known)).outcome == "unchanged"
 
@@ -207,7 +237,7 @@ async def test_a_stale_checksum_is_no_conflict(case: Case) -> None:
     await case.register()
     for name in case.sources:
         (case.process.images / f"{name}.md5sum").write_text("0" * 32)
-    known = replace(case.desired, files=tuple(WantedFile.of(source) for source in case.sources.values()))
+    known = case.known()
     assert (await case.plan(known)).nothing_to_do
 
 
@@ -217,7 +247,7 @@ async def test_two_agents_at_once_make_no_duplicates(case: Case) -> None:
     async def agent() -> ApplianceResult:
         async with await connect(address) as server:
             wanted = [case.desired]
-            [result] = await apply(server, plan(await observe(server, wanted), wanted), case.sources, Events())
+            [result] = await apply(server, plan(await observe(server, wanted), wanted), at_hand(case.sources), Events())
             return result
 
     results = await asyncio.gather(agent(), agent())
@@ -239,7 +269,7 @@ async def test_an_appliance_that_fails_does_not_stop_the_others(case: Case) -> N
     good = DesiredAppliance(QemuTemplate(template_id(other), other), ())
     wanted = [case.desired, good]
     found = plan(await observe(case.client, wanted), wanted)
-    failed, created = await apply(case.client, found, {}, Events())
+    failed, created = await apply(case.client, found, at_hand({}), Events())
     assert isinstance(failed.error, BugError)
     assert created.outcome == "created"
     await case.client.delete_template(good.template.template_id)

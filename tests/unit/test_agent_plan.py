@@ -8,6 +8,7 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from gns3_minivm.agent.desired import MARK, DesiredAppliance, WantedFile, is_ours, template_id
+from gns3_minivm.agent.files import numbered
 from gns3_minivm.agent.observe import Observed
 from gns3_minivm.agent.plan import Conflict, CreateTemplate, Unchanged, UpdateTemplate, Upload, plan
 from gns3_minivm.errors import BugError
@@ -58,14 +59,34 @@ def test_a_server_in_the_desired_state_needs_nothing() -> None:
 
 def test_a_file_by_its_name_alone_is_trusted_and_one_with_known_content_is_compared() -> None:
     images = {"disk": ServerImage("disk", 10, MD5["other"]), "kernel": ServerImage("kernel", 9, MD5["kernel"])}
-    assert not plan(observed(images=images), [appliance()]).conflicts
-    conflicts = plan(observed(images=images), [appliance(known=True)]).conflicts
-    assert [conflict.message.split()[2] for conflict in conflicts] == ["disk", "kernel"]
+    assert plan(observed(images=images), [appliance()]).uploads == ()
+    uploads = plan(observed(images=images), [appliance(known=True)]).uploads
+    assert uploads == (
+        Upload("disk-2", 10, "local", content="disk", damaged="disk"),
+        Upload("kernel-2", 10, "local", content="kernel", damaged="kernel"),
+    )
+
+
+def test_a_file_that_was_sent_again_is_found_by_its_content_or_by_its_number() -> None:
+    images = {name: ServerImage(name, 10, MD5["other"]) for name in ("disk", "disk-2", "kernel")}
+    images["disk-3"] = ServerImage("disk-3", 10, MD5["disk"])
+    images["kernel"] = ServerImage("kernel", 10, MD5["kernel"])
+    for known in (True, False):
+        found = plan(observed(images=images), [appliance(known=known)]).appliances[0]
+        assert found.uploads == () and found.desired.template.hda_disk_image == "disk-3"
+    images["disk-3"] = ServerImage("disk-3", 10, MD5["other"])
+    [upload] = plan(observed(images=images), [appliance(known=True)]).uploads
+    assert upload == Upload("disk-4", 10, "local", content="disk", damaged="disk")
+
+
+def test_the_number_of_a_file_stands_before_its_ending() -> None:
+    assert [numbered("web-1-abc.qcow2", n) for n in (1, 2)] == ["web-1-abc.qcow2", "web-1-abc-2.qcow2"]
+    assert numbered("vmlinuz-6.1-abc", 3) == "vmlinuz-6.1-abc-3"
 
 
 def test_what_a_server_does_not_say_is_no_difference() -> None:
     images = {name: ServerImage(name, None, None) for name in ("disk", "kernel")}
-    assert not plan(observed(images=images), [appliance(known=True)]).conflicts
+    assert plan(observed(images=images), [appliance(known=True)]).uploads == ()
 
 
 def test_a_file_that_several_appliances_share_is_uploaded_once() -> None:

@@ -9,8 +9,35 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "gns3_minivm"
 
-BASE = {"__init__", "errors", "events", "artifacts", "guest", "resources", "cancel", "cache"}
-PARTS = {"formats", "images", "convert", "bundle", "qemu", "gns3", "agent", "catalog", "config", "ops", "cli"}
+BASE = {
+    "__init__",
+    "errors",
+    "events",
+    "artifacts",
+    "guest",
+    "guest_exec",
+    "guest_frames",
+    "guest_payload",
+    "guest_transcript",
+    "resources",
+    "cancel",
+    "cache",
+}
+PARTS = {
+    "formats",
+    "images",
+    "convert",
+    "bundle",
+    "qemu",
+    "gns3",
+    "agent",
+    "catalog",
+    "catalogue",
+    "config",
+    "documents",
+    "ops",
+    "cli",
+}
 MAY_IMPORT: dict[str, set[str]] = {
     "formats": set(),
     "images": {"formats"},
@@ -20,8 +47,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gns3": set(),
     "agent": {"gns3"},
     "catalog": set(),
+    "catalogue": {"documents"},
     "config": set(),
-    "ops": {"images", "convert", "bundle", "qemu", "gns3", "agent", "catalog", "config"},
+    "documents": set(),
+    "ops": {"images", "convert", "bundle", "qemu", "gns3", "agent", "catalog", "catalogue", "config"},
     "cli": {"ops", "config"},
 }
 # Base modules know the standard library only; these parts may also use these distributions.
@@ -32,7 +61,9 @@ LIBRARIES: dict[str, set[str]] = {
     "bundle": {"zstandard"},
     "gns3": {"aiohttp", "pydantic"},
     "catalog": {"pydantic", "yaml"},
+    "catalogue": {"pydantic"},
     "config": {"pydantic", "yaml"},
+    "documents": {"pydantic", "yaml"},
     "cli": {"click", "rich"},
 }
 

@@ -24,6 +24,7 @@ class ServerV2(RestServer):
     generation = 2
     one_name_per_content = False
     can_read_images = True
+    images_per_compute = True
     can_delete_images = False
     newest_project_revision = 9
     template_model = messages.TemplateCreate
@@ -44,14 +45,16 @@ class ServerV2(RestServer):
         progress: Progress = no_progress,
         *,
         compute_id: str = LOCAL_COMPUTE,
+        replace: bool = False,
     ) -> Uploaded:
         async with self._upload_lock(compute_id, filename):
             existing = await self._find(filename, compute_id)
             if existing is not None:
                 if await self._is(existing, size_bytes, md5, compute_id):
                     return Uploaded(filename, sent=False)
-                raise self._other_content(existing, size_bytes, md5)
-            # The name was free, so a second try replaces only what the first one left.
+                if not replace:
+                    raise self._other_content(existing, size_bytes, md5)
+            # The name was free, or what had it is not wanted, so a second try replaces only what the first one left.
             for _ in range(2):
                 await self._send(source, filename, size_bytes, compute_id, progress)
                 arrived = await self._find(filename, compute_id)
@@ -89,7 +92,7 @@ class ServerV2(RestServer):
     async def raw_images_allowed(self) -> bool | None:
         return True
 
-    async def _qemu_versions(self, compute_id: str) -> tuple[str, ...] | None:
+    async def qemu_versions(self, compute_id: str = LOCAL_COMPUTE) -> tuple[str, ...] | None:
         path = f"/computes/{quote(compute_id)}/qemu/binaries"
         found = await self._list(path, "list the QEMU programs", timeout_s=self._node_s)
         ours = [item for item in found if str(item.get("path", "")).endswith(("qemu-system-x86_64", "x86_64w.exe"))]

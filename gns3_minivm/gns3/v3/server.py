@@ -50,6 +50,7 @@ class ServerV3(RestServer):
     generation = 3
     one_name_per_content = True
     can_read_images = False
+    images_per_compute = False
     can_delete_images = True
     newest_project_revision = None
     template_model = messages.TemplateCreate
@@ -67,11 +68,12 @@ class ServerV3(RestServer):
         progress: Progress = no_progress,
         *,
         compute_id: str = LOCAL_COMPUTE,
+        replace: bool = False,
     ) -> Uploaded:
         async with self._upload_lock(LOCAL_COMPUTE, filename):
             waits = iter(_COLLISION_WAITS_S)
             while True:
-                if (present := await self._present(filename, size_bytes, md5)) is not None:
+                if (present := await self._present(filename, size_bytes, md5, replace)) is not None:
                     return Uploaded(present, sent=False)
                 try:
                     return await self._send(source, filename, size_bytes, md5, progress)
@@ -82,14 +84,20 @@ class ServerV3(RestServer):
                 # Not the same time for both.
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
 
-    async def _present(self, filename: str, size_bytes: int, md5: str) -> str | None:
-        """The name under which the server has this content; ConflictError if that name has another content."""
+    async def _present(self, filename: str, size_bytes: int, md5: str, replace: bool) -> str | None:
+        """The name under which the server has this content; ConflictError if that name has another content.
+
+        With ``replace`` the name is made free instead.
+        """
         existing = await self._find(filename)
         if existing is None:
             return await self._same_content(size_bytes, md5)
         if (existing.size_bytes, existing.md5) == (size_bytes, md5):
             return filename
-        raise self._other_content(existing, size_bytes, md5)
+        if not replace:
+            raise self._other_content(existing, size_bytes, md5)
+        await self.delete_image(filename)
+        return await self._same_content(size_bytes, md5)
 
     async def _send(self, source: Path, filename: str, size_bytes: int, md5: str, progress: Progress) -> Uploaded:
         path = f"/v3/images/upload/{_FOLDER}/{quote(filename)}"

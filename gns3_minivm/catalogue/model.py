@@ -1,0 +1,103 @@
+"""What a catalogue file may hold: the keys, their values, and their defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+_NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
+_PASSWORDS = ("password", "password_env", "password_file", "keyring")
+
+ServerName = Annotated[str, StringConstraints(pattern=_NAME)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Part(BaseModel):
+    """Refuses unknown keys, and values of another type (``yes`` for a text, ``"2"`` for a number)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class CatalogueServer(_Part):
+    """A GNS3 server: where it is, how to log in, which compute runs the nodes.
+
+    At most one of ``password``, ``password_env`` (an environment variable), ``password_file`` (its first line) and
+    ``keyring`` (the name of the service under which the user's keyring has it) is set.
+    """
+
+    url: Text
+    username: Text | None = None
+    password: Text | None = Field(default=None, repr=False)
+    password_env: Text | None = None
+    password_file: Text | None = None
+    keyring: Text | None = None
+    ca_file: Text | None = None
+    verify: bool = True
+    compute: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_password(self) -> CatalogueServer:
+        given = [key for key in _PASSWORDS if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"one password is enough, found {' and '.join(given)}")
+        if given and self.username is None and "@" not in self.url:
+            raise ValueError(f"{given[0]} goes with username")
+        if not self.verify and self.ca_file is not None:
+            raise ValueError("ca_file says whom to trust, and verify: false trusts everybody; leave one of them out")
+        return self
+
+
+class CatalogueAppliance(_Part):
+    """An appliance or image, and the settings of its template; what is None is left to the appliance and the user.
+
+    ``servers`` are names of the catalogue's servers, None for all of them.
+    """
+
+    name: Text | None = None
+    image: Text | None = None
+    servers: list[ServerName] | None = Field(default=None, min_length=1)
+    size: Text | None = None
+    ram: Annotated[int, Field(ge=32, le=1048576)] | None = None
+    """Megabytes."""
+    cpus: Annotated[int, Field(ge=1, le=255)] | None = None
+    adapters: Annotated[int, Field(ge=0, le=275)] | None = None
+    kernel_args: str | None = None
+    category: Literal["guest", "router", "switch", "firewall"] | None = None
+    symbol: Text | None = None
+    default_name_format: Text | None = None
+    usage: str | None = None
+
+    @model_validator(mode="after")
+    def _named(self) -> CatalogueAppliance:
+        if self.name is None and self.image is None:
+            raise ValueError("an appliance needs a name or an image")
+        return self
+
+    @property
+    def source(self) -> str:
+        """What is looked for: the image, else the appliance of that name."""
+        return self.image or self.name or ""
+
+
+def _bare_word(value: Any) -> Any:
+    # A bare word is an appliance or image with nothing stated, so its name is not stated either.
+    return {"image": value} if isinstance(value, str) else value
+
+
+class Catalogue(_Part):
+    """A catalogue; ``name`` marks its templates on the servers, and is None for a catalogue that prunes nothing."""
+
+    name: Annotated[str, StringConstraints(pattern=_NAME)] | None = None
+    compression: Literal["zstd", "zlib", "none"] = "zstd"
+    size: Text | None = None
+    servers: dict[ServerName, CatalogueServer] = Field(min_length=1)
+    appliances: list[Annotated[CatalogueAppliance, BeforeValidator(_bare_word)]]
+
+    path: Path = Field(exclude=True)
+    """The file; relative names in it start from its folder."""
+
+    def appliances_of(self, server: str) -> list[CatalogueAppliance]:
+        """What a server shall have."""
+        return [item for item in self.appliances if item.servers is None or server in item.servers]

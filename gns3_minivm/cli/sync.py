@@ -1,0 +1,120 @@
+"""The commands that keep servers in step with a catalogue: sync and status; and remove."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gns3_minivm.cli import options, show_plans
+from gns3_minivm.cli.options import pass_session
+from gns3_minivm.cli.session import Session
+
+if TYPE_CHECKING:
+    from gns3_minivm.ops.sources import ImageSettings
+
+_CATALOGUE = click.argument("catalogue", required=False, type=options.FILE)
+_SERVER = click.option("--server", "servers", multiple=True, metavar="NAME", help="Only this server of the catalogue; "
+                       "may be given several times.")  # fmt: skip
+
+
+@click.command()
+@_CATALOGUE
+@_SERVER
+@click.option(
+    "--prune", is_flag=True, help="Remove templates with the catalogue's mark that it does not have any more."
+)
+@click.option("--adopt", is_flag=True, help="Take over templates of the same name that are of other origin.")
+@options.sources
+@options.kernel
+@options.dry_run
+@options.common
+@pass_session
+def sync(
+    session: Session,
+    /,
+    catalogue: Path | None,
+    servers: tuple[str, ...],
+    prune: bool,
+    adopt: bool,
+    debs: tuple[Path, ...],
+    dry_run: bool,
+    source_settings: ImageSettings,
+) -> int:
+    """Bring all servers of a catalogue into the state that it describes.
+
+    CATALOGUE is a YAML file (docs/catalogue.md); default: minivm.yml in the working directory, else
+    gns3-minivm/catalogue.yml in the user's configuration folder. All servers are looked at and the plan is printed
+    before anything is written. Images on servers are never overwritten or deleted.
+    """
+    from gns3_minivm.ops.sync import SyncRequest
+    from gns3_minivm.ops.sync import sync as perform
+
+    request = SyncRequest(catalogue, servers, source_settings, debs, prune=prune, adopt=adopt, dry_run=dry_run)
+    result = session.perform(
+        lambda events: perform(
+            request,
+            session.settings,
+            events,
+            lambda plan: session.announce({"event": "plan", **plan.as_dict()}, show_plans.plan(plan)),
+        )
+    )
+    session.show(result.as_dict(), show_plans.outcome(result))
+    session.complain(show_plans.problems(result))
+    return result.exit_status
+
+
+@click.command()
+@_CATALOGUE
+@_SERVER
+@click.option("--nodes/--no-nodes", default=True, show_default=True, help="Also list nodes that are on an older image "
+              "of their template; one more request for each project.")  # fmt: skip
+@options.sources
+@options.kernel
+@options.common
+@pass_session
+def status(
+    session: Session,
+    /,
+    catalogue: Path | None,
+    servers: tuple[str, ...],
+    nodes: bool,
+    debs: tuple[Path, ...],
+    source_settings: ImageSettings,
+) -> int:
+    """Say how the servers of a catalogue differ from it; nothing is changed.
+
+    CATALOGUE is found as by sync. Ends with 0 whether or not there is something to do.
+    """
+    from gns3_minivm.ops.sync import SyncRequest
+    from gns3_minivm.ops.sync import status as perform
+
+    request = SyncRequest(catalogue, servers, source_settings, debs, dry_run=True)
+    result = session.perform(lambda events: perform(request, session.settings, events, nodes=nodes))
+    session.show(result.as_dict(), show_plans.status(result))
+    session.complain(show_plans.problems(result))
+    return result.exit_status
+
+
+@click.command()
+@click.argument("name")
+@options.server
+@click.option("--delete-images", is_flag=True, help="Also delete its image files as far as it is proven that nothing "
+              "uses them (API v3), or list their paths (API v2 cannot delete).")  # fmt: skip
+@options.dry_run
+@options.common
+@pass_session
+def remove(session: Session, /, name: str, servers: options.ServerChoice, delete_images: bool, dry_run: bool) -> int:
+    """Take the template NAME away from GNS3 servers.
+
+    Only templates of ours are removed. Nodes that were made from it stay and keep working; they are listed.
+    """
+    from gns3_minivm.ops.remove import RemoveRequest
+    from gns3_minivm.ops.remove import remove as perform
+
+    request = RemoveRequest(name, servers.addresses(), delete_images, dry_run)
+    result = session.perform(lambda events: perform(request, events))
+    session.show(result.as_dict(), show_plans.removed(result))
+    session.complain(show_plans.not_removed(result))
+    return result.exit_status
