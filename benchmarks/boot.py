@@ -37,7 +37,6 @@ from pathlib import Path
 
 from gns3_minivm.bundle.command import run
 from gns3_minivm.bundle.model import Bundle
-from gns3_minivm.cache import Cache
 from gns3_minivm.config import Settings
 from gns3_minivm.errors import GuestError, MiniVMError, NotFoundError, ToolError
 from gns3_minivm.events import Events

@@ -3,7 +3,8 @@
 Its files are a part of the contract with the guest (kernel/CONTRACT.md)::
 
     init                       the guest's init, PID 1
-    bin/busybox  sbin/e2fsck   static programs
+    bin/busybox                static program
+    sbin/e2fsck.gz             another, which init unpacks when it is needed
     dev/console                character device 5:1
     lib/modules/VERSION/...    uncompressed modules
     etc/modules.boot           paths of modules to load before the root disk is mounted, in order, one a line
@@ -16,10 +17,17 @@ import io
 import stat
 from collections.abc import Mapping, Sequence
 
+from zlib_ng import zlib_ng
+
 from gns3_minivm.bundle.depmod import Module
 from gns3_minivm.formats.content import Content
 from gns3_minivm.formats.cpio import write_cpio
 from gns3_minivm.formats.tree import FileTree
+
+_GZIP_LEVEL = 2
+"""The same bytes on every machine, as for the clusters of disks (formats.qcow2.codec)."""
+_GZIP = 31
+"""zlib's way to ask for a gzip header, in which it writes no time and no name."""
 
 
 def make_initramfs(
@@ -38,7 +46,8 @@ def make_initramfs(
         tree.add_directory(directory.encode())
     tree.add_file(b"init", init, 0o755)
     tree.add_file(b"bin/busybox", busybox, 0o755)
-    tree.add_file(b"sbin/e2fsck", e2fsck, 0o755)
+    # The kernel copies all of this page by page at every boot; a damaged file system is rare.
+    tree.add_file(b"sbin/e2fsck.gz", zlib_ng.compress(e2fsck, _GZIP_LEVEL, _GZIP))
     # The kernel opens it before /dev is mounted; without it PID 1 has no standard streams.
     tree.add_node(b"dev/console", stat.S_IFCHR | 0o600, 5, 1)
     for name, modules in (("boot", boot), ("late", late)):

@@ -147,10 +147,25 @@ static char *wait_for_root(const struct options *options)
     return device;
 }
 
+/* Rarely needed, and every page of the initramfs costs time at every boot. */
+void disk_unpack_e2fsck(void)
+{
+    struct words command = {0};
+    if (access("/sbin/e2fsck.gz", F_OK))
+        return;
+    words_add(&command, "/bin/busybox");
+    words_add(&command, "gunzip");
+    words_add(&command, "/sbin/e2fsck.gz");
+    if (process_run(&command))
+        say("/sbin/e2fsck.gz was not unpacked");
+    chmod("/sbin/e2fsck", 0755);
+}
+
 /* Runs e2fsck -p; NULL if the file system is in order now. */
 static const char *check(const char *device)
 {
     struct words command = {0};
+    disk_unpack_e2fsck();
     words_add(&command, "/sbin/e2fsck");
     words_add(&command, "-p");
     words_add(&command, device);

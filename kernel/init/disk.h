@@ -10,6 +10,8 @@
 
 /* The device (an allocated path) whose ext4 file system has this label, or NULL. */
 char *disk_by_label(const char *label);
+/* Makes /sbin/e2fsck of the initial RAM disk ready to be run, before the root disk is /. */
+void disk_unpack_e2fsck(void);
 /* Mounts the root disk at SYSROOT.  Returns NULL, or a line that says what is wrong. */
 const char *disk_mount_root(const struct options *options);
 

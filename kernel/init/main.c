@@ -5,10 +5,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/reboot.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,6 +46,7 @@ static char **kernel_environment;
 static void initramfs_shell(void)
 {
     struct program shell;
+    disk_unpack_e2fsck();
     modules_load(MODULES_EARLY);
     modules_load(MODULES_REST);
     program_plan_shell(&shell, NULL);
@@ -68,15 +69,26 @@ static void mount_root(void)
     }
 }
 
-/* Work that the main program does not wait for; a process of its own, so that the console is not held up. */
+/*
+ * Loading drivers, mounting and naming cards wait for RCU grace periods, of several clock ticks each once the kernel has
+ * started init, unless they are expedited.
+ */
+static void hurry(bool yes)
+{
+    file_write("/sys/kernel/rcu_expedited", yes ? "1" : "0");
+}
+
+/* Work that the main program does not wait for: a process of its own, which runs when no other wants to. */
 static void start_late_work(void)
 {
     if (fork())
         return;
     process_reset_signals();
-    setpriority(PRIO_PROCESS, 0, 10);
+    sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){0});
     modules_load(MODULES_REST);
     initramfs_remove("/sbin/e2fsck");
+    initramfs_remove("/sbin/e2fsck.gz");
+    hurry(false);
     _exit(0);
 }
 
@@ -131,6 +143,7 @@ static void become_other_init(const struct program *plan, const char *path)
         say("init=%s: there is no such program", path);
         return;
     }
+    hurry(false);
     say("init=%s is process 1 now; leave it with: sync; poweroff -f", path);
     become(&other);
 }
@@ -163,6 +176,7 @@ static void begin(int count, char **arguments)
 {
     umask(022);
     mounts_begin();
+    hurry(true);
     options_parse(&options, file_line("/proc/cmdline"));
     for (size_t i = 0; i < options.complaints.count; i++)
         say("kernel command line: %s", options.complaints.item[i]);

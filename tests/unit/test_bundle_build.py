@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -82,7 +83,8 @@ def test_the_initramfs_has_what_the_contract_says(cache: Cache, tmp_path: Path) 
     files = read_cpio(bundle.initrd.path.read_bytes())
     assert files["init"] == (0o100755, (0, 0), INIT)
     assert files["bin/busybox"][2] == elf()
-    assert files["sbin/e2fsck"][0] == 0o100755
+    assert files["sbin/e2fsck.gz"][0] == 0o100644
+    assert gzip.decompress(files["sbin/e2fsck.gz"][2]) == elf({".text": b"e2fsck"})
     assert files["dev/console"] == (0o020600, (5, 1), b"")
     top = f"/lib/modules/{VERSION}/kernel/drivers"
     assert files["etc/modules.boot"][2].decode().splitlines() == [
