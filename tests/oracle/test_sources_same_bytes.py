@@ -30,7 +30,9 @@ from gns3_minivm.images.build import Build, build_image
 from gns3_minivm.images.engine import BuildOptions, connect
 from gns3_minivm.images.registry_image import RegistryOptions
 from gns3_minivm.images.resolve import Sources, resolve
+from tests.support.layers import file, tar_bytes
 from tests.support.minivm import gns3_minivm
+from tests.support.new_engine import running_new_engine
 from tests.support.registry import running_registry
 from tests.support.tools import require_tool
 
@@ -143,60 +145,48 @@ def test_files_of_skopeo_give_the_engines_bytes(transport: str, saved: Path, exp
     assert digest_of_disk(f"{transport}:{tmp_path}/image", tmp_path) == expected
 
 
-def test_what_the_engine_saves_gives_its_bytes_in_the_old_layout_and_the_new(
-    saved: Path, expected: Any, tmp_path: Path
-) -> None:
-    with tarfile.open(saved) as archive:
-        names = archive.getnames()
-    is_new = "index.json" in names
-    assert digest_of_disk(f"docker-archive:{saved}", tmp_path) == expected
-    other = tmp_path / "other.tar"
-    (to_old if is_new else to_new)(saved, other)
-    with tarfile.open(other) as archive:
-        assert ("index.json" in archive.getnames()) != is_new
-    assert digest_of_disk(f"docker-archive:{other}", tmp_path) == expected
-    new = saved if is_new else other
-    assert digest_of_disk(f"oci-archive:{new}", tmp_path) == expected
+def names_in(path: Path) -> list[str]:
+    with tarfile.open(path) as archive:
+        return archive.getnames()
+
+
+def test_the_old_layout_of_docker_save_gives_the_engines_bytes(saved: Path, expected: Any, tmp_path: Path) -> None:
+    old = saved
+    if "index.json" in names_in(saved):
+        old = tmp_path / "old.tar"
+        to_old(saved, old)
+    assert "index.json" not in names_in(old)
+    assert digest_of_disk(f"docker-archive:{old}", tmp_path) == expected
     packed = tmp_path / "saved.tar.gz"
     packed.write_bytes(gzip.compress(saved.read_bytes(), 1))
     assert digest_of_disk(f"docker-archive:{packed}", tmp_path) == expected
 
 
-def to_new(source: Path, target: Path) -> None:
-    """Write what ``docker save`` writes from Docker 25 on, from what it wrote before."""
-    from tests.support.layers import file, tar_bytes
-
-    with tarfile.open(source) as archive:
-        (entry,) = json.load(archive.extractfile("manifest.json"))  # type: ignore[arg-type]
-        config = archive.extractfile(entry["Config"]).read()  # type: ignore[union-attr]
-        layers = [member_of(archive, name) for name in entry["Layers"]]
-    blobs = {f"blobs/sha256/{hashlib.sha256(data).hexdigest()}": data for data in [config, *layers]}
-
-    def descriptor(data: bytes, kind: str) -> dict[str, Any]:
-        return {"mediaType": kind, "digest": "sha256:" + hashlib.sha256(data).hexdigest(), "size": len(data)}
-
-    manifest = {
-        "schemaVersion": 2,
-        "config": descriptor(config, "application/vnd.oci.image.config.v1+json"),
-        "layers": [descriptor(data, "application/vnd.oci.image.layer.v1.tar") for data in layers],
-    }
-    data = json.dumps(manifest).encode()
-    blobs[f"blobs/sha256/{hashlib.sha256(data).hexdigest()}"] = data
-    index = {"schemaVersion": 2, "manifests": [descriptor(data, "application/vnd.oci.image.manifest.v1+json")]}
-    names = list(blobs)
-    entry |= {"Config": names[0], "Layers": [f"blobs/sha256/{hashlib.sha256(layer).hexdigest()}" for layer in layers]}
-    members = blobs | {
-        "index.json": json.dumps(index).encode(),
-        "manifest.json": json.dumps([entry]).encode(),
-        "oci-layout": b'{"imageLayoutVersion": "1.0.0"}',
-    }
-    target.write_bytes(tar_bytes([file(name, data) for name, data in members.items()]))
+@pytest.mark.parametrize("store", ["overlay2", "containerd"])
+def test_the_new_layout_of_docker_save_gives_the_engines_bytes(
+    saved: Path, image: str, expected: Any, tmp_path: Path, store: str
+) -> None:
+    new = tmp_path / "new.tar"
+    with running_new_engine(containerd_store=store == "containerd") as host:
+        client: Any = docker.APIClient(base_url=host, timeout=300)
+        try:
+            with saved.open("rb") as stream:
+                for message in client.load_image(stream):
+                    assert "error" not in message, message
+            with new.open("wb") as stream:
+                stream.writelines(client.get_image(image))
+        finally:
+            client.close()
+        assert digest_of_disk(f"docker-daemon:{image}", tmp_path, host) == expected
+    names = names_in(new)
+    assert {"oci-layout", "index.json", "manifest.json"} <= set(names)
+    assert not [name for name in names if name.endswith("layer.tar")]
+    assert digest_of_disk(f"docker-archive:{new}", tmp_path) == expected
+    assert digest_of_disk(f"oci-archive:{new}", tmp_path) == expected
 
 
 def to_old(source: Path, target: Path) -> None:
     """Write what ``docker save`` wrote before Docker 25."""
-    from tests.support.layers import file, tar_bytes
-
     with tarfile.open(source) as archive:
         (entry,) = json.load(archive.extractfile("manifest.json"))  # type: ignore[arg-type]
         config = archive.extractfile(entry["Config"]).read()  # type: ignore[union-attr]

@@ -58,12 +58,12 @@ def running_engine() -> Iterator[str]:
     # Short, because the path of containerd's socket is limited to 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="minivm-docker-"))
     try:
-        with _root_to_mount_below() as enter, _running_dockerd([*enter, dockerd], folder) as host:
+        with root_to_mount_below() as enter, running_dockerd([*enter, dockerd], folder) as host:
             _import_base(host, base)
             yield host
     finally:
         # dockerd leaves the host's network namespace mounted.
-        for mount in _mount_points():
+        for mount in mount_points():
             if mount.startswith(f"{folder}/"):
                 subprocess.run(["umount", mount], check=True)
         shutil.rmtree(folder)
@@ -97,13 +97,13 @@ def _missing(message: str) -> NoReturn:
 
 
 @contextmanager
-def _root_to_mount_below() -> Iterator[list[str]]:
+def root_to_mount_below() -> Iterator[list[str]]:
     """Yield the start of a command line that gives the rest of it a root that is a mount point.
 
     dockerd changes the propagation of "/", which works on mount points only, and the root of a chroot is none.  There
     the root is bound to an empty folder in a mount namespace of its own.
     """
-    if "/" in _mount_points():
+    if "/" in mount_points():
         yield []
         return
     # Never below a folder that is deleted with its content: what is mounted here is everything.
@@ -113,21 +113,21 @@ def _root_to_mount_below() -> Iterator[list[str]]:
         yield ["unshare", "--mount", "--propagation=unchanged", "sh", "-c", script, root]
     finally:
         # Where the machine shares its mounts, the binding showed up outside of the namespace as well.
-        if root in _mount_points():
+        if root in mount_points():
             subprocess.run(["mount", "--make-rprivate", root], check=True)
             subprocess.run(["umount", "--recursive", "--lazy", root], check=True)
         Path(root).rmdir()
 
 
-def _mount_points() -> set[str]:
+def mount_points() -> set[str]:
     return {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
 
 
 @contextmanager
-def _running_dockerd(dockerd: list[str], folder: Path) -> Iterator[str]:
+def running_dockerd(dockerd: list[str], folder: Path, configuration: str = "{}") -> Iterator[str]:
     host = f"unix://{folder}/docker.sock"
-    # An empty configuration file: the machine's own may contradict these options.
-    (folder / "daemon.json").write_text("{}")
+    # A configuration file of its own: the machine's may contradict these options.
+    (folder / "daemon.json").write_text(configuration)
     command = [*dockerd, "--config-file", f"{folder}/daemon.json", "--data-root", f"{folder}/data"]
     command += ["--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid", "--host", host]
     command += ["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"]
@@ -223,7 +223,7 @@ def _make_base(target: Path) -> None:
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in _SLIM]
     command += ["--dpkgopt=path-include=/usr/share/doc/*/copyright", "bookworm", str(target)]
     try:
-        apt.write_text(_apt_settings())
+        apt.write_text(apt_settings())
         made = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     finally:
         apt.unlink(missing_ok=True)
@@ -247,7 +247,7 @@ def _owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-def _apt_settings() -> str:
+def apt_settings() -> str:
     dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
     lines = [line for line in dump.splitlines() if _APT_SETTINGS.match(line) and not line.endswith(' "";')]
     return "".join(f"{line}\n" for line in lines)

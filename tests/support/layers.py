@@ -58,8 +58,8 @@ def symlink(name: str, target: str, **fields: Any) -> Item:
     return item(name, tarfile.SYMTYPE, target=target, mode=0o777, **fields)
 
 
-def hard_link(name: str, target: str) -> Item:
-    return item(name, tarfile.LNKTYPE, target=target)
+def hard_link(name: str, target: str, **fields: Any) -> Item:
+    return item(name, tarfile.LNKTYPE, target=target, **fields)
 
 
 def tar_bytes(items: Iterable[Item], tar_format: int = tarfile.PAX_FORMAT) -> bytes:

@@ -6,10 +6,10 @@ leaving out operations that are impossible, or that are known to be read differe
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import tarfile
+from copy import deepcopy
 from typing import Any
 
 from hypothesis import strategies as st
@@ -35,13 +35,19 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("file"), PATHS, META, XATTRS, st.sampled_from([0, 1, 600, 4096, 15_000])),
     st.tuples(st.just("directory"), PATHS, META, XATTRS),
     st.tuples(st.just("symlink"), PATHS, META, TARGETS),
-    st.tuples(st.just("hard link"), PATHS, PATHS),
+    st.tuples(st.just("hard link"), PATHS, PATHS, META),
     st.tuples(st.just("device"), PATHS, META, st.integers(0, 300), st.integers(0, 300)),
     st.tuples(st.just("fifo"), PATHS, META),
     st.tuples(st.just("whiteout"), PATHS),
     st.tuples(st.just("opaque"), PATHS),
 )
 STACKS = st.lists(st.lists(OPERATIONS, max_size=12), min_size=1, max_size=4)
+
+
+class Inode(str):
+    """What is no folder: a text that tells one from the other, with the attributes that its entry has."""
+
+    fields: dict[str, Any]
 
 
 class Model:
@@ -78,9 +84,9 @@ class Model:
         *parts, name = path.split("/")
         # A failed attempt must not leave folders behind.
         if create and self.directory(parts, create=False) is None:
-            copy = json.loads(json.dumps(self.root))
+            before = deepcopy(self.root)
             if self.directory(parts, create=True) is None:
-                self.root = copy
+                self.root = before
                 return None, name
         return self.directory(parts, create=False), name
 
@@ -125,18 +131,19 @@ def _entry(model: Model, operation: str, path: str, rest: list[Any], layer: int)
         if isinstance(parent.get(name), dict) or parent.get(name) == target:
             return []
         parent[name] = target
-        return [hard_link(path, rest[0])]
+        # Whose attributes count if they differ is not agreed: umoci takes the first name's, Docker the last one's.
+        return [hard_link(path, rest[0], **target.fields)]
     if operation == "directory":
         parent[name] = parent[name] if isinstance(parent.get(name), dict) else {}
         meta = {**rest[0], "mode": rest[0]["mode"] & ~stat.S_ISGID}
         return [directory(path, xattrs=rest[1], **meta)]
     identity = f"{operation} {path} in layer {layer}"
-    parent[name] = "->" + rest[1] if operation == "symlink" else identity
+    inode = parent[name] = Inode("->" + rest[1] if operation == "symlink" else identity)
+    inode.fields = {key: value for key, value in rest[0].items() if operation != "symlink" or key != "mode"}
     if operation == "file":
         return [file(path, (identity.encode() * 1000)[: rest[2]], xattrs=rest[1], **rest[0])]
-    meta = {key: value for key, value in rest[0].items() if key != "mode"}
     if operation == "symlink":
-        return [symlink(path, rest[1], **meta)]
+        return [symlink(path, rest[1], **inode.fields)]
     if operation == "fifo":
         return [item(path, tarfile.FIFOTYPE, **rest[0])]
     return [item(path, tarfile.CHRTYPE, devmajor=rest[1], devminor=rest[2], **rest[0])]
@@ -179,7 +186,8 @@ class _EngineLayer:
             elif operation == "hard link":
                 if rest[0] in self._written and isinstance(self._nodes.get(rest[0]), str) and not existing:
                     self._describe(parents)
-                    self._put(path, self._nodes[rest[0]], hard_link(path, rest[0]))
+                    # The last name's attributes are the inode's.
+                    self._put(path, self._nodes[rest[0]], hard_link(path, rest[0], **rest[1]))
             else:
                 self._describe(parents)
                 self._make(operation, path, rest)

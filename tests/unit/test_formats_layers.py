@@ -156,6 +156,17 @@ def test_hard_links_share_one_inode(tmp_path: Path) -> None:
     assert node(tree, "a") is node(tree, "d/b") is node(tree, "c")
 
 
+def test_the_last_entry_of_an_inode_describes_it(tmp_path: Path) -> None:
+    again = item("b", tarfile.LNKTYPE, mode=0o4711, target="a", uid=5, gid=6, mtime=7, xattrs={"user.b": b"2"})
+    found = node(merged(tmp_path, [file("a", b"data", xattrs={"user.a": b"1"}), again]), "a")
+    assert (found.mode, found.uid, found.gid, found.mtime_ns) == (stat.S_IFREG | 0o4711, 5, 6, 7 * 10**9)
+    assert found.xattrs == {b"user.a": b"1", b"user.b": b"2"}
+    first = merged(tmp_path, [again, file("a", b"data", mode=0o600)])
+    assert node(first, "b").mode == stat.S_IFREG | 0o600
+    link = merged(tmp_path, [symlink("a", "x"), again])
+    assert node(link, "b").mode == stat.S_IFLNK | 0o777
+
+
 def test_a_hard_link_may_come_before_its_target(tmp_path: Path) -> None:
     tree = merged(tmp_path, [hard_link("b", "c"), hard_link("c", "a"), file("a", b"data")])
     assert node(tree, "a") is node(tree, "b") is node(tree, "c")

@@ -1,8 +1,9 @@
 """Merges layers: whiteouts, replaced kinds, hard links, parents behind symbolic links.
 
-Whiteouts act on lower layers only, wherever they stand in the archive; those of the base layer mean nothing.  Owners
-and modes of parents that no entry names are root's and 0755.  Global pax headers, ``SCHILY.acl`` and
-``LIBARCHIVE.xattr`` records are not read, as containerd does not read them.
+Whiteouts act on lower layers only, wherever they stand in the archive; those of the base layer mean nothing.  Owner,
+mode and time of a file with several names are those of its last entry, be it the file's own or a link's.  Owners and
+modes of parents that no entry names are root's and 0755.  Global pax headers, ``SCHILY.acl`` and ``LIBARCHIVE.xattr``
+records are not read, as containerd does not read them.
 """
 
 from __future__ import annotations
@@ -168,6 +169,7 @@ class _Merge:
             return
         if target.is_directory:
             raise DamagedImageError(f"a hard link to the directory {printable(entry.linkname)}")
+        _describe_again(target, entry)
         self._put(parent, name, target)
 
     def _link_waiting(self) -> None:
@@ -192,9 +194,25 @@ class _Merge:
         self._links_waiting = []
 
 
+def _describe_again(node: Node, entry: Entry) -> None:
+    """Let a hard link's entry, which describes the inode once more, have the last word, as Docker and containerd do."""
+    _check_owner(entry)
+    if not node.is_symlink:
+        node.mode = stat.S_IFMT(node.mode) | entry.mode
+    node.uid, node.gid, node.mtime_ns = entry.uid, entry.gid, entry.mtime_ns
+    if entry.xattrs:
+        node.xattrs = {**(node.xattrs or {}), **entry.xattrs}
+
+
 def _is_metadata(name: bytes) -> bool:
     """Whether an entry lies in one of the folders that AUFS kept its own files in."""
     return _WHITEOUT_META in name and any(part.startswith(_WHITEOUT_META) for part in name.split(b"/"))
+
+
+def _check_owner(entry: Entry) -> None:
+    for what, value in (("uid", entry.uid), ("gid", entry.gid)):
+        if not 0 <= value <= ID_MAX:
+            raise DamagedImageError(f"its {what} is {value}; allowed is 0 to {ID_MAX}")
 
 
 def _node(entry: Entry) -> Node:
@@ -202,9 +220,7 @@ def _node(entry: Entry) -> Node:
     kind = _TYPES.get(entry.type)
     if kind is None:
         raise DamagedImageError(f"the entry's type {entry.type!r} is not known")
-    for what, value in (("uid", entry.uid), ("gid", entry.gid)):
-        if not 0 <= value <= ID_MAX:
-            raise DamagedImageError(f"its {what} is {value}; allowed is 0 to {ID_MAX}")
+    _check_owner(entry)
     mode = kind | entry.mode
     if kind == stat.S_IFREG:
         size = content_size(entry.content)
