@@ -15,25 +15,33 @@ from gns3_minivm.cache import Cache
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.config import Settings
 from gns3_minivm.convert.pipeline import list_disks
-from gns3_minivm.errors import ConflictError, NotFoundError, UnsupportedServerError, UploadError, UsageError
+from gns3_minivm.errors import (
+    ConflictError,
+    GuestError,
+    NotFoundError,
+    UnsupportedServerError,
+    UploadError,
+    UsageError,
+)
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import IMAGE_FIELDS, LOCAL_COMPUTE, QemuTemplate, ServerImage
 from gns3_minivm.gns3.server import Server
+from gns3_minivm.guest_exec import ExecRequest
 from gns3_minivm.ops.sources import ImageSettings, NotYet, Workshop
 from gns3_minivm.ops.template import TemplateSettings, describe
 from gns3_minivm.qemu.command import GuestMachine, command_line, find_qemu
 from gns3_minivm.qemu.probe import acceleration_works
-from gns3_minivm.qemu.run import POWER_OFF_LIMIT_S, attach, prepare_overlay, running
+from gns3_minivm.qemu.run import POWER_OFF_LIMIT_S, Guest, attach, prepare_overlay, running
 
-SHELL_LIMIT_S = 180.0
+ANSWER_LIMIT_S = 180.0
 COMMAND_LIMIT_S = 300.0
 
 
 @dataclass(frozen=True)
 class BootRequest:
-    """Either ``image``, or ``template`` and one server.  ``command`` is typed into the guest's shell."""
+    """Either ``image``, or ``template`` and one server.  ``command`` is a line for the guest's shell."""
 
     image: str | None = None
     template: str | None = None
@@ -62,7 +70,7 @@ class BootResult:
 
     @property
     def exit_status(self) -> int:
-        return 1 if self.status else 0
+        return self.status or 0
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -76,7 +84,7 @@ class BootResult:
 
 
 async def boot(request: BootRequest, settings: Settings, events: Events) -> BootResult:
-    """Run a guest until it is off, with its console on this terminal or a command typed into it.
+    """Run a guest until it is off, with its console on this terminal or a command run in it.
 
     Raises UsageError, ToolError (no QEMU), GuestError (it does not answer), and what finding its disk raises.
     """
@@ -103,12 +111,25 @@ async def boot(request: BootRequest, settings: Settings, events: Events) -> Boot
                 await attach(guest)
                 await guest.wait(POWER_OFF_LIMIT_S)
                 return BootResult(shown, accelerated, None, None, False)
-            with events.step(f"Boot {machine.name}"):
-                await guest.console.wait_for_shell(SHELL_LIMIT_S)
-            answer = await guest.console.command(request.command, COMMAND_LIMIT_S)
+            output, status = await _run_command(guest, request.command, machine.name, events)
             with events.step("Power off"):
                 await guest.power_off()
-            return BootResult(shown, accelerated, answer.output.rstrip("\n"), answer.status, False)
+            return BootResult(shown, accelerated, output.rstrip("\n"), status, False)
+
+
+async def _run_command(guest: Guest, command: str, name: str, events: Events) -> tuple[str, int]:
+    """What a command writes to its two outputs, in the order of its arrival, and its exit status."""
+    output = bytearray()
+    async with guest.commands() as commands:
+        with events.step(f"Boot {name}"):
+            await commands.hello(ANSWER_LIMIT_S)
+        request = ExecRequest(shell=command)
+        result = await commands.run(
+            request, timeout_s=COMMAND_LIMIT_S, on_output=lambda channel, data: output.extend(data)
+        )
+    if result.failure:
+        raise GuestError(f"the command was not started in the guest: {result.failure}")
+    return output.decode("utf-8", "replace"), result.exit_status
 
 
 async def _machine_of_image(request: BootRequest, settings: Settings, events: Events) -> GuestMachine:

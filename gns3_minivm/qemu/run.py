@@ -1,4 +1,4 @@
-"""Runs a guest under the local QEMU, for a program (``Guest.console``) or for a person (``attach``)."""
+"""Runs a guest under the local QEMU, for a program (``Guest.commands``) or for a person (``attach``)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from gns3_minivm.errors import DiskFullError, GuestError, ToolError, UsageError, UserError
+from gns3_minivm.guest_exec import GuestExec
 from gns3_minivm.qemu.command import GuestMachine, command_line
-from gns3_minivm.qemu.console import Console
 
 ESCAPE_KEY = b"\x1d"
 """Ctrl-]: once presses the power button, twice ends QEMU."""
@@ -28,14 +28,13 @@ _CHUNK_SIZE = 65536
 
 
 class Guest:
-    """A running guest.  ``reader`` and ``writer`` are its serial console; ``console`` wraps them for programs."""
+    """A running guest.  ``reader`` and ``writer`` are its serial console; ``commands`` wraps them for programs."""
 
     def __init__(self, words: list[str], process: asyncio.subprocess.Process, qmp: Path, complaints: Path) -> None:
         assert process.stdout is not None and process.stdin is not None
         self.words = words
         self.reader = process.stdout
         self.writer = process.stdin
-        self.console = Console(self.reader, self.writer)
         self._process = process
         self._qmp = qmp
         self._complaints = complaints
@@ -45,6 +44,10 @@ class Guest:
     def ended(self) -> bool:
         """Whether QEMU has ended."""
         return self._process.returncode is not None
+
+    def commands(self) -> GuestExec:
+        """Commands in the guest; in the meantime nobody else may read the console."""
+        return GuestExec(self.reader, self.writer)
 
     async def press_power_button(self) -> None:
         """Press the ACPI power button, as GNS3's shutdown signal does."""

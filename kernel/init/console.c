@@ -11,6 +11,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "escape.h"
+#include "exec.h"
 #include "file.h"
 #include "power.h"
 #include "say.h"
@@ -18,10 +20,15 @@
 
 enum {
     OUTPUT_SIZE = 4096,
-    INPUT_SIZE = 1024,
-    HISTORY_SIZE = 16384, /* what a service has written while a shell was in front */
+    INPUT_SIZE = 65536,
+    UNDECIDED_SIZE = 1024,
+    HISTORY_SIZE = 16384, /* what a service has written while a shell was in front, or nobody was reading */
     DECISION_MS = 400,    /* how long a program may take to ask for input after the Enter key */
     RECHECK_MS = 50,
+    STALLED_MS = 2000,    /* a line that takes nothing for so long has no reader */
+    HELD_MS = 1000,       /* how long the rest of a frame may take */
+    SETTLED_MS = 100,     /* how long the rest of an escape sequence may take */
+    QUEUE_MAX = 2048,     /* beyond it a frame may not fit into what the kernel holds of the line, 4095 bytes */
 };
 
 enum role { UNDECIDED, INTERACTIVE, SERVICE };
@@ -37,6 +44,19 @@ static long long enter_pressed_ms; /* 0: not pressed */
 static char output[OUTPUT_SIZE], input[INPUT_SIZE], history[HISTORY_SIZE];
 static size_t output_used, input_used, history_used;
 static size_t history_next; /* where the next byte goes */
+static size_t history_lost;
+static long long output_ms, flushed_ms, scanned_ms; /* when output came, when the line took some, when input came */
+static struct escape escape;
+static struct frame_scanner scanner;
+
+void console_hush(void)
+{
+    struct termios mode;
+    if (tcgetattr(STDIN_FILENO, &mode))
+        return;
+    mode.c_lflag &= ~(tcflag_t)(ECHO | ICANON | ISIG);
+    tcsetattr(STDIN_FILENO, TCSANOW, &mode);
+}
 
 void console_begin(void)
 {
@@ -101,9 +121,36 @@ void console_prepare(void)
 static void flush_output(void)
 {
     ssize_t written = serial < 0 ? (ssize_t)output_used : write(serial, output, output_used);
+    if (written > 0 || !output_used)
+        flushed_ms = now_ms();
     if (written > 0) {
         output_used -= (size_t)written;
         memmove(output, output + written, output_used);
+    }
+}
+
+/* Nobody reads.  A person's program waits, as it would on any terminal; a service goes on, and its last words are kept. */
+static bool is_stalled(void)
+{
+    return role != INTERACTIVE && output_used && now_ms() - flushed_ms >= STALLED_MS;
+}
+
+static bool may_interrupt(void)
+{
+    return !output_used && (escape_is_between(&escape) || now_ms() - output_ms >= SETTLED_MS);
+}
+
+/* Frames go out whole, between what programs write: a short write would let other lines into them. */
+static void send_frames(void)
+{
+    char frame[FRAME_SIZE_MAX];
+    int queued = 0;
+    while (serial >= 0 && exec_has_frame() && may_interrupt()) {
+        if (ioctl(serial, TIOCOUTQ, &queued) || queued > QUEUE_MAX)
+            return;
+        size_t size = exec_next_frame(frame);
+        if (write(serial, frame, size) < 0)
+            return; /* the host asks for it again */
     }
 }
 
@@ -113,14 +160,24 @@ static void remember(const char *data, size_t size)
         history[history_next] = data[i];
         history_next = (history_next + 1) % HISTORY_SIZE;
     }
-    history_used = history_used + size < HISTORY_SIZE ? history_used + size : HISTORY_SIZE;
+    history_used += size;
+    if (history_used > HISTORY_SIZE) {
+        history_lost += history_used - HISTORY_SIZE;
+        history_used = HISTORY_SIZE;
+    }
 }
 
 /* Shows, in pieces, what was remembered; what does not fit into the output waits for the next turn. */
 static void replay(void)
 {
+    if (history_used && history_lost && !output_used) {
+        say("%zu bytes of the output of %s were not kept", history_lost, front_name);
+        history_lost = 0;
+    }
     while (history_used && output_used < OUTPUT_SIZE) {
-        output[output_used++] = history[(history_next + HISTORY_SIZE - history_used) % HISTORY_SIZE];
+        char byte = history[(history_next + HISTORY_SIZE - history_used) % HISTORY_SIZE];
+        output[output_used++] = byte;
+        escape_follow(&escape, &byte, 1);
         history_used--;
     }
 }
@@ -137,6 +194,8 @@ static void take_output(struct session *session, bool shown)
     }
     memcpy(output + output_used, data, (size_t)got);
     output_used += (size_t)got;
+    output_ms = now_ms();
+    escape_follow(&escape, data, (size_t)got);
     flush_output();
 }
 
@@ -178,15 +237,34 @@ static void decide(void)
         enter_pressed_ms = now_ms();
     if (enter_pressed_ms && (role == SERVICE || now_ms() - enter_pressed_ms >= DECISION_MS))
         open_shell();
-    else if (role == SERVICE || input_used == INPUT_SIZE)
+    else if (role == SERVICE || input_used >= UNDECIDED_SIZE)
         input_used = 0;
+}
+
+/* What is typed and nobody takes is lost in the end; frames must come through all the same. */
+static void keep_typed(const char *typed, size_t size)
+{
+    if (size > INPUT_SIZE - input_used)
+        size = INPUT_SIZE - input_used;
+    memcpy(input + input_used, typed, size);
+    input_used += size;
 }
 
 static void take_input(void)
 {
-    ssize_t got = read(serial, input + input_used, INPUT_SIZE - input_used);
-    if (got > 0)
-        input_used += (size_t)got;
+    char data[1024], typed[sizeof data + FRAME_HELD_MAX];
+    ssize_t got = read(serial, data, sizeof data);
+    if (got <= 0)
+        return;
+    scanned_ms = now_ms();
+    keep_typed(typed, frame_scan(&scanner, data, (size_t)got, typed, exec_take));
+}
+
+static void give_up_frame(void)
+{
+    char typed[FRAME_HELD_MAX];
+    if (scanner.inside && now_ms() - scanned_ms >= HELD_MS)
+        keep_typed(typed, frame_scan_give_up(&scanner, typed));
 }
 
 static void pass_input(struct session *session)
@@ -201,35 +279,50 @@ static void pass_input(struct session *session)
     }
 }
 
+static void shorten(int *timeout_ms, int wanted)
+{
+    if (*timeout_ms < 0 || *timeout_ms > wanted)
+        *timeout_ms = wanted;
+}
+
 void console_turn(int timeout_ms)
 {
     bool in_shell = shell.master >= 0, decided = in_shell || role == INTERACTIVE;
     struct session *current = in_shell ? &shell : &front;
-    struct pollfd sources[POWER_SOURCES + 3];
+    struct pollfd sources[POWER_SOURCES + 3 + EXEC_SOURCES];
     struct pollfd *line = sources + POWER_SOURCES, *main_output = line + 1, *shell_output = line + 2;
+    struct pollfd *commands = line + 3;
     power_poll_for(sources);
     if (history_used && !in_shell)
         replay();
     flush_output();
-    bool room = output_used == 0;
-    *line = (struct pollfd){.fd = serial, .events = room ? 0 : POLLOUT};
-    if (input_used < INPUT_SIZE && (!decided || !input_used))
-        line->events |= POLLIN;
-    *main_output = (struct pollfd){.fd = front.master, .events = room || in_shell ? POLLIN : 0};
+    send_frames();
+    bool room = output_used == 0, kept = in_shell || is_stalled(), frames = exec_has_frame();
+    *line = (struct pollfd){.fd = serial, .events = POLLIN};
+    if (!room || (frames && may_interrupt()))
+        line->events |= POLLOUT;
+    *main_output = (struct pollfd){.fd = front.master, .events = room || kept ? POLLIN : 0};
     *shell_output = (struct pollfd){.fd = shell.master, .events = room ? POLLIN : 0};
     if (decided && input_used)
         (in_shell ? shell_output : main_output)->events |= POLLOUT;
-    if (!decided && input_used && (timeout_ms < 0 || timeout_ms > RECHECK_MS))
-        timeout_ms = RECHECK_MS;
-    if (poll(sources, POWER_SOURCES + 3, timeout_ms) < 0)
+    exec_poll_for(commands, &timeout_ms);
+    if (!decided && input_used)
+        shorten(&timeout_ms, RECHECK_MS);
+    if (frames && !may_interrupt())
+        shorten(&timeout_ms, SETTLED_MS);
+    if (!room || scanner.inside)
+        shorten(&timeout_ms, HELD_MS);
+    if (poll(sources, sizeof sources / sizeof *sources, timeout_ms) < 0)
         return;
     power_take(sources);
     if (line->revents & POLLIN)
         take_input();
+    give_up_frame();
     if (main_output->revents & POLLIN)
-        take_output(&front, !in_shell);
+        take_output(&front, !kept);
     if (in_shell && shell_output->revents & POLLIN)
         take_output(&shell, true);
+    exec_serve(commands);
     if (input_used && !decided)
         decide();
     if (input_used && (in_shell || role == INTERACTIVE))
@@ -249,6 +342,7 @@ struct child *console_start(const struct program *program, const struct program 
            : mode == CONSOLE_SHELL                                                              ? SERVICE
                                                                                                 : UNDECIDED;
     console_prepare();
+    exec_begin(program, !with_shell);
     if (front.slave >= 0) {
         if (role == UNDECIDED)
             say("running %s; Enter opens a shell", program->name);

@@ -13,6 +13,8 @@
 #include "program.h"
 #include "session.h"
 
+/* Before anything else: what the host sends already is not to be echoed by the terminal that the kernel has opened. */
+void console_hush(void);
 /* Takes the serial line; from here on lines of init and of programs go through it as they are. */
 void console_begin(void);
 /* Gives it to what shall be process 1 instead: in an ordinary state, as controlling terminal and descriptors 0 to 2. */

@@ -28,9 +28,7 @@ static const char *take_line(struct exec_request *request, char *key)
         request->user = copy_text(value);
     else if (!strcmp(key, "workdir"))
         request->work_dir = copy_text(value);
-    else if (!strcmp(key, "stdin"))
-        request->has_input = true;
-    else
+    else if (strcmp(key, "stdin"))
         return "the request has a line that is not known";
     return NULL;
 }

@@ -13,7 +13,6 @@ struct exec_request {
     const char *shell; /* a command line instead of argv; NULL if there is none */
     const char *user;
     const char *work_dir; /* NULL: the main program's */
-    bool has_input;
 };
 
 /* Reads the text of a request; NULL, or what is wrong. */
@@ -25,7 +24,8 @@ struct exec_pipes {
     int report; /* says, as a text, why the command could not be started; else it ends without a word */
 };
 
-/* Starts what text asks for, with the environment of the main program.  NULL, or what is wrong. */
+/* Starts what text asks for, with the environment of the main program.  has_input: the text has the line "stdin".
+ * NULL, or what is wrong. */
 const char *exec_command_start(struct child *child, struct exec_pipes *pipes, const char *text, bool has_input,
                                const struct program *main_program);
 

@@ -143,6 +143,12 @@ static bool may_be_inside(char byte)
     return digit_value(byte) >= 0 || byte == '=' || byte == ';';
 }
 
+static bool ends_like_frame(const char *typed, size_t count)
+{
+    unsigned long sum;
+    return count > 8 && typed[count - 9] == ';' && read_number(typed + count - 8, 8, 16, 8, &sum);
+}
+
 size_t frame_scan(struct frame_scanner *scanner, const char *data, size_t size, char *typed,
                   void (*take)(const struct frame *frame))
 {
@@ -153,6 +159,10 @@ size_t frame_scan(struct frame_scanner *scanner, const char *data, size_t size, 
             count += frame_scan_give_up(scanner, typed + count);
             scanner->inside = true;
             scanner->used = 0;
+        } else if (!scanner->inside && data[i] == END && ends_like_frame(typed, count)) {
+            /* Its beginning came before the line was ours. */
+            while (count && may_be_inside(typed[count - 1]))
+                count--;
         } else if (!scanner->inside) {
             typed[count++] = data[i];
         } else if (scanner->used < strlen(MARK) && data[i] != MARK[scanner->used]) {

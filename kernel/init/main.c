@@ -175,6 +175,7 @@ static void run_main_program(struct program *program)
 static void begin(int count, char **arguments)
 {
     umask(022);
+    console_hush();
     mounts_begin();
     hurry(true);
     options_parse(&options, file_line("/proc/cmdline"));

@@ -116,6 +116,7 @@ void child_watch(struct child *child, pid_t pid)
     child->pid = pid;
     child->running = pid > 0;
     child->status = pid > 0 ? 0 : 126;
+    child->killed_by = 0;
     for (struct child *known = watched; known; known = known->next)
         if (known == child)
             return;
@@ -141,6 +142,7 @@ void children_reap(void)
             if (child->running && child->pid == pid) {
                 child->running = false;
                 child->status = exit_status(status);
+                child->killed_by = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
             }
 }
 

@@ -14,6 +14,7 @@ struct child {
     pid_t pid;
     bool running;
     int status;
+    int killed_by; /* signal; 0 if it has ended by itself */
     struct child *next;
 };
 

@@ -59,9 +59,10 @@ void say(const char *pattern, ...)
 
 void say_error(const char *pattern, ...)
 {
-    const char *reason = strerror(errno);
+    int number = errno;
     va_list arguments;
     va_start(arguments, pattern);
-    show_line(pattern, arguments, reason);
+    show_line(pattern, arguments, strerror(number));
     va_end(arguments);
+    errno = number;
 }

@@ -20,6 +20,7 @@ from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.errors import GuestError, ToolError, UsageError, UserError
 from gns3_minivm.formats.tree import FileTree
 from gns3_minivm.guest import CONFIG_PATH, GuestConfig, kernel_command_line
+from gns3_minivm.guest_exec import ExecRequest, GuestState
 from gns3_minivm.qemu import probe, run
 from gns3_minivm.qemu.command import GuestMachine, find_qemu
 from gns3_minivm.qemu.probe import Limits, acceleration_works, runs_kernel
@@ -69,11 +70,12 @@ def machine(bundle: Bundle, root_disk: Path) -> GuestMachine:
 
 async def test_a_guest_answers_commands_and_stops_at_its_power_button(machine: GuestMachine, qemu: str) -> None:
     async with running(machine, qemu, accelerated=False) as guest:
-        await guest.console.wait_for_shell(SHELL_LIMIT_S)
-        answer = await guest.console.command("uname -n; cat /sys/class/dmi/id/product_serial; ls /sys/class/net")
-        assert answer.status == 0
-        assert answer.output.split() == ["tester", "tester", "eth0", "eth1", "lo"]
-        assert (await guest.console.command("echo kept > /file; cat /none")).status == 1
+        async with guest.commands() as commands:
+            assert await commands.hello(SHELL_LIMIT_S) == GuestState("main", "tester")
+            line = "uname -n; cat /sys/class/dmi/id/product_serial; ls /sys/class/net"
+            answer = await commands.run(ExecRequest(shell=line))
+            assert answer.exit_status == 0
+            assert answer.stdout.split() == [b"tester", b"tester", b"eth0", b"eth1", b"lo"]
         await guest.press_power_button()
         await guest.wait(60)
 
@@ -86,10 +88,10 @@ async def test_a_guest_that_ignores_its_power_button_is_told_in_time(machine: Gu
 
 async def test_the_bundles_busybox_loads_a_module_of_the_module_disk(machine: GuestMachine, qemu: str) -> None:
     async with running(machine, qemu, accelerated=False) as guest:
-        await guest.console.wait_for_shell(SHELL_LIMIT_S)
-        answer = await guest.console.command("modprobe openvswitch && cat /proc/modules")
-        assert answer.status == 0, answer.output
-        assert "openvswitch " in answer.output and "nf_conntrack " in answer.output
+        async with guest.commands() as commands:
+            answer = await commands.run(ExecRequest(shell="modprobe openvswitch && cat /proc/modules"))
+        assert answer.exit_status == 0, answer.stderr
+        assert b"openvswitch " in answer.stdout and b"nf_conntrack " in answer.stdout
 
 
 async def test_what_a_guest_writes_is_thrown_away_unless_a_file_is_named(
@@ -101,9 +103,9 @@ async def test_what_a_guest_writes_is_thrown_away_unless_a_file_is_named(
     for turn in range(2):
         prepare_overlay(kept)
         async with running(kept, qemu, accelerated=False) as guest:
-            await guest.console.wait_for_shell(SHELL_LIMIT_S)
-            answer = await guest.console.command("cat /file; echo kept > /file; sync")
-            assert answer.output.endswith("kept\n") is bool(turn)
+            async with guest.commands() as commands:
+                answer = await commands.run(ExecRequest(shell="cat /file; echo kept > /file; sync"))
+            assert answer.stdout.endswith(b"kept\n") is bool(turn)
             await guest.power_off(60)
     assert machine.disks[0].read_bytes() == before
 
@@ -127,8 +129,8 @@ def test_keeping_needs_qemu_img(machine: GuestMachine, tmp_path: Path, monkeypat
 async def test_a_qemu_that_fails_is_shown_with_its_own_words(machine: GuestMachine, qemu: str, tmp_path: Path) -> None:
     broken = replace(machine, options="-device no-such-device")
     with pytest.raises(GuestError, match="no-such-device") as caught:
-        async with running(broken, qemu, accelerated=False) as guest:
-            await guest.console.wait_for_shell(SHELL_LIMIT_S)
+        async with running(broken, qemu, accelerated=False) as guest, guest.commands() as commands:
+            await commands.hello(SHELL_LIMIT_S)
     assert "ended with status 1" in caught.value.message
     assert f"`{qemu} -name tester" in caught.value.message
 
@@ -137,8 +139,8 @@ async def test_a_guest_that_never_answers_is_told_in_time(machine: GuestMachine,
     silent = replace(machine, append="console=ttyS0 quiet init=/none root=/dev/none")
     started = time.monotonic()
     with pytest.raises(GuestError, match="within 1 s"):
-        async with running(silent, qemu, accelerated=False) as guest:
-            await guest.console.wait_for_shell(1)
+        async with running(silent, qemu, accelerated=False) as guest, guest.commands() as commands:
+            await commands.hello(1)
     assert time.monotonic() - started < 10
 
 

@@ -55,9 +55,11 @@ class Guest:
             self._add(data)
 
     def _add(self, data: bytes) -> None:
-        # What shells ask of a terminal around each line (bracketed paste, cursor position) is of no interest.
+        # What shells ask of a terminal around each line, and frames of the exec protocol, are of no interest here.
         new = self.log[self._seen :] + data.decode("utf-8", "replace")
-        self.log = self.log[: self._seen] + re.sub(r"\x1b\[\?2004[hl]\r?|\x1b\[6n|\x1b\[J", "", new)
+        self.log = self.log[: self._seen] + re.sub(
+            r"\x1b\[\?2004[hl]\r?|\x1b\[6n|\x1b\[J|\x1b\]7411;[^\x1b]*\x1b\\", "", new
+        )
 
     def send(self, text: str) -> None:
         self._console.sendall(text.encode())
