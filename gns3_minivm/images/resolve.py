@@ -46,9 +46,9 @@ DEFAULT_COMMAND = ("/bin/sh", "-l")
 
 @dataclass(frozen=True)
 class Sources:
-    """Where images are looked for.  ``connect`` and ``busybox`` are called only when they are needed."""
+    """Where images are looked for; what can be called is called only when it is needed."""
 
-    catalog: Catalog
+    catalog: Callable[[], Catalog]
     connect: Callable[[], Engine]
     busybox: Callable[[], bytes]
     """The kernel bundle's busybox, for embedded roots."""
@@ -79,7 +79,7 @@ def resolve(name: str, sources: Sources, events: Events) -> Resolved:
         return Resolved(find_in_registry(rest, sources.registries), None)
     if scheme in FILE_SCHEMES:
         return Resolved(FILE_SCHEMES[scheme](rest), None)
-    appliance = sources.catalog.find(name)
+    appliance = sources.catalog().find(name)
     if appliance is not None:
         return Resolved(_appliance_image(appliance, sources, events), appliance)
     return Resolved(_bare_image(name, sources), None)
@@ -146,7 +146,7 @@ def _registry_in(name: str, options: RegistryOptions) -> bool:
 
 
 def _engine_image(name: str, sources: Sources) -> Image:
-    close = difflib.get_close_matches(name, sources.catalog.names(), n=3, cutoff=0.75)
+    close = difflib.get_close_matches(name, sources.catalog().names(), n=3, cutoff=0.75)
     try:
         engine = sources.connect()
     except EngineError as error:
@@ -163,7 +163,7 @@ def _engine_image(name: str, sources: Sources) -> Image:
         near = [candidates[match] for match in difflib.get_close_matches(name, list(candidates), n=3, cutoff=0.75)]
         close = list(dict.fromkeys([*close, *near]))
         meant = f"Did you mean {' or '.join(close)}? " if close else ""
-        known = ", ".join(sources.catalog.names()) or "none"
+        known = ", ".join(sources.catalog().names()) or "none"
         raise ImageNotFoundError(
             f"{name!r} is neither an appliance nor an image of the Docker engine at {engine}",
             hint=f"{meant}Appliances: {known}. `docker pull {name}` gets an image from a registry; "

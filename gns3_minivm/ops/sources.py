@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gns3_minivm.artifacts import Artifact
-from gns3_minivm.bundle.build import find as find_bundle
-from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.cache import Cache
 from gns3_minivm.cancel import run_blocking
-from gns3_minivm.catalog import Catalog
 from gns3_minivm.config import Settings
 from gns3_minivm.convert.options import Compression, DiskOptions, parse_size
 from gns3_minivm.convert.pipeline import convert, find_disk
@@ -21,7 +19,10 @@ from gns3_minivm.images.build import Build, build_image, find_built
 from gns3_minivm.images.engine import BuildOptions, Engine, connect
 from gns3_minivm.images.registry_image import RegistryOptions
 from gns3_minivm.images.resolve import Resolved, Sources, resolve
-from gns3_minivm.ops.kernel import bundle_at_hand
+
+if TYPE_CHECKING:
+    from gns3_minivm.bundle.model import Bundle
+    from gns3_minivm.catalog import Catalog
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class Workshop:
         self._engine: Engine | None = None
         self._dry_run = dry_run
         make = _only_find if dry_run else build_image
-        self._sources = Sources(Catalog(), self._connect, self._busybox, image.registries, image.build, make)
+        self._catalog: Catalog | None = None
+        self._sources = Sources(self._appliances, self._connect, self._busybox, image.registries, image.build, make)
 
     async def bundle(self) -> Bundle:
         """The kernel bundle, made now if there is none."""
@@ -118,6 +120,10 @@ class Workshop:
             self._engine.close()
 
     def _bundle_now(self) -> Bundle:
+        # Not imported where no bundle is needed: it would be a fifth of the time that finding a disk takes.
+        from gns3_minivm.bundle.build import find as find_bundle
+        from gns3_minivm.ops.kernel import bundle_at_hand
+
         if self._bundle is None:
             if self._dry_run and (self._debs or find_bundle(self._cache) is None):
                 raise NotYet("build a kernel bundle (gns3-minivm kernel build)")
@@ -132,6 +138,14 @@ class Workshop:
                 hint="Use an appliance with an image of its own, or another kernel bundle.",
             )
         return bundle.busybox.read_bytes()
+
+    def _appliances(self) -> Catalog:
+        # Brings pydantic with it, which an image named by its transport does not need.
+        from gns3_minivm.catalog import Catalog
+
+        if self._catalog is None:
+            self._catalog = Catalog()
+        return self._catalog
 
     def _connect(self) -> Engine:
         if self._engine is None:

@@ -65,7 +65,7 @@ def digest_of_disk(name: str, cache: Path, docker_host: str = "", options: Regis
         assert docker_host, "no engine is needed here"
         return connect({"DOCKER_HOST": docker_host})
 
-    sources = Sources(Catalog(()), engine, lambda: b"", options or RegistryOptions())
+    sources = Sources(Catalog, engine, lambda: b"", options or RegistryOptions())
     image = resolve(name, sources, Events()).image
     recipe = DiskRecipe(image.info, DiskOptions())
     disk = convert(image, DiskOptions(), Cache(cache / secrets.token_hex(4)), Events())

@@ -50,7 +50,7 @@ def nothing() -> NoReturn:
 def find(
     name: str, *, connect: Any = nothing, busybox: Any = nothing, folders: tuple[Path, ...] = (), registry: str = ""
 ) -> Resolved:
-    return resolve(name, Sources(Catalog(folders), connect, busybox, RegistryOptions(registry)), Events())
+    return resolve(name, Sources(lambda: Catalog(folders), connect, busybox, RegistryOptions(registry)), Events())
 
 
 @pytest.fixture
