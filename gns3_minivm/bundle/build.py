@@ -19,6 +19,7 @@ from gns3_minivm.bundle.unpack import Unpacked, unpack
 from gns3_minivm.cache import Cache
 from gns3_minivm.errors import DamagedImageError
 from gns3_minivm.events import Events
+from gns3_minivm.formats.qcow2 import made_with
 
 FLAVOUR = "debian"
 """Made of a distribution's ready kernel (Debian's or Ubuntu's)."""
@@ -48,7 +49,7 @@ def find(cache: Cache, flavour: str = FLAVOUR) -> Bundle | None:
     """
     made_by = _made_by(read_module_list())
     for bundle in list_bundles(cache):
-        if bundle.flavour == flavour and bundle.made_by == made_by:
+        if bundle.flavour == flavour and bundle.made_by == made_by and cache.use("kernels", bundle.folder.name):
             return bundle
     return None
 
@@ -73,13 +74,13 @@ def build(source: PackageSource, cache: Cache, events: Events) -> Bundle:
     init = init_binary(cache)
     with source.resolve(events) as resolved:
         recipe = make_recipe(resolved.packages, init, wanted)
-        _remove_damaged(cache, recipe.bundle)
-        with cache.make("kernels", recipe.bundle) as work:
+        with cache.make("kernels", recipe.bundle, _is_whole) as work:
             if not work.ready:
                 with cache.scratch() as scratch, events.step("Building the kernel bundle") as step:
                     bundle = _make(work.folder, scratch, recipe, resolved, init, wanted, events)
-                    work.manifest = bundle.as_dict()
+                    work.manifest = {**bundle.as_dict(), "codecs": made_with()}
                     step.detail = bundle.kernel_version
+    cache.trim(events)
     return load(work.entry)
 
 
@@ -160,10 +161,9 @@ def _made_by(wanted: ModuleList) -> Mapping[str, Any]:
     }
 
 
-def _remove_damaged(cache: Cache, recipe: str) -> None:
-    folder = cache.find("kernels", recipe)
-    if folder is not None:
-        try:
-            load(folder)
-        except DamagedImageError:
-            cache.remove("kernels", recipe)
+def _is_whole(folder: Path) -> bool:
+    try:
+        load(folder)
+    except DamagedImageError:
+        return False
+    return True

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import stat
 from collections import Counter
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,7 @@ from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.recipe import DiskRecipe
 from gns3_minivm.errors import BugError
 from gns3_minivm.events import Events
-from gns3_minivm.formats import ext4
-from gns3_minivm.formats.qcow2 import Qcow2Writer
+from gns3_minivm.formats import ext4, qcow2
 from gns3_minivm.formats.tar import read_layers
 from gns3_minivm.formats.tree import FileTree
 from gns3_minivm.guest import CONFIG_PATH
@@ -34,7 +32,7 @@ _KINDS = {stat.S_IFREG: "files", stat.S_IFDIR: "directories", stat.S_IFLNK: "sym
 
 def find_disk(recipe: DiskRecipe, cache: Cache) -> Artifact | None:
     """The finished disk of a recipe, or None; an entry of the cache that was tampered with is not believed."""
-    entry = cache.find("disks", recipe.id)
+    entry = cache.use("disks", recipe.id)
     return _load(entry, recipe.filename) if entry else None
 
 
@@ -65,16 +63,16 @@ def convert(image: Image, options: DiskOptions, cache: Cache, events: Events) ->
     found = find_disk(recipe, cache)
     if found:
         return found
-    if cache.find("disks", recipe.id) and find_disk(recipe, cache) is None:
-        cache.remove("disks", recipe.id)
     with events.step(f"Converting {image.info.name}") as step:
-        with cache.make("disks", recipe.id) as work:
+        # One that another process has made meanwhile is not made again, and a damaged one is.
+        with cache.make("disks", recipe.id, lambda entry: _load(entry, recipe.filename) is not None) as work:
             if not work.ready:
                 path = work.folder / DISK
                 # Beside the cache's work folder: what lies in that becomes the entry.
                 with cache.scratch() as spool:
                     plan = _write_disk(image, recipe, spool, path, events)
                 work.manifest = _manifest(recipe, plan, measure(Kind.DISK, path, recipe.filename))
+        cache.trim(events)
         found = find_disk(recipe, cache)
         if found is None:
             raise BugError(f"the disk {recipe.id} is not in the cache right after it was made")
@@ -93,7 +91,7 @@ def _write_disk(image: Image, recipe: DiskRecipe, spool: Path, path: Path, event
     _warn(plan.warnings, events)
     with (
         events.step("Writing the disk", total=plan.content_bytes, unit="bytes") as step,
-        Qcow2Writer(path, recipe.options.size_bytes, recipe.options.compression) as disk,
+        qcow2.Qcow2Writer(path, recipe.options.size_bytes, recipe.options.compression) as disk,
     ):
         ext4.write(plan, disk, step.advance)
     return plan
@@ -123,5 +121,5 @@ def _manifest(recipe: DiskRecipe, plan: ext4.Plan, disk: Artifact) -> dict[str, 
         "disk": {"size_bytes": disk.size_bytes, "md5": disk.md5, "sha256": disk.sha256},
         "counts": {**counts, "content_bytes": plan.content_bytes},
         "warnings": plan.warnings,
-        "made_by": {name: version(name) for name in ("zstandard", "zlib-ng")} | {"gns3-minivm": __version__},
+        "made_by": {"gns3-minivm": __version__, "codecs": qcow2.made_with()},
     }

@@ -14,8 +14,9 @@ cluster sizes, version 2 and overlays.  Not supported: encryption, external data
 contents of snapshots.
 """
 
+from gns3_minivm.formats.qcow2.codec import made_with
 from gns3_minivm.formats.qcow2.reader import Qcow2Info, Qcow2Reader
 from gns3_minivm.formats.qcow2.structs import Compression
 from gns3_minivm.formats.qcow2.writer import Qcow2Writer
 
-__all__ = ["Compression", "Qcow2Info", "Qcow2Reader", "Qcow2Writer"]
+__all__ = ["Compression", "Qcow2Info", "Qcow2Reader", "Qcow2Writer", "made_with"]

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable
 
 import zstandard
+from zlib_ng import __version__ as zlib_ng_version
 from zlib_ng import zlib_ng
 
 from gns3_minivm.errors import DamagedImageError
@@ -25,6 +26,23 @@ _ZSTD_WINDOW_MAX = 8 << 20
 """What every decoder has to support (RFC 8878, section 3.1.1.1.2), and four times the largest cluster."""
 _SIZE_NOT_TOLD = -1
 _local = threading.local()
+
+
+def made_with() -> dict[str, dict[str, str | int]]:
+    """The codecs whose releases and settings decide the bytes of a file, for manifests."""
+    return {
+        "zstd": {
+            "package": f"zstandard {zstandard.__version__}",
+            "library": "zstd " + ".".join(str(part) for part in zstandard.ZSTD_VERSION),
+            "level": _ZSTD_LEVEL,
+        },
+        "zlib": {
+            "package": f"zlib-ng {zlib_ng_version}",
+            "library": f"zlib-ng {zlib_ng.ZLIBNG_RUNTIME_VERSION}",
+            "level": _ZLIB_LEVEL,
+            "window_bits": -_WINDOW_BITS,
+        },
+    }
 
 
 def compressor(compression: Compression) -> Callable[[bytes | memoryview], bytes] | None:
