@@ -9,6 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from gns3_minivm.cache import Cache
+from gns3_minivm.errors import ConfigError
+from gns3_minivm.sizes import parse_bytes
+
+CACHE_SIZE_DEFAULT = "20G"
+_NO_LIMIT = "unlimited"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -16,15 +23,40 @@ class Settings:
 
     cache_root: Path
     """Finished disks and kernel bundles; may be deleted at any time."""
+    cache_size: str = CACHE_SIZE_DEFAULT
+    """How much of them is kept, as in "20G"; "unlimited" for all."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """GNS3_MINIVM_CACHE, else XDG_CACHE_HOME/gns3-minivm, else ~/.cache/gns3-minivm."""
+        """GNS3_MINIVM_CACHE, else XDG_CACHE_HOME/gns3-minivm, else ~/.cache/gns3-minivm; GNS3_MINIVM_CACHE_SIZE."""
         values = os.environ if environment is None else environment
+        cache_size = values.get("GNS3_MINIVM_CACHE_SIZE") or CACHE_SIZE_DEFAULT
         if root := values.get("GNS3_MINIVM_CACHE"):
-            return cls(Path(root).expanduser())
+            return cls(Path(root).expanduser(), cache_size)
         base = values.get("XDG_CACHE_HOME") or "~/.cache"
-        return cls(Path(base).expanduser() / "gns3-minivm")
+        return cls(Path(base).expanduser() / "gns3-minivm", cache_size)
+
+    @property
+    def cache_limit_bytes(self) -> int | None:
+        """None for no limit.  Raises ConfigError for a size that is none."""
+        return parse_cache_size(self.cache_size)
+
+    def open_cache(self) -> Cache:
+        """The cache, with its limit.  Raises ConfigError as ``cache_limit_bytes`` does."""
+        return Cache(self.cache_root, self.cache_limit_bytes)
+
+
+def parse_cache_size(text: str) -> int | None:
+    """Bytes of a size such as ``20G``, None for ``unlimited``.  Raises ConfigError for anything else."""
+    if text == _NO_LIMIT:
+        return None
+    size_bytes = parse_bytes(text)
+    if size_bytes is None:
+        raise ConfigError(
+            f"the cache's size {text!r} is no size",
+            hint=f"Write a number and a unit, as in {CACHE_SIZE_DEFAULT}, or {_NO_LIMIT} (GNS3_MINIVM_CACHE_SIZE).",
+        )
+    return size_bytes
 
 
 def local_server_urls(home: Path | None = None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +37,13 @@ def _set(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
 def _set_cache(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
     session = context.find_object(Session)
     if value and session:
-        session.settings = type(session.settings)(cache_root=value)
+        session.settings = dataclasses.replace(session.settings, cache_root=value)
+
+
+def _set_cache_size(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    session = context.find_object(Session)
+    if value and session:
+        session.settings = dataclasses.replace(session.settings, cache_size=value)
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,9 @@ def common(command: F) -> F:
         click.option("--cache", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", expose_value=False,
                      callback=_set_cache, help="Folder for finished disks and kernels (default: GNS3_MINIVM_CACHE, "
                      "else gns3-minivm in the user's cache folder)."),
+        click.option("--cache-size", metavar="SIZE", expose_value=False, callback=_set_cache_size,
+                     help="Keep at most this much of them, as in 20G, or unlimited (default: GNS3_MINIVM_CACHE_SIZE, "
+                     "else 20G)."),
     ]  # fmt: skip
     return _apply(command, flags)
 

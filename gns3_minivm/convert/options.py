@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
 from gns3_minivm.errors import UsageError
+from gns3_minivm.sizes import parse_bytes
 
 Compression = Literal["zstd", "zlib", "none"]
 
@@ -15,9 +15,6 @@ SIZE_DEFAULT = 8 << 30
 SIZE_MIN = 16 << 20
 SIZE_MAX = 16 << 40
 SIZE_UNIT = 1 << 20
-
-_UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}
-_SIZE = re.compile(r"(\d{1,12})\s*([KMGT])(?:i?B)?", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -33,10 +30,9 @@ def parse_size(text: str) -> int:
 
     Raises UsageError for anything else, and for sizes that a disk cannot have.
     """
-    match = _SIZE.fullmatch(text.strip())
-    if not match:
+    size_bytes = parse_bytes(text)
+    if size_bytes is None:
         raise UsageError(f"the disk size {text!r} is no size", hint="Write a number and a unit, as in 512M or 8G.")
-    size_bytes = int(match[1]) << _UNITS[match[2].upper()]
     if not SIZE_MIN <= size_bytes <= SIZE_MAX or size_bytes % SIZE_UNIT:
         raise UsageError(
             f"the disk size {text!r} is {size_bytes} bytes; allowed are whole MiB from {SIZE_MIN >> 20}M to "

@@ -92,7 +92,7 @@ async def boot(request: BootRequest, settings: Settings, events: Events) -> Boot
         wrong = "nothing to boot is named" if request.image is None else "an image and a template are named"
         raise UsageError(wrong, hint="Name an appliance or image, or a template with --template NAME --server URL.")
     qemu = find_qemu()
-    cache = Cache(settings.cache_root)
+    cache = settings.open_cache()
     async with AsyncExitStack() as stack:
         if request.image is not None:
             try:

@@ -47,7 +47,7 @@ async def kernel_build(
     Raises PackageError, ToolError, DiskFullError.
     """
     started = time.monotonic()
-    cache = Cache(settings.cache_root)
+    cache = settings.open_cache()
     known = {bundle.id for bundle in list_bundles(cache)}
     found = None if debs or rebuild else find(cache)
     if found is None and not dry_run:
@@ -58,7 +58,7 @@ async def kernel_build(
 
 def kernel_list(settings: Settings) -> list[Bundle]:
     """The bundles in the cache, newest first."""
-    return list_bundles(Cache(settings.cache_root))
+    return list_bundles(settings.open_cache())
 
 
 def bundle_at_hand(cache: Cache, events: Events, debs: Sequence[Path] = ()) -> Bundle:

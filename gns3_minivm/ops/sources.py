@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gns3_minivm.artifacts import Artifact
-from gns3_minivm.cache import Cache
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.config import Settings
 from gns3_minivm.convert.options import Compression, DiskOptions, parse_size
@@ -84,7 +83,7 @@ class Workshop:
         debs: tuple[Path, ...] = (),
         dry_run: bool = False,
     ) -> None:
-        self._cache = Cache(settings.cache_root)
+        self._cache = settings.open_cache()
         self._image = image
         self._disk = image.disk
         self._events = events

@@ -22,6 +22,8 @@ BASE = {
     "resources",
     "cancel",
     "cache",
+    "holds",
+    "sizes",
 }
 PARTS = {
     "formats",

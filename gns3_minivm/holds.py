@@ -1,0 +1,71 @@
+"""Locks on folders that processes use, so that nobody removes them meanwhile; the kernel drops them with the process."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_POLL_S = 0.01
+
+_held: dict[Path, int] = {}
+"""The descriptors of shared locks; they end with this process."""
+_guard = threading.Lock()
+
+
+def hold(folder: Path) -> None:
+    """Keep a folder from being had ``alone`` by anybody while this process lives (blocking).
+
+    Raises FileNotFoundError if it has gone.
+    """
+    with _guard:
+        known = _held.get(folder)
+        if known is not None and same_file(known, folder):
+            return
+        while True:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(descriptor)
+                if error.errno != errno.EWOULDBLOCK:
+                    return  # a file system without such locks: nobody can have the folder alone there
+                # It is looked at, or being removed: the next look tells which.
+                time.sleep(_POLL_S)
+                continue
+            if same_file(descriptor, folder):
+                break
+            os.close(descriptor)
+        if known is not None:
+            os.close(known)
+        _held[folder] = descriptor
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Have a folder alone.
+
+    Raises BlockingIOError if a process holds it, or if that cannot be told here, FileNotFoundError if it has gone.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BlockingIOError(errno.EWOULDBLOCK, error.strerror, str(folder)) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def same_file(descriptor: int, path: Path) -> bool:
+    """Whether the open file is (still) the one of this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
