@@ -45,7 +45,7 @@ def copy_output(source: Path, path: Path, *, replace: bool, step: Step | None = 
             with temporary.open("xb") as target, source.open("rb") as origin:
                 _copy(origin.fileno(), target.fileno(), step)
                 os.fsync(target.fileno())
-            _name(temporary, path, replace=replace)
+            name_output(temporary, path, replace=replace)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -79,7 +79,8 @@ def _copy(source: int, target: int, step: Step | None) -> None:
             step.advance(amount)
 
 
-def _name(temporary: Path, path: Path, *, replace: bool) -> None:
+def name_output(temporary: Path, path: Path, *, replace: bool) -> None:
+    """Give a finished file beside ``path`` that name.  Raises UsageError if it is taken and not to be replaced."""
     if replace:
         os.replace(temporary, path)
         return

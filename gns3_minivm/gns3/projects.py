@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from urllib.parse import quote
 
 from gns3_minivm.gns3 import messages, replies
 from gns3_minivm.gns3.messages import checked
-from gns3_minivm.gns3.model import Project, Snapshot
+from gns3_minivm.gns3.model import LOCAL_COMPUTE, Project, Snapshot
 from gns3_minivm.gns3.routes import Routes
 from gns3_minivm.gns3.server import Progress, no_progress
 
@@ -44,14 +46,33 @@ class ProjectRoutes(Routes):
 
     async def export_project(
         self, project_id: str, *, with_images: bool = False, with_snapshots: bool = False
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         # API v3's own default is zstd, which Python's zipfile cannot read.
         params = {"compression": "none"}
         params |= {"include_images": "yes"} if with_images else {}
         params |= {"include_snapshots": "yes"} if with_snapshots else {}
         path = f"{self._prefix}/projects/{quote(project_id)}/export"
-        async for chunk in self._transport.download(path, f"export the project {project_id}", params=params):
-            yield chunk
+        download = self._transport.download(path, f"export the project {project_id}", params=params)
+        async with aclosing(download) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def export_images(
+        self, filenames: Sequence[str], compute_id: str = LOCAL_COMPUTE
+    ) -> AsyncGenerator[bytes, None]:
+        project = await self.create_project(f"gns3-minivm-{uuid.uuid4()}")
+        try:
+            for number, filename in enumerate(filenames, 1):
+                # As a kernel: GNS3 exports every property that ends in "image", and does not look into the file.
+                body = {"node_type": "qemu", "name": f"image-{number}", "compute_id": compute_id,
+                        "properties": {"kernel_image": filename, "platform": "x86_64"}}  # fmt: skip
+                path = f"/projects/{quote(project.project_id)}/nodes"
+                await self._command("POST", path, f"read the image {filename}", body, timeout_s=None)
+            async with aclosing(self.export_project(project.project_id, with_images=True)) as archive:
+                async for chunk in archive:
+                    yield chunk
+        finally:
+            await self.delete_project(project.project_id)
 
     async def import_project(
         self, project_id: str, source: Path, size_bytes: int, progress: Progress = no_progress, *, name: str = ""

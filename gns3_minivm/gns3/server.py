@@ -97,7 +97,8 @@ class Server(ABC):
 
         Nothing is sent if it is there already; an image with other bytes under this name is a ConflictError and is
         left alone, unless ``replace`` says that it is damaged and that nothing uses it.  The same content under another
-        name is taken where the server wants it so (``Uploaded.filename``).  Raises UploadError if what arrived is not what was sent.
+        name is taken where the server wants it so (``Uploaded.filename``).  Raises UploadError if what
+        arrived is not what was sent.
         """
 
     @abstractmethod

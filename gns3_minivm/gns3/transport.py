@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import ipaddress
 import json
 import ssl
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,7 +202,7 @@ class Transport:
 
     async def download(
         self, path: str, action: str, *, params: Mapping[str, str] | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """The answer's bytes as they are on the server, piece by piece; nothing is asked for twice."""
         renewable = self._login is not None
         while True:
@@ -247,7 +248,8 @@ class Transport:
         async with self._open().request(
             method,
             self._url(path),
-            data=body() if callable(body) else body,
+            # aiohttp warns of large bytes: sent as a stream they do not hold up the event loop.
+            data=body() if callable(body) else io.BytesIO(body) if body is not None else None,
             headers=self._headers(headers),
             params=params,
             timeout=aiohttp.ClientTimeout(total=total, sock_connect=self.limits.connect_s),

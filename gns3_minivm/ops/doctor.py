@@ -17,15 +17,14 @@ from gns3_minivm import __version__
 from gns3_minivm.agent.across import on_each
 from gns3_minivm.agent.checkup import Expected, Finding, failed, is_here, look
 from gns3_minivm.bundle.build import find as find_bundle
-from gns3_minivm.bundle.build import list_bundles
 from gns3_minivm.cache import Cache
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.config import Settings
-from gns3_minivm.convert.pipeline import list_disks
 from gns3_minivm.errors import EngineError, MiniVMError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.server import Server
+from gns3_minivm.ops.known import known_files
 from gns3_minivm.ops.look import describe_engine
 from gns3_minivm.qemu.command import PROGRAM
 from gns3_minivm.qemu.probe import acceleration_works
@@ -92,13 +91,10 @@ def _seen_from_here(finding: Finding) -> Finding:
 
 def _expected(cache: Cache) -> Expected:
     """Sizes and checksums of what this machine has built, by the names that servers have it by."""
-    whole = {artifact.filename: artifact for bundle in list_bundles(cache) for artifact in bundle.artifacts}
-    # A disk's name begins with its image's, which the cache does not keep; its end is the recipe's.
-    disks = {disk.filename[:12]: disk for disk in list_disks(cache)}
+    find = known_files(cache)
 
     def known(filename: str) -> tuple[int, str] | None:
-        match = re.search(r"-([0-9a-f]{12})\.qcow2$", filename)
-        artifact = whole.get(filename) or (disks.get(match[1]) if match else None)
+        artifact = find(filename)
         return (artifact.size_bytes, artifact.md5) if artifact else None
 
     return known
