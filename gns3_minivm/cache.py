@@ -116,6 +116,11 @@ class Cache:
         found = [path.parent for path in (self.root / kind).glob(f"*/{MANIFEST}")]
         return sorted(found, key=lambda path: (-path.stat().st_mtime_ns, path.name))
 
+    def use_file(self, path: Path) -> bool:
+        """``use`` the entry that a file belongs to; returns whether it is still there."""
+        kind: Kind = "disks" if path.parent.parent.name == "disks" else "kernels"
+        return self.use(kind, path.parent.name) is not None
+
     @contextmanager
     def make(self, kind: Kind, recipe_id: str, is_whole: Callable[[Path], bool] = lambda entry: True) -> Iterator[Work]:
         """Make an entry, or wait for the process that is making it (blocking).
@@ -185,7 +190,7 @@ class Cache:
                     if folder.is_dir() and folder.name and set(folder.name) <= _HEX:
                         used_at = folder.stat().st_mtime
                         whole = (folder / MANIFEST).is_file()
-                        found.append(Stored(kind, folder.name, folder, _tree_size(folder), used_at, whole))
+                        found.append(Stored(kind, folder.name, folder, tree_size(folder), used_at, whole))
         return sorted(found, key=lambda entry: (-entry.used_at, entry.recipe))
 
     def others(self) -> list[Path]:
@@ -348,7 +353,7 @@ def disk_error(error: OSError, folder: Path) -> DiskFullError | None:
     return DiskFullError(f"cannot write {path or folder}: {error.strerror}", hint=hint)
 
 
-def _tree_size(folder: Path) -> int:
+def tree_size(folder: Path) -> int:
     """The bytes of all files below a folder; what is removed meanwhile does not count."""
     total = 0
     for path, _, names in os.walk(folder):

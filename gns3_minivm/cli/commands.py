@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gns3_minivm import __version__
+from gns3_minivm.cli.cache import cache
 from gns3_minivm.cli.doctor import doctor
 from gns3_minivm.cli.images import boot, convert
 from gns3_minivm.cli.inspect import inspect
@@ -34,5 +35,6 @@ for command in (
     server,
     engine,
     kernel,
+    cache,
 ):
     cli.add_command(command)

@@ -192,7 +192,7 @@ async def _same_file(
         raise NotFoundError(f"{server.url} has no image {name}", hint="Run `gns3-minivm register` for this template.")
     bundles = [artifact for bundle in list_bundles(cache) for artifact in bundle.artifacts]
     for artifact in (*bundles, *list_disks(cache)):
-        if (artifact.size_bytes, artifact.md5) == (image.size_bytes, image.md5):
+        if (artifact.size_bytes, artifact.md5) == (image.size_bytes, image.md5) and cache.use_file(artifact.path):
             return artifact.path
     path, md5 = scratch / name, hashlib.md5(usedforsecurity=False)
     with events.step(f"Download {name}", total=image.size_bytes, unit="bytes") as step, path.open("wb") as target:

@@ -21,6 +21,7 @@ def known_files(cache: Cache) -> KnownFiles:
 
     def find(filename: str) -> Artifact | None:
         match = re.search(r"-([0-9a-f]{12})\.qcow2$", filename)
-        return whole.get(filename) or (disks.get(match[1]) if match else None)
+        found = whole.get(filename) or (disks.get(match[1]) if match else None)
+        return found if found and cache.use_file(found.path) else None
 
     return find

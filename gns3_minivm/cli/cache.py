@@ -1,0 +1,86 @@
+"""The commands cache list and cache prune, and their results as text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gns3_minivm.cli import options
+from gns3_minivm.cli.options import pass_session
+from gns3_minivm.cli.progress import size
+from gns3_minivm.cli.session import Session
+
+if TYPE_CHECKING:
+    from gns3_minivm.ops.cache import CacheItem, CacheList, PruneResult
+
+_ID_SHOWN = 12
+
+
+@click.group()
+def cache() -> None:
+    """Finished disks and kernel bundles, kept so that nothing is made twice."""
+
+
+@cache.command("list")
+@options.common
+@pass_session
+def cache_list(session: Session) -> None:
+    """List what is in the cache, used last first."""
+    from gns3_minivm.ops.cache import cache_list as perform
+
+    found = session.perform(lambda events: perform(session.settings))
+    session.show(found.as_dict(), _listed(found))
+
+
+@cache.command("prune")
+@click.option("--all", "everything", is_flag=True, help="Remove everything, also apt's lists.")
+@click.option("--to", metavar="SIZE", help="Remove what was not used for the longest time until SIZE is left, as in 5G "
+              "(default: the cache's limit).")  # fmt: skip
+@click.option("--older-than", metavar="AGE", help="Remove what was not used for AGE, as in 30d, 12h, 2w or 90m.")
+@options.dry_run
+@options.common
+@pass_session
+def cache_prune(session: Session, everything: bool, to: str | None, older_than: str | None, dry_run: bool) -> None:
+    """Remove entries from the cache, but none that a running gns3-minivm uses.
+
+    It also happens by itself: what was not used for the longest time is removed when something new is made and the
+    cache is larger than its limit (--cache-size).
+    """
+    from gns3_minivm.ops.cache import PruneRequest
+    from gns3_minivm.ops.cache import cache_prune as perform
+
+    request = PruneRequest(to, older_than, everything, dry_run)
+    result = session.perform(lambda events: perform(request, session.settings, events))
+    session.show(result.as_dict(), _pruned(result))
+
+
+def _listed(found: CacheList) -> str:
+    limit = "no limit" if found.limit_bytes is None else f"limit {size(found.limit_bytes)}"
+    lines = [_line(item, " (in use)" if item.in_use else "") for item in found.items]
+    lines += _others(found.others)
+    return "\n".join([*lines, f"{found.root}: {len(found.items)} entries, {size(found.size_bytes)}, {limit}"])
+
+
+def _line(item: CacheItem, more: str = "") -> str:
+    stored = item.stored
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(stored.used_at))
+    kind = "disk" if stored.kind == "disks" else "kernel"
+    name = item.name or "damaged"
+    return f"{when}  {kind:6}  {stored.recipe[:_ID_SHOWN]:12}  {size(stored.size_bytes):>9}  {name}{more}"
+
+
+def _others(others: Sequence[tuple[Path, int]]) -> list[str]:
+    return [f"{'':16}  {'other':6}  {'':12}  {size(size_bytes):>9}  {path.name}" for path, size_bytes in others]
+
+
+def _pruned(result: PruneResult) -> str:
+    lines = [_line(item) for item in result.removed] + _others(result.others)
+    lines += [_line(item, " (in use, stays)") for item in result.in_use]
+    count = len(result.removed) + len(result.others)
+    verb = "would remove" if result.dry_run else "removed"
+    lines.append(f"{verb} {count}, {size(result.removed_bytes)}; {size(result.left_bytes)} left")
+    return "\n".join(lines + ["dry run: nothing was removed"] * result.dry_run)

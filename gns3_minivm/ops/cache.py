@@ -1,0 +1,165 @@
+"""``cache list`` and ``cache prune``: what is kept on this machine, and less of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gns3_minivm.cache import MANIFEST, Pruned, Stored, tree_size
+from gns3_minivm.cancel import run_blocking
+from gns3_minivm.config import Settings, parse_cache_size
+from gns3_minivm.errors import UsageError
+from gns3_minivm.events import Events
+
+_AGE_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+@dataclass(frozen=True)
+class CacheItem:
+    """An entry; ``name`` is the image's or the kernel's, empty if the entry is damaged."""
+
+    stored: Stored
+    name: str
+    in_use: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        stored = self.stored
+        return {
+            "kind": stored.kind,
+            "id": stored.recipe,
+            "name": self.name or None,
+            "size_bytes": stored.size_bytes,
+            "used_at": round(stored.used_at, 3),
+            "in_use": self.in_use,
+            "folder": str(stored.folder),
+        }
+
+
+@dataclass(frozen=True)
+class CacheList:
+    """``others`` are folders that are no entries (apt's lists), which the limit does not count."""
+
+    root: Path
+    limit_bytes: int | None
+    items: tuple[CacheItem, ...]
+    others: tuple[tuple[Path, int], ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(item.stored.size_bytes for item in self.items)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "root": str(self.root),
+            "limit_bytes": self.limit_bytes,
+            "size_bytes": self.size_bytes,
+            "entries": [item.as_dict() for item in self.items],
+            "others": [{"folder": str(path), "size_bytes": size_bytes} for path, size_bytes in self.others],
+        }
+
+
+@dataclass(frozen=True)
+class PruneRequest:
+    """What to remove; with nothing set, what is above the cache's limit.
+
+    ``to`` is a size ("5G"), ``older_than`` an age ("30d") since the last use; ``everything`` also means ``others``.
+    """
+
+    to: str | None = None
+    older_than: str | None = None
+    everything: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    removed: tuple[CacheItem, ...]
+    in_use: tuple[CacheItem, ...]
+    others: tuple[tuple[Path, int], ...]
+    left_bytes: int
+    dry_run: bool
+
+    @property
+    def removed_bytes(self) -> int:
+        return sum(item.stored.size_bytes for item in self.removed) + sum(size for _, size in self.others)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "removed": [item.as_dict() for item in self.removed],
+            "in_use": [item.as_dict() for item in self.in_use],
+            "others": [{"folder": str(path), "size_bytes": size_bytes} for path, size_bytes in self.others],
+            "removed_bytes": self.removed_bytes,
+            "left_bytes": self.left_bytes,
+            "dry_run": self.dry_run,
+        }
+
+
+async def cache_list(settings: Settings) -> CacheList:
+    """What the cache holds, used last first.  Raises ConfigError for a limit that is no size."""
+
+    def look() -> CacheList:
+        cache = settings.open_cache()
+        items = tuple(CacheItem(entry, _name(entry), cache.is_in_use(entry)) for entry in cache.stored())
+        others = tuple((path, tree_size(path)) for path in cache.others())
+        return CacheList(cache.root, cache.limit_bytes, items, others)
+
+    return await run_blocking(look)
+
+
+async def cache_prune(request: PruneRequest, settings: Settings, events: Events) -> PruneResult:
+    """Remove what the request says, but nothing that a running program uses.
+
+    Raises UsageError or ConfigError for sizes and ages that are none, DiskFullError where files cannot be removed.
+    """
+    cache = settings.open_cache()
+    limit_bytes, older_than_s = _limits(request, cache.limit_bytes)
+
+    def prune() -> PruneResult:
+        names = {entry.folder: _name(entry) for entry in cache.stored()}
+
+        def items(entries: tuple[Stored, ...]) -> tuple[CacheItem, ...]:
+            return tuple(CacheItem(entry, names.get(entry.folder, "")) for entry in entries)
+
+        with events.step("Prune the cache"):
+            found: Pruned = cache.prune(limit_bytes=limit_bytes, older_than_s=older_than_s, dry_run=request.dry_run)
+            others = []
+            for path in cache.others() if request.everything else ():
+                size_bytes = tree_size(path)
+                if request.dry_run or cache.remove_other(path):
+                    others.append((path, size_bytes))
+        return PruneResult(items(found.removed), items(found.in_use), tuple(others), found.left_bytes, request.dry_run)
+
+    return await run_blocking(prune)
+
+
+def _limits(request: PruneRequest, default: int | None) -> tuple[int | None, float | None]:
+    if sum((request.to is not None, request.everything)) > 1:
+        raise UsageError("--all and --to contradict each other", hint="Name one of them.")
+    older_than_s = None if request.older_than is None else parse_age(request.older_than)
+    if request.everything:
+        return (0 if older_than_s is None else None), older_than_s
+    if request.to is not None:
+        return parse_cache_size(request.to), older_than_s
+    return (default if older_than_s is None else None), older_than_s
+
+
+def parse_age(text: str) -> int:
+    """Seconds of an age such as ``30d``, ``12h``, ``2w``, ``90m``.  Raises UsageError."""
+    match = re.fullmatch(r"(\d{1,6})([mhdw])", text.strip(), re.ASCII)
+    if not match:
+        raise UsageError(f"the age {text!r} is none", hint="Write a number and m, h, d or w, as in 30d.")
+    return int(match[1]) * _AGE_UNITS[match[2]]
+
+
+def _name(entry: Stored) -> str:
+    """What an entry is, by its manifest; empty where that is damaged."""
+    try:
+        manifest = json.loads((entry.folder / MANIFEST).read_text(encoding="utf-8"))
+        if entry.kind == "disks":
+            return str(manifest["reference"])
+        return f"{manifest['flavour']} {manifest['kernel_version']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
