@@ -102,6 +102,21 @@ async def test_v3_a_node_on_old_content_of_a_compute_is_not_left_behind(
             await main.delete_project(project.project_id)
 
 
+@pytest.mark.parametrize("processes", [3], indirect=True, ids=["v3"])
+async def test_v3_another_file_on_the_compute_is_a_conflict_in_the_plan(pair: Pair, main: Server) -> None:
+    words = ("register", "busybox-minivm", "--compute", pair.compute_id, "--server", pair.main.url)
+    finished = await gns3_minivm(*words)
+    assert finished.status == 0, finished.err
+    [template] = [t.values for t in await main.templates() if t.name == "busybox-minivm"]
+    assert template is not None
+    (pair.far.images / f"{template.initrd}.md5sum").unlink(missing_ok=True)
+    pair.put_on_far(template.initrd, b"an older initial RAM disk")
+    finished = await gns3_minivm(*words, "--dry-run")
+    (pair.far.images / template.initrd).unlink()
+    assert finished.status == 1 and "another file under the name" in finished.err, finished.err
+    assert template.initrd in finished.err and "images/QEMU of that compute" in finished.err
+
+
 async def test_a_project_of_another_compute_is_exported_with_all_its_images(
     pair: Pair, main: Server, tmp_path: Path
 ) -> None:
