@@ -290,7 +290,8 @@ def _old_qemu(observed: Observed, appliance: DesiredAppliance) -> Iterator[Confl
     versions = observed.qemu_versions.get(appliance.compute_id)
     if not appliance.qemu_minimum or not versions:
         return
-    if all(_numbers(version) < appliance.qemu_minimum for version in versions):
+    # A version that cannot be read is no reason to refuse.
+    if all(() < _numbers(version) < appliance.qemu_minimum for version in versions):
         wanted = ".".join(map(str, appliance.qemu_minimum))
         yield Conflict(
             f"the disk of {appliance.name!r} needs QEMU {wanted}, and compute {appliance.compute_id!r} has"
