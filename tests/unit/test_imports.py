@@ -60,7 +60,7 @@ LIBRARIES: dict[str, set[str]] = {
     "formats": {"zlib_ng", "zstandard"},
     "images": {"docker", "requests", "urllib3", "zlib_ng", "zstandard"},
     "convert": {"zstandard"},
-    "bundle": {"zstandard"},
+    "bundle": {"zlib_ng", "zstandard"},
     "gns3": {"aiohttp", "pydantic"},
     "catalog": {"pydantic"},
     "catalogue": {"pydantic"},
