@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -212,6 +213,45 @@ async def test_input_waits_for_a_command_that_reads_late(shell: Guest) -> None:
             ExecRequest(shell="sleep 3; busybox md5sum", stdin=data), timeout_s=RUN_LIMIT_S
         )
         assert answer.stdout.split()[0].decode() == hashlib.md5(data).hexdigest()
+
+
+class BadLine:
+    """A serial line that changes, every so often, a byte of what it carries."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._random = random.Random(7411)
+        self.changed = 0
+
+    def _spoil(self, data: bytes) -> bytes:
+        spoiled = bytearray(data)
+        for at in range(len(spoiled)):
+            if self._random.random() < 1 / 6000:
+                spoiled[at] ^= 1 << self._random.randrange(5)
+                self.changed += 1
+        return bytes(spoiled)
+
+    async def read(self, n: int) -> bytes:
+        return self._spoil(await self._reader.read(n))
+
+    def write(self, data: bytes) -> None:
+        self._writer.write(self._spoil(data))
+
+    async def drain(self) -> None:
+        await self._writer.drain()
+
+
+async def test_a_line_that_changes_bytes_still_carries_a_command_and_its_data(shell: Guest) -> None:
+    data = os.urandom(60_000)
+    reader, writer = await asyncio.open_connection(sock=shell.take_console())
+    line = BadLine(reader, writer)
+    try:
+        async with GuestExec(line, line, limits=Limits(ask_again_s=0.3)) as commands:
+            request = ExecRequest(shell="tee /tmp/spoiled; exit 9", stdin=data)
+            answer = await commands.run(request, timeout_s=RUN_LIMIT_S)
+    finally:
+        writer.transport.abort()
+    assert (answer.stdout, answer.exit_status) == (data, 9) and line.changed > 10
 
 
 async def test_more_output_than_allowed_ends_the_command(shell: Guest) -> None:
