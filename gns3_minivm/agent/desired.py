@@ -110,6 +110,8 @@ class DesiredAppliance:
 
     def with_filename(self, wanted: str, filename: str) -> DesiredAppliance:
         """The same, with a file under the name that a server has it by."""
+        if filename == wanted:
+            return self
         renamed = {field: filename for field in IMAGE_FIELDS if getattr(self.template, field) == wanted}
         files = tuple(replace(file, filename=filename) if file.filename == wanted else file for file in self.files)
         return replace(self, template=replace(self.template, **renamed), files=files)  # type: ignore[arg-type]

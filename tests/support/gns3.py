@@ -84,11 +84,13 @@ def running_gns3(
     settings: Mapping[str, Mapping[str, str]] | None = None,
     certificate: tuple[Path, Path] | None = None,
     port: int | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[GNS3Process]:
     """Run a server below ``directory`` until the block ends; a second run there finds what the first one left.
 
     ``auth`` is meant for v2 (default: no password); v3 always asks for one.  ``settings`` adds to, or overrides,
-    sections of the configuration file.  ``certificate`` is (certificate, key) and turns TLS on.
+    sections of the configuration file.  ``certificate`` is (certificate, key) and turns TLS on.  ``variables`` are added
+    to its environment.
     """
     program = server_program(generation)
     directory.mkdir(parents=True, exist_ok=True)
@@ -102,6 +104,7 @@ def running_gns3(
     environment |= {"HOME": str(directory), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TMPDIR": str(directory / "tmp")}
     if ubridge:
         environment["PATH"] = f"{ubridge.parent}:{environment.get('PATH', '')}"
+    environment |= variables or {}
     with (directory / "server.log").open("ab") as log:
         process = subprocess.Popen(
             command,
