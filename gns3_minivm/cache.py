@@ -248,8 +248,8 @@ class Cache:
         pruned = self.prune(limit_bytes=self.limit_bytes)
         if pruned.removed:
             events.info(
-                f"removed {len(pruned.removed)} entries ({pruned.removed_bytes >> 20} MiB) that were not used for the "
-                f"longest time from the cache, whose limit is {self.limit_bytes >> 20} MiB"
+                f"the cache's limit is {self.limit_bytes >> 20} MiB: removed what was not used for the longest time "
+                f"({len(pruned.removed)} of its entries, {pruned.removed_bytes >> 20} MiB)"
             )
 
     def _removed(self, entry: Stored) -> bool:

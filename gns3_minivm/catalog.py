@@ -8,20 +8,21 @@ docs/images.md lists the keys.  Unknown keys are refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from gns3_minivm import resources
+from gns3_minivm.documents import read_document
 from gns3_minivm.errors import ConfigError, UsageError
 from gns3_minivm.guest import kernel_command_line
 
 MANIFEST = "appliance.yaml"
+_HINT = "docs/images.md lists the keys and their values."
 
 _NAME = r"[a-z0-9][a-z0-9_.-]{0,62}"
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -120,83 +121,19 @@ class Appliance(BaseModel):
 
 
 def read_appliance(path: Path) -> Appliance:
-    """Read one manifest; raises ConfigError that names file and line of every mistake."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    values, lines = _parse(path, text)
-    try:
-        appliance = Appliance.model_validate({**values, "folder": path.parent})
-    except ValidationError as error:
-        said = []
-        for mistake in error.errors(include_url=False):
-            where = tuple(mistake["loc"])
-            line = next((lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in lines), 1)
-            said.append((line, f"{path}, line {line}: {_words(mistake)}"))
-        raise ConfigError(
-            "\n".join(message for _, message in sorted(said)), hint="docs/images.md lists the keys and their values."
-        ) from error
+    """Read one manifest; raises ConfigError that names file, line and column of every mistake."""
+    document = read_document(path, what="an appliance")
+    if "folder" in document.values:
+        raise document.error(("folder",), "unknown key 'folder'", hint=_HINT)
+    document.values["folder"] = path.parent
+    appliance = document.read_as(Appliance, hint=_HINT)
     if appliance.name != path.parent.name:
-        raise ConfigError(
-            f"{path}, line {lines[('name',)]}: the appliance is named {appliance.name!r} in a folder named "
-            f"{path.parent.name!r}",
+        raise document.error(
+            ("name",),
+            f"the appliance is named {appliance.name!r} in a folder named {path.parent.name!r}",
             hint="Name the folder like the appliance.",
         )
     return appliance
-
-
-def _words(mistake: Any) -> str:
-    where = ".".join(str(part) for part in mistake["loc"])
-    if mistake["type"] == "extra_forbidden":
-        return f"unknown key {where!r}"
-    if mistake["type"] == "missing":
-        return f"the key {where!r} is missing"
-    message = str(mistake["msg"]).removeprefix("Value error, ")
-    seen = mistake["input"]
-    shown = f", found {seen!r}" if where and isinstance(seen, str | int | float | bool) else ""
-    return f"{where}: {message}{shown}" if where else message
-
-
-def _parse(path: Path, text: str) -> tuple[dict[str, Any], dict[tuple[str | int, ...], int]]:
-    """The values of a YAML mapping and the line of each key."""
-    try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        if not isinstance(node, yaml.MappingNode):
-            raise ConfigError(f"{path}, line 1: an appliance is a list of `key: value` lines")
-        lines: dict[tuple[str | int, ...], int] = {}
-        for where, line in _lines(node):
-            if where in lines:
-                name = ".".join(str(part) for part in where)
-                raise ConfigError(f"{path}, line {line}: the key {name!r} is there twice (line {lines[where]})")
-            lines[where] = line
-        return loader.construct_document(node), lines
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        raise ConfigError(f"{path}, line {line}: {error.problem or error.context}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
-def _lines(
-    node: yaml.Node, where: tuple[str | int, ...] = (), above: tuple[yaml.Node, ...] = ()
-) -> Iterator[tuple[tuple[str | int, ...], int]]:
-    """The place of every value below a node, with its line."""
-    if node in above:
-        return  # an alias of what it is in
-    above = (*above, node)
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            inner = (*where, str(key.value))
-            yield inner, key.start_mark.line + 1
-            yield from _lines(value, inner, above)
-    elif isinstance(node, yaml.SequenceNode):
-        for number, value in enumerate(node.value):
-            inner = (*where, number)
-            yield inner, value.start_mark.line + 1
-            yield from _lines(value, inner, above)
 
 
 class Catalog:

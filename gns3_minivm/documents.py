@@ -139,4 +139,4 @@ def _words(mistake: Any, where: Where) -> str:
         message = "should be `key: value` lines"
     seen = mistake["input"]
     tell = bool(where) and where[-1] not in _SECRETS and isinstance(seen, str | int | float | bool)
-    return f"{name}: {message}" + (f", found {seen!r}" if tell else "")
+    return (f"{name}: " if name else "") + message + (f", found {seen!r}" if tell else "")

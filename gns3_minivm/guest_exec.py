@@ -20,7 +20,7 @@ from typing import Literal, Protocol, Self
 
 from gns3_minivm.errors import GuestError, UsageError
 from gns3_minivm.guest import escape
-from gns3_minivm.guest_frames import ANNOUNCEMENT, REQUEST_DATA_MAX, VERSION, Frame, ReplyReader, encode_request
+from gns3_minivm.guest_frames import ANNOUNCEMENT, KNOCK, REQUEST_DATA_MAX, VERSION, Frame, ReplyReader, encode_request
 from gns3_minivm.guest_transcript import Transcript
 
 REQUEST_MAX = 65536
@@ -255,22 +255,25 @@ class GuestExec:
     async def hello(self, timeout_s: float) -> GuestState:
         """Ask until the guest answers.  Raises GuestError if it does not in time, or the console closes.
 
-        A guest that boots says when it is there, so questions become rare: a terminal may still echo them.
+        A guest that boots says when it is there, so the questions before that are short and become rare.
         """
         frame = Frame("H", secrets.token_hex(8))
-        deadline, wait_s = time.monotonic() + timeout_s, self._limits.ask_again_s
+        deadline, wait_s, question = time.monotonic() + timeout_s, self._limits.ask_again_s, KNOCK
         inbox = self._open(frame.id)
         self._greeting.add(frame.id)
         try:
             while (left := deadline - time.monotonic()) > 0:
-                await self._send([frame])
+                await self._write(question)
                 answer = await self._next(inbox, min(wait_s, left))
                 wait_s = min(2 * wait_s, self._limits.silence_s)
-                if answer is not None and answer.kind == "n":
+                if answer is None:
+                    continue
+                if answer.kind == "n":
                     raise _wrong_version()
-                if answer is not None and answer.id == frame.id:
+                if answer.id == frame.id:
                     self._answered = True
                     return _state(answer.data)
+                question = encode_request(frame)
         except GuestError as error:
             raise self._with_last_lines(error) from error
         finally:
@@ -367,10 +370,13 @@ class GuestExec:
         return GuestError(error.message + told, hint=error.hint)
 
     async def _send(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            await self._write(encode_request(frame))
+
+    async def _write(self, data: bytes) -> None:
         try:
-            for frame in frames:
-                self._writer.write(encode_request(frame))
-                await self._writer.drain()
+            self._writer.write(data)
+            await self._writer.drain()
         except (ConnectionError, BrokenPipeError) as error:
             raise GuestError("the guest's console has closed") from error
 

@@ -20,8 +20,10 @@ REQUEST_DATA_MAX = 672
 """Bytes of data in a frame to the guest: GNS3's console reads 1024 bytes at a time from each of its clients, and what is
 cut there may be parted by what another client types."""
 
+KNOCK = b"\x1e\x1f"
+"""An empty frame: a guest that is there says so.  A terminal that still echoes, or is no guest's, shows four characters."""
 ANNOUNCEMENT = "0" * 16
-"""The identifier of the one frame that nobody has asked for: the guest says that it is there."""
+"""The identifier of what a guest says then, and whenever its console starts something."""
 
 _MARK = "7411"
 _ID_SIZE = 16

@@ -31,6 +31,8 @@ class Observed:
     templates: tuple[ServerTemplate, ...]
     desired: tuple[DesiredAppliance, ...] = ()
     qemu_versions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    copies: Mapping[str, Mapping[str, ServerImage]] = field(default_factory=dict)
+    """What other computes have of images that the server keeps in one place; they are never brought up to date."""
 
     def template(self, template_id: str) -> ServerTemplate | None:
         return self._by_id.get(template_id)
@@ -72,7 +74,8 @@ async def observe(server: Server, desired: Sequence[DesiredAppliance], *, comput
     for appliance in here:
         await _settle_doubts(server, appliance, images[appliance.compute_id])
     versions = await _qemu_versions(server, here, templates, images)
-    return Observed(server.url, server.one_name_per_content, images, tuple(templates.values()), here, versions)
+    copies = {} if server.images_per_compute else await _copies(server, computes)
+    return Observed(server.url, server.one_name_per_content, images, tuple(templates.values()), here, versions, copies)
 
 
 async def _placed(
@@ -89,6 +92,14 @@ async def _placed(
             chosen = compute = await server.default_compute()
         here.append(replace(appliance, template=replace(appliance.template, compute_id=chosen)))
     return tuple(here)
+
+
+async def _copies(server: Server, computes: Iterable[str]) -> dict[str, dict[str, ServerImage]]:
+    others = [compute_id for compute_id in computes if compute_id != LOCAL_COMPUTE]
+    lists = await asyncio.gather(*(server.disk_images(compute_id) for compute_id in others))
+    return {
+        compute_id: {image.filename: image for image in found} for compute_id, found in zip(others, lists, strict=True)
+    }
 
 
 async def _settle_doubts(server: Server, appliance: DesiredAppliance, images: dict[str, ServerImage]) -> None:

@@ -168,7 +168,7 @@ def _plan_one(observed: Observed, appliance: DesiredAppliance, adopt: bool) -> A
             uploads.append(upload)
             appliance = appliance.with_filename(file.filename, upload.filename)
     existing = observed.template(appliance.template.template_id)
-    conflicts = list(_conflicts(observed, appliance, existing, adopt))
+    conflicts = [*_conflicts(observed, appliance, existing, adopt), *_other_copies(observed, appliance)]
     action = _template_action(existing, appliance)
     if isinstance(action, CreateTemplate) and not conflicts and (foreign := _foreign(observed, appliance)):
         action = _adopt(foreign[0], appliance)
@@ -196,6 +196,20 @@ def _same_content(images: Mapping[str, ServerImage], file: WantedFile) -> str | 
         return None
     twins = (image for image in images.values() if (image.size_bytes, image.md5) == (file.size_bytes, file.md5))
     return next((image.filename for image in twins), None)
+
+
+def _other_copies(observed: Observed, appliance: DesiredAppliance) -> Iterator[Conflict]:
+    """Files of our names with other content on the compute that the nodes run on: GNS3 would use those."""
+    images, copies = (by_compute.get(appliance.compute_id, {}) for by_compute in (observed.images, observed.copies))
+    for file in appliance.files:
+        copy, image = copies.get(file.filename), images.get(file.filename)
+        meant = file.md5 or (image.md5 if image else None)
+        if copy is not None and None not in (copy.md5, meant) and copy.md5 != meant:
+            yield Conflict(
+                f"compute {appliance.compute_id!r} has another file under the name {file.filename} (md5 {copy.md5},"
+                f" not {meant})",
+                "Delete it in the folder images/QEMU of that compute if nothing uses it; GNS3 copies the right one.",
+            )
 
 
 # Templates
@@ -276,7 +290,8 @@ def _old_qemu(observed: Observed, appliance: DesiredAppliance) -> Iterator[Confl
     versions = observed.qemu_versions.get(appliance.compute_id)
     if not appliance.qemu_minimum or not versions:
         return
-    if all(_numbers(version) < appliance.qemu_minimum for version in versions):
+    # A version that cannot be read is no reason to refuse.
+    if all(() < _numbers(version) < appliance.qemu_minimum for version in versions):
         wanted = ".".join(map(str, appliance.qemu_minimum))
         yield Conflict(
             f"the disk of {appliance.name!r} needs QEMU {wanted}, and compute {appliance.compute_id!r} has"

@@ -22,6 +22,8 @@ from gns3_minivm.bundle.packages import (
     DEB_HINT,
     E2FSCK,
     KERNEL_PREFIXES,
+    DebPackage,
+    Package,
     PackageSet,
     PackageSource,
     ResolvedPackages,
@@ -69,10 +71,11 @@ _STATUS = re.compile(r"dlstatus:\d+:(?P<percent>[0-9.]+):")
 
 
 class AptSource(PackageSource):
-    """The newest kernel, busybox and e2fsck that the user's apt sources offer."""
+    """The newest kernel, busybox and e2fsck that the user's apt sources offer; without ``kernel`` the last two."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, *, kernel: bool = True) -> None:
         self._cache = cache
+        self._kernel = kernel
 
     @contextmanager
     def resolve(self, events: Events) -> Iterator[ResolvedPackages]:
@@ -82,8 +85,9 @@ class AptSource(PackageSource):
             apt = _Apt(folder)
             with events.step("Asking apt for the kernel packages", total=100) as step:
                 complaint = apt.update(step)
-                packages = _choose(apt, complaint)
-                step.detail = ", ".join(f"{record.name} {record.version}" for record in packages.kernel)
+                packages = _choose(apt, complaint, kernel=self._kernel)
+                shown = packages.kernel or (packages.busybox, packages.e2fsck)
+                step.detail = ", ".join(f"{record.name} {record.version}" for record in shown)
             yield _AptPackages(apt, packages)
 
 
@@ -142,7 +146,7 @@ class _AptPackages(ResolvedPackages):
         self._apt = apt
         self.packages = packages
 
-    def fetch(self, folder: Path, events: Events) -> Mapping[str, Path]:
+    def fetch(self, folder: Path, events: Events) -> Mapping[str, Package]:
         records = list(self.packages.all)
         # apt, when it is root, loads as a user of its own.
         folder.chmod(0o755)
@@ -158,19 +162,11 @@ class _AptPackages(ResolvedPackages):
                     f"{record.filename} has the sha256 {digest}, apt's list says {record.sha256}",
                     hint="Try again later: the mirror is being changed, or something on the way changes files.",
                 )
-        return paths
+        return {name: DebPackage(path) for name, path in paths.items()}
 
 
-def _choose(apt: _Apt, complaint: str) -> PackageSet:
-    for name in KERNELS:
-        if fields := apt.show(name):
-            kernel = tuple(record for record in _closure(apt, fields) if record.name not in KERNELS)
-            break
-    else:
-        raise PackageError(
-            _with_complaint(f"apt offers no kernel for virtual machines ({' or '.join(KERNELS)})", complaint),
-            hint=_sources_hint(complaint),
-        )
+def _choose(apt: _Apt, complaint: str, *, kernel: bool) -> PackageSet:
+    records = _choose_kernel(apt, complaint) if kernel else ()
     others = []
     for name in (BUSYBOX, E2FSCK):
         found = apt.show(name)
@@ -179,7 +175,17 @@ def _choose(apt: _Apt, complaint: str) -> PackageSet:
                 _with_complaint(f"apt offers no package {name}", complaint), hint=_sources_hint(complaint)
             )
         others.append(_record(found))
-    return PackageSet(kernel, *others)
+    return PackageSet(records, *others)
+
+
+def _choose_kernel(apt: _Apt, complaint: str) -> tuple[PackageRecord, ...]:
+    for name in KERNELS:
+        if fields := apt.show(name):
+            return tuple(record for record in _closure(apt, fields) if record.name not in KERNELS)
+    raise PackageError(
+        _with_complaint(f"apt offers no kernel for virtual machines ({' or '.join(KERNELS)})", complaint),
+        hint=_sources_hint(complaint),
+    )
 
 
 def _closure(apt: _Apt, fields: Mapping[str, str]) -> list[PackageRecord]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,23 @@ from gns3_minivm.bundle.module_list import ModuleList, load_orders, read_module_
 from gns3_minivm.bundle.packages import ARCHITECTURE, BUSYBOX, E2FSCK, PackageSet, PackageSource, ResolvedPackages
 from gns3_minivm.bundle.unpack import Unpacked, unpack
 from gns3_minivm.cache import Cache
-from gns3_minivm.errors import DamagedImageError
+from gns3_minivm.errors import DamagedImageError, PackageError
 from gns3_minivm.events import Events
 from gns3_minivm.formats.qcow2 import made_with
 
 FLAVOUR = "debian"
 """Made of a distribution's ready kernel (Debian's or Ubuntu's)."""
+HOST_FLAVOUR = "host"
+"""Made of the kernel that runs on this machine."""
+CUSTOM_FLAVOUR = "custom"
+"""Made of a kernel image that the user named."""
 
 # A number goes up when the same packages give other bytes than before: names of files stand for their bytes.
 INITRD_FORMAT = 2
 MODULES_FORMAT = 1
+
+REQUIRED = ("virtio_pci", "virtio_blk", "ext4")
+"""What every kernel must have, as a module or built in."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +43,11 @@ class Recipe:
     kernel: str
     initrd: str
     modules: str
+    flavour: str = FLAVOUR
 
     @property
     def bundle(self) -> str:
-        return recipe_id({"flavour": FLAVOUR, "parts": [self.kernel, self.initrd, self.modules]})
+        return recipe_id({"flavour": self.flavour, "parts": [self.kernel, self.initrd, self.modules]})
 
 
 def find(cache: Cache, flavour: str = FLAVOUR) -> Bundle | None:
@@ -47,11 +55,21 @@ def find(cache: Cache, flavour: str = FLAVOUR) -> Bundle | None:
 
     Looks at the cache only: no apt, no compiler.
     """
-    made_by = _made_by(read_module_list())
-    for bundle in list_bundles(cache):
-        if bundle.flavour == flavour and bundle.made_by == made_by and cache.use("kernels", bundle.folder.name):
+    return find_first(cache, lambda bundle: bundle.flavour == flavour)
+
+
+def find_first(cache: Cache, fits: Callable[[Bundle], bool]) -> Bundle | None:
+    """The newest fitting bundle of ``usable_bundles``; it stays in the cache while this program runs."""
+    for bundle in usable_bundles(cache):
+        if fits(bundle) and cache.use("kernels", bundle.folder.name):
             return bundle
     return None
+
+
+def usable_bundles(cache: Cache) -> list[Bundle]:
+    """All bundles in the cache that this release of the program would build the same way, the newest first."""
+    made_by = _made_by(read_module_list())
+    return [bundle for bundle in list_bundles(cache) if bundle.made_by == made_by]
 
 
 def list_bundles(cache: Cache) -> list[Bundle]:
@@ -65,7 +83,7 @@ def list_bundles(cache: Cache) -> list[Bundle]:
     return found
 
 
-def build(source: PackageSource, cache: Cache, events: Events) -> Bundle:
+def build(source: PackageSource, cache: Cache, events: Events, flavour: str = FLAVOUR) -> Bundle:
     """Make the bundle of what ``source`` offers, or return it if it is there (blocking).
 
     Raises PackageError, ToolError (no compiler for the init), DiskFullError.
@@ -73,7 +91,7 @@ def build(source: PackageSource, cache: Cache, events: Events) -> Bundle:
     wanted = read_module_list()
     init = init_binary(cache)
     with source.resolve(events) as resolved:
-        recipe = make_recipe(resolved.packages, init, wanted)
+        recipe = make_recipe(resolved.packages, init, wanted, flavour)
         with cache.make("kernels", recipe.bundle, _is_whole) as work:
             if not work.ready:
                 with cache.scratch() as scratch, events.step("Building the kernel bundle") as step:
@@ -84,7 +102,7 @@ def build(source: PackageSource, cache: Cache, events: Events) -> Bundle:
     return load(work.entry)
 
 
-def make_recipe(packages: PackageSet, init: bytes, wanted: ModuleList) -> Recipe:
+def make_recipe(packages: PackageSet, init: bytes, wanted: ModuleList, flavour: str = FLAVOUR) -> Recipe:
     kernel = {"kind": "kernel", "packages": sorted(package.sha256 for package in packages.kernel)}
     return Recipe(
         kernel=recipe_id(kernel),
@@ -98,6 +116,7 @@ def make_recipe(packages: PackageSet, init: bytes, wanted: ModuleList) -> Recipe
             }
         ),
         modules=recipe_id({**kernel, "kind": "modules", "format": MODULES_FORMAT}),
+        flavour=flavour,
     )
 
 
@@ -110,33 +129,46 @@ def _make(
     wanted: ModuleList,
     events: Events,
 ) -> Bundle:
-    paths = resolved.fetch(scratch, events)
-    unpacked = unpack(resolved.packages, paths, folder, scratch / "modules", events)
+    sources = resolved.fetch(scratch, events)
+    unpacked = unpack(resolved.packages, sources, folder, scratch / "modules", events)
     index = ModuleIndex(
         unpacked.modules,
         order=unpacked.lists.get("modules.order", b"").decode(),
         builtin=unpacked.lists.get("modules.builtin", b"").decode(),
         builtin_modinfo=unpacked.lists.get("modules.builtin.modinfo", b""),
     )
-    _write_initrd(folder / INITRD_FILE, unpacked, index, init, wanted, events)
-    module_disk.write_module_disk(folder / MODULES_FILE, unpacked, index, recipe.modules, events)
     version = unpacked.kernel_version
+    if unpacked.modules or unpacked.lists:
+        _check_drivers(index, version)
+    _write_initrd(folder / INITRD_FILE, unpacked, index, init, wanted, events)
+    if unpacked.modules:
+        module_disk.write_module_disk(folder / MODULES_FILE, unpacked, index, recipe.modules, events)
 
     def artifact(kind: Kind, file: str, stem: str, part: str, suffix: str = "") -> Artifact:
         return measure(kind, folder / file, server_filename(stem, version, part, suffix))
 
     return Bundle(
         id=recipe.bundle,
-        flavour=FLAVOUR,
+        flavour=recipe.flavour,
         kernel_version=version,
         architecture=ARCHITECTURE,
         kernel=artifact(Kind.KERNEL, KERNEL_FILE, "vmlinuz", recipe.kernel),
         initrd=artifact(Kind.INITRD, INITRD_FILE, "initrd", recipe.initrd),
-        modules=artifact(Kind.MODULES, MODULES_FILE, "modules", recipe.modules, ".qcow2"),
+        modules=artifact(Kind.MODULES, MODULES_FILE, "modules", recipe.modules, ".qcow2") if unpacked.modules else None,
         packages=tuple(unpacked.packages),
         made_by=_made_by(wanted),
         folder=folder,
     )
+
+
+def _check_drivers(index: ModuleIndex, version: str) -> None:
+    lacking = [name for name in REQUIRED if name not in index.by_name and name not in index.builtin]
+    if lacking:
+        raise PackageError(
+            f"the kernel {version} has no {', '.join(lacking)}, neither as a module nor in modules.builtin",
+            hint="A guest needs them to find and mount its root disk. Is the folder of modules whole? If so, take "
+            "another kernel.",
+        )
 
 
 def _write_initrd(

@@ -7,6 +7,7 @@ Format: deb(5), https://manpages.debian.org/bookworm/dpkg-dev/deb.5.en.html: an 
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
 import hashlib
 import io
@@ -35,18 +36,15 @@ class DebFile:
     control: Mapping[str, str]
 
 
+@dataclass(frozen=True)
 class Member:
-    """A file in a package; ``path`` is without the leading "./"."""
+    """A file in a package; ``path`` is without the leading "./".
 
-    def __init__(self, deb: Path, path: str, stream: IO[bytes]) -> None:
-        self.path = path
-        self._deb = deb
-        self._stream = stream
+    ``read`` gives its content, before the next member is asked for; it raises PackageError if that is damaged.
+    """
 
-    def read(self) -> bytes:
-        """The file's content; must be read before the next member is asked for.  Raises PackageError if damaged."""
-        with _reading(self._deb):
-            return self._stream.read()
+    path: str
+    read: Callable[[], bytes]
 
 
 def open_deb(path: Path) -> DebFile:
@@ -68,7 +66,12 @@ def members(deb: DebFile, wanted: Callable[[str], bool]) -> Iterator[Member]:
             if entry.isreg() and wanted(path):
                 stream = archive.extractfile(entry)
                 assert stream is not None
-                yield Member(deb.path, path, stream)
+                yield Member(path, functools.partial(_read, deb.path, stream))
+
+
+def _read(path: Path, stream: IO[bytes]) -> bytes:
+    with _reading(path):
+        return stream.read()
 
 
 def sha256_of(path: Path) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from gns3_minivm.bundle.deb import open_deb, sha256_of
+from gns3_minivm.bundle.deb import Member, members, open_deb, sha256_of
 from gns3_minivm.bundle.model import PackageRecord
 from gns3_minivm.errors import PackageError
 from gns3_minivm.events import Events
@@ -33,6 +33,22 @@ class PackageSet:
         return (*self.kernel, self.busybox, self.e2fsck)
 
 
+class Package(ABC):
+    """A package that is here."""
+
+    @abstractmethod
+    def members(self, wanted: Callable[[str], bool]) -> Iterator[Member]:
+        """The files whose path is wanted.  Raises PackageError where it is damaged."""
+
+
+@dataclass(frozen=True)
+class DebPackage(Package):
+    path: Path
+
+    def members(self, wanted: Callable[[str], bool]) -> Iterator[Member]:
+        return members(open_deb(self.path), wanted)
+
+
 class PackageSource(ABC):
     """Finds out which packages there are, and then gives their files."""
 
@@ -47,15 +63,19 @@ class ResolvedPackages(ABC):
     packages: PackageSet
 
     @abstractmethod
-    def fetch(self, folder: Path, events: Events) -> Mapping[str, Path]:
-        """Bring the files (blocking): package name -> verified .deb, in ``folder`` or elsewhere."""
+    def fetch(self, folder: Path, events: Events) -> Mapping[str, Package]:
+        """Bring the packages (blocking), by name; they are verified, and lie in ``folder`` or elsewhere."""
 
 
 class DebFiles(PackageSource):
-    """Packages from files that the user names; their control fields say what they are."""
+    """Packages from files that the user names; their control fields say what they are.
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    With ``kernel`` False there must be none with a kernel, which comes from elsewhere then.
+    """
+
+    def __init__(self, paths: Sequence[Path], *, kernel: bool = True) -> None:
         self._paths = tuple(paths)
+        self._kernel = kernel
 
     def resolve(self, events: Events) -> AbstractContextManager[ResolvedPackages]:
         with events.step("Reading the packages", total=len(self._paths), unit="files") as step:
@@ -63,7 +83,7 @@ class DebFiles(PackageSource):
             for path in self._paths:
                 records.append((read_record(path), path))
                 step.advance(1)
-        return nullcontext(_Files(choose([record for record, _ in records]), _by_name(records)))
+        return nullcontext(_Files(choose([record for record, _ in records], kernel=self._kernel), _by_name(records)))
 
 
 class _Files(ResolvedPackages):
@@ -71,8 +91,8 @@ class _Files(ResolvedPackages):
         self.packages = packages
         self._paths = paths
 
-    def fetch(self, folder: Path, events: Events) -> Mapping[str, Path]:
-        return self._paths
+    def fetch(self, folder: Path, events: Events) -> Mapping[str, Package]:
+        return {name: DebPackage(path) for name, path in self._paths.items()}
 
 
 def read_record(path: Path) -> PackageRecord:
@@ -104,12 +124,17 @@ def make_record(control: Mapping[str, str], *, filename: str, sha256: str, size_
     )
 
 
-def choose(records: Sequence[PackageRecord]) -> PackageSet:
+def choose(records: Sequence[PackageRecord], *, kernel: bool = True) -> PackageSet:
     """Tell which package is which.  Raises PackageError that names what is missing, superfluous or there twice."""
-    kernel = tuple(record for record in records if record.name.startswith(KERNEL_PREFIXES))
+    found_kernel = tuple(record for record in records if record.name.startswith(KERNEL_PREFIXES))
+    if found_kernel and not kernel:
+        raise PackageError(
+            f"{found_kernel[0].filename} holds a kernel, and another one is named already",
+            hint="Name one kernel: packages (--deb), this machine's (--from-host) or a file (--vmlinuz).",
+        )
     found = {record.name: record for record in records}
     missing = [name for name in (BUSYBOX, E2FSCK) if name not in found]
-    if not any(record.name.startswith("linux-image-") for record in kernel):
+    if kernel and not any(record.name.startswith("linux-image-") for record in found_kernel):
         missing.insert(0, "linux-image-VERSION-cloud-amd64 (or another linux-image package)")
     if missing:
         raise PackageError(
@@ -117,7 +142,7 @@ def choose(records: Sequence[PackageRecord]) -> PackageSet:
             f"given: {', '.join(record.filename for record in records) or 'none'}",
             hint=DEB_HINT,
         )
-    extra = [record for record in records if record not in kernel and record.name not in (BUSYBOX, E2FSCK)]
+    extra = [record for record in records if record not in found_kernel and record.name not in (BUSYBOX, E2FSCK)]
     if extra:
         raise PackageError(
             f"{extra[0].filename} holds the package {extra[0].name}, which is no part of a kernel bundle",
@@ -127,7 +152,7 @@ def choose(records: Sequence[PackageRecord]) -> PackageSet:
     for name in names:
         if names.count(name) > 1:
             raise PackageError(f"the package {name} is given {names.count(name)} times", hint="Name one of them.")
-    return PackageSet(kernel, found[BUSYBOX], found[E2FSCK])
+    return PackageSet(found_kernel, found[BUSYBOX], found[E2FSCK])
 
 
 DEB_HINT = (

@@ -14,10 +14,10 @@ from typing import IO
 import zstandard
 
 from gns3_minivm.bundle import elf
-from gns3_minivm.bundle.deb import Member, members, open_deb
+from gns3_minivm.bundle.deb import Member
 from gns3_minivm.bundle.depmod import Module, read_module
 from gns3_minivm.bundle.model import BUSYBOX_FILE, KERNEL_FILE, PackageRecord
-from gns3_minivm.bundle.packages import BUSYBOX, DEB_HINT, E2FSCK, PackageSet
+from gns3_minivm.bundle.packages import BUSYBOX, DEB_HINT, E2FSCK, KERNEL_PREFIXES, Package, PackageSet
 from gns3_minivm.errors import PackageError
 from gns3_minivm.events import Events
 from gns3_minivm.formats.content import Slice
@@ -25,8 +25,8 @@ from gns3_minivm.formats.content import Slice
 LICENCES_FOLDER = "licences"
 _KERNEL = re.compile(r"boot/vmlinuz-(?P<version>[^/]+)")
 _MODULES = re.compile(r"(?:usr/)?lib/modules/(?P<version>[^/]+)/(?P<path>.+)")
-_MODULE_FILE = re.compile(r"(?P<plain>.+\.ko)(?:\.(?P<compression>xz|gz|zst))?")
-_LISTS = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
+MODULE_FILE = re.compile(r"(?P<plain>.+\.ko)(?:\.(?P<compression>xz|gz|zst))?")
+MODULE_LISTS = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
 _PROGRAMS = {BUSYBOX: ("bin/busybox", "usr/bin/busybox"), E2FSCK: ("sbin/e2fsck.static", "usr/sbin/e2fsck.static")}
 _COPYRIGHT = re.compile(r"usr/share/doc/(?P<name>[^/]+)/copyright")
 
@@ -48,7 +48,7 @@ class Unpacked:
     packages: list[PackageRecord] = field(default_factory=list)
 
 
-def unpack(packages: PackageSet, paths: Mapping[str, Path], folder: Path, spool: Path, events: Events) -> Unpacked:
+def unpack(packages: PackageSet, sources: Mapping[str, Package], folder: Path, spool: Path, events: Events) -> Unpacked:
     """Write kernel image, busybox and licences to ``folder``, and all modules into the file ``spool`` (blocking).
 
     Raises PackageError where a package is damaged or is not what its name says.
@@ -59,7 +59,7 @@ def unpack(packages: PackageSet, paths: Mapping[str, Path], folder: Path, spool:
     with events.step("Unpacking the packages", total=total, unit="bytes") as step, spool.open("wb") as stream:
         for package in packages.all:
             record = package
-            for member in members(open_deb(paths[package.name]), _is_wanted):
+            for member in sources[package.name].members(_is_wanted):
                 step.advance(0)
                 if _COPYRIGHT.fullmatch(member.path):
                     record = _with_licence(package, member, folder)
@@ -82,7 +82,9 @@ def _is_wanted(path: str) -> bool:
 
 
 def _check_complete(found: Unpacked, packages: PackageSet) -> None:
-    lacking = "" if found.modules else "kernel modules (lib/modules)"
+    # A kernel that somebody built may have everything built in, a distribution's has not.
+    is_packaged = any(package.name.startswith(KERNEL_PREFIXES) for package in packages.kernel)
+    lacking = "kernel modules (lib/modules)" if is_packaged and not found.modules else ""
     lacking = lacking if found.has_kernel else "kernel image (boot/vmlinuz-*)"
     if lacking:
         names = ", ".join(package.filename for package in packages.kernel)
@@ -101,10 +103,10 @@ def _take_kernel_file(member: Member, package: PackageRecord, folder: Path, spoo
         found.has_kernel = True
         (folder / KERNEL_FILE).write_bytes(member.read())
     elif place := _MODULES.fullmatch(member.path):
-        if module := _MODULE_FILE.fullmatch(place["path"]):
+        if module := MODULE_FILE.fullmatch(place["path"]):
             _same_version(found, place["version"], package)
             _add_module(module["plain"], _plain(member, module["compression"], package), spool, found)
-        elif place["path"] in _LISTS:
+        elif place["path"] in MODULE_LISTS:
             found.lists[place["path"]] = member.read()
 
 
@@ -118,7 +120,14 @@ def _same_version(found: Unpacked, version: str, package: PackageRecord) -> None
 
 
 def _add_module(path: str, data: bytes, spool: IO[bytes], found: Unpacked) -> None:
-    found.modules.append(read_module(path, data))
+    module = read_module(path, data)
+    for magic in module.values("vermagic"):
+        if magic.split()[:1] != [found.kernel_version]:
+            raise PackageError(
+                f"the module {path} is for the kernel {magic.split()[0]}, and the kernel is {found.kernel_version}",
+                hint="Name the kernel image and the modules of one build.",
+            )
+    found.modules.append(module)
     found.contents[path] = Slice(spool.name, spool.tell(), len(data))
     spool.write(data)
 

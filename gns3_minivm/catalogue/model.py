@@ -27,7 +27,7 @@ class CatalogueServer(_Part):
     ``keyring`` (the name of the service under which the user's keyring has it) is set.
     """
 
-    url: Text
+    url: Text = Field(repr=False)
     username: Text | None = None
     password: Text | None = Field(default=None, repr=False)
     password_env: Text | None = None

@@ -12,6 +12,7 @@ from gns3_minivm.cli.options import pass_session
 from gns3_minivm.cli.session import Session
 
 if TYPE_CHECKING:
+    from gns3_minivm.ops.kernel_choice import KernelChoice
     from gns3_minivm.ops.sources import ImageSettings
     from gns3_minivm.ops.template import TemplateSettings
 
@@ -32,7 +33,7 @@ def convert(
     image: str,
     output: Path,
     force: bool,
-    debs: tuple[Path, ...],
+    kernel: KernelChoice,
     dry_run: bool,
     image_settings: ImageSettings,
 ) -> None:
@@ -41,7 +42,7 @@ def convert(
 
     result = session.perform(
         lambda events: convert_image(
-            image, output, image_settings, session.settings, events, force=force, debs=debs, dry_run=dry_run
+            image, output, image_settings, session.settings, events, force=force, kernel=kernel, dry_run=dry_run
         )
     )
     session.show(result.as_dict(), show.converted(result))
@@ -69,7 +70,7 @@ def boot(
     servers: options.ServerChoice,
     command: str | None,
     keep: Path | None,
-    debs: tuple[Path, ...],
+    kernel: KernelChoice,
     dry_run: bool,
     template_settings: TemplateSettings,
     image_settings: ImageSettings,
@@ -90,7 +91,7 @@ def boot(
         keep=keep,
         settings=template_settings,
         disk=image_settings,
-        debs=debs,
+        kernel=kernel,
         dry_run=dry_run,
     )
     result = session.perform(lambda events: perform(request, session.settings, events))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gns3_minivm.cli import options, show
 from gns3_minivm.cli.options import pass_session
 from gns3_minivm.cli.session import Session
+
+if TYPE_CHECKING:
+    from gns3_minivm.ops.kernel import KernelOrigin
 
 
 @click.group()
@@ -17,18 +20,20 @@ def kernel() -> None:
 
 
 @kernel.command("build")
-@options.kernel
+@options.kernel_origin
 @click.option("--rebuild", is_flag=True, help="Ask for newer packages even if a bundle is there.")
 @options.dry_run
 @options.common
 @pass_session
-def kernel_build(session: Session, debs: tuple[Path, ...], rebuild: bool, dry_run: bool) -> None:
-    """Make the kernel bundle from the distribution's packages, once for all images."""
+def kernel_build(session: Session, origin: KernelOrigin, rebuild: bool, dry_run: bool) -> None:
+    """Make the kernel bundle from the distribution's packages, once for all images.
+
+    With --from-host or --vmlinuz, of another kernel; name that with --kernel where it shall be used. The packages that
+    --deb names are busybox-static and e2fsck-static alone then.
+    """
     from gns3_minivm.ops.kernel import kernel_build as perform
 
-    result = session.perform(
-        lambda events: perform(session.settings, events, debs=debs, rebuild=rebuild, dry_run=dry_run)
-    )
+    result = session.perform(lambda events: perform(session.settings, events, origin, rebuild=rebuild, dry_run=dry_run))
     session.show(result.as_dict(), show.bundle_built(result))
 
 

@@ -15,6 +15,8 @@ from gns3_minivm.cli.session import Session
 
 if TYPE_CHECKING:
     from gns3_minivm.gns3.address import Address
+    from gns3_minivm.ops.kernel import KernelOrigin
+    from gns3_minivm.ops.kernel_choice import KernelChoice
     from gns3_minivm.ops.sources import ImageSettings
     from gns3_minivm.ops.template import TemplateSettings
 
@@ -166,9 +168,48 @@ def template(command: F) -> F:
 
 
 def kernel(command: F) -> F:
+    """Which kernel bundle; the command gets ``kernel``, a KernelChoice."""
+    command = _gather(command, "kernel", _kernel_choice, ("debs", "name"))
+    flags = [
+        click.option("--kernel", "name", metavar="NAME", help="The kernel bundle: debian, host or custom (the newest of "
+                     "that flavour), FLAVOUR:VERSION, or the start of its id, as gns3-minivm kernel list shows them "
+                     "(default: debian, built where it is missing)."),
+        debs,
+    ]  # fmt: skip
+    return _apply(command, flags)
+
+
+def _kernel_choice(debs: tuple[Path, ...], name: str | None) -> KernelChoice:
+    from gns3_minivm.ops.kernel_choice import KernelChoice
+
+    return KernelChoice(debs, name)
+
+
+def debs(command: F) -> F:
     return click.option("--deb", "debs", type=FILE, multiple=True, metavar="FILE",
                         help="Make the kernel bundle from this package instead of asking apt (kernel, busybox and "
                         "e2fsck: name each).")(command)  # fmt: skip
+
+
+def kernel_origin(command: F) -> F:
+    """What a kernel bundle is made of; the command gets ``origin``, a KernelOrigin."""
+    command = _gather(command, "origin", _kernel_origin, ("debs", "from_host", "vmlinuz", "modules"))
+    flags = [
+        click.option("--from-host", is_flag=True, help="Take the kernel that runs on this machine, from /boot and "
+                     "/lib/modules."),
+        click.option("--vmlinuz", type=FILE, metavar="FILE", help="Take this kernel image."),
+        click.option("--modules", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
+                     help="The modules of that kernel, as at /lib/modules/VERSION; not needed if it has everything "
+                     "built in."),
+        debs,
+    ]  # fmt: skip
+    return _apply(command, flags)
+
+
+def _kernel_origin(**values: Any) -> KernelOrigin:
+    from gns3_minivm.ops.kernel import KernelOrigin
+
+    return KernelOrigin(**values)
 
 
 def server(command: F) -> F:

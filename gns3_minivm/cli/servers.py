@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +11,7 @@ from gns3_minivm.cli.options import pass_session
 from gns3_minivm.cli.session import Session
 
 if TYPE_CHECKING:
+    from gns3_minivm.ops.kernel_choice import KernelChoice
     from gns3_minivm.ops.sources import ImageSettings
     from gns3_minivm.ops.template import TemplateSettings
 
@@ -37,7 +37,7 @@ def register(
     compute: str | None,
     template_name: str | None,
     adopt: bool,
-    debs: tuple[Path, ...],
+    kernel: KernelChoice,
     dry_run: bool,
     template_settings: TemplateSettings,
     image_settings: ImageSettings,
@@ -57,7 +57,7 @@ def register(
         template_name=template_name,
         template=template_settings,
         image=image_settings,
-        debs=debs,
+        kernel=kernel,
         adopt=adopt,
         dry_run=dry_run,
     )

@@ -12,6 +12,7 @@ from gns3_minivm.cli.options import pass_session
 from gns3_minivm.cli.session import Session
 
 if TYPE_CHECKING:
+    from gns3_minivm.ops.kernel_choice import KernelChoice
     from gns3_minivm.ops.sources import ImageSettings
 
 _CATALOGUE = click.argument("catalogue", required=False, type=options.FILE)
@@ -38,7 +39,7 @@ def sync(
     servers: tuple[str, ...],
     prune: bool,
     adopt: bool,
-    debs: tuple[Path, ...],
+    kernel: KernelChoice,
     dry_run: bool,
     source_settings: ImageSettings,
 ) -> int:
@@ -51,7 +52,7 @@ def sync(
     from gns3_minivm.ops.sync import SyncRequest
     from gns3_minivm.ops.sync import sync as perform
 
-    request = SyncRequest(catalogue, servers, source_settings, debs, prune=prune, adopt=adopt, dry_run=dry_run)
+    request = SyncRequest(catalogue, servers, source_settings, kernel, prune=prune, adopt=adopt, dry_run=dry_run)
     result = session.perform(
         lambda events: perform(
             request,
@@ -80,7 +81,7 @@ def status(
     catalogue: Path | None,
     servers: tuple[str, ...],
     nodes: bool,
-    debs: tuple[Path, ...],
+    kernel: KernelChoice,
     source_settings: ImageSettings,
 ) -> int:
     """Say how the servers of a catalogue differ from it; nothing is changed.
@@ -90,7 +91,7 @@ def status(
     from gns3_minivm.ops.sync import SyncRequest
     from gns3_minivm.ops.sync import status as perform
 
-    request = SyncRequest(catalogue, servers, source_settings, debs, dry_run=True)
+    request = SyncRequest(catalogue, servers, source_settings, kernel, dry_run=True)
     result = session.perform(lambda events: perform(request, session.settings, events, nodes=nodes))
     session.show(result.as_dict(), show_plans.status(result))
     session.complain(show_plans.problems(result))

@@ -1,4 +1,4 @@
-"""Image to disk in one pass: fetch the layers, merge them, plan the file system, write each file once.
+"""Image to disk in one pass: fetch the layers, then write the disk, once for each image and set of options.
 
 No root rights, no mount, no raw image and no tree on disk: the layers are spooled as they come, and the qcow2 file takes
 the file system's blocks in the order in which they are made.
@@ -6,9 +6,10 @@ the file system's blocks in the order in which they are made.
 
 from __future__ import annotations
 
+import importlib
 import json
-import stat
-from collections import Counter
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,10 @@ from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.recipe import DiskRecipe
 from gns3_minivm.errors import BugError
 from gns3_minivm.events import Events
-from gns3_minivm.formats import ext4, qcow2
-from gns3_minivm.formats.tar import read_layers
-from gns3_minivm.formats.tree import FileTree
-from gns3_minivm.guest import CONFIG_PATH
 from gns3_minivm.images.model import Image
 
 DISK = "disk.qcow2"
-_WARNINGS_SHOWN = 10
-_KINDS = {stat.S_IFREG: "files", stat.S_IFDIR: "directories", stat.S_IFLNK: "symlinks"}
+_WRITER = "gns3_minivm.convert.disk"
 
 
 def find_disk(recipe: DiskRecipe, cache: Cache) -> Artifact | None:
@@ -64,15 +60,9 @@ def convert(image: Image, options: DiskOptions, cache: Cache, events: Events) ->
     if found:
         return found
     with events.step(f"Converting {image.info.name}") as step:
-        # One that another process has made meanwhile is not made again, and a damaged one is.
-        with cache.make("disks", recipe.id, lambda entry: _load(entry, recipe.filename) is not None) as work:
+        with cache.make("disks", recipe.id) as work:
             if not work.ready:
-                path = work.folder / DISK
-                # Beside the cache's work folder: what lies in that becomes the entry.
-                with cache.scratch() as spool:
-                    plan = _write_disk(image, recipe, spool, path, events)
-                work.manifest = _manifest(recipe, plan, measure(Kind.DISK, path, recipe.filename))
-        cache.trim(events)
+                work.manifest = _make(image, recipe, work.folder / DISK, cache, events)
         found = find_disk(recipe, cache)
         if found is None:
             raise BugError(f"the disk {recipe.id} is not in the cache right after it was made")
@@ -80,46 +70,26 @@ def convert(image: Image, options: DiskOptions, cache: Cache, events: Events) ->
     return found
 
 
-def _write_disk(image: Image, recipe: DiskRecipe, spool: Path, path: Path, events: Events) -> ext4.Plan:
-    info = image.info
-    with events.step("Fetching the layers", total=info.size_bytes, unit="bytes") as step:
-        layers = image.fetch(spool, step.advance)
-    with events.step("Reading the layers", total=sum(layer.size for layer in layers), unit="bytes") as step:
-        tree = read_layers(layers, step.advance)
-    add_config(tree, recipe)
-    plan = ext4.plan(tree, ext4.Ext4Options(recipe.options.size_bytes, recipe.uuid, recipe.hash_seed))
-    _warn(plan.warnings, events)
-    with (
-        events.step("Writing the disk", total=plan.content_bytes, unit="bytes") as step,
-        qcow2.Qcow2Writer(path, recipe.options.size_bytes, recipe.options.compression) as disk,
-    ):
-        ext4.write(plan, disk, step.advance)
-    return plan
+def _make(image: Image, recipe: DiskRecipe, path: Path, cache: Cache, events: Events) -> dict[str, Any]:
+    """Write the disk to ``path``; returns its manifest."""
+    # An engine takes its time before the first byte; the modules that come after that are loaded meanwhile.
+    threading.Thread(target=importlib.import_module, args=(_WRITER,), daemon=True).start()
+    with ThreadPoolExecutor(1) as other:
+        # Beside the cache's work folder: what lies in that becomes the entry.
+        with cache.scratch() as spool:
+            with events.step("Fetching the layers", total=image.info.size_bytes, unit="bytes") as step:
+                layers = image.fetch(spool, step.advance)
+            from gns3_minivm.convert.disk import write_disk
 
-
-def add_config(tree: FileTree, recipe: DiskRecipe) -> None:
-    """Put the guest's configuration into the tree, whatever the image has under that name."""
-    folder = CONFIG_PATH.partition(b"/")[0]
-    tree.remove(folder)
-    tree.add_directory(folder, 0o755)
-    tree.add_file(CONFIG_PATH, recipe.info.config.encode(recipe.info.diff_ids), 0o644)
-
-
-def _warn(warnings: list[str], events: Events) -> None:
-    for warning in warnings[:_WARNINGS_SHOWN]:
-        events.warn(warning)
-    if len(warnings) > _WARNINGS_SHOWN:
-        events.warn(f"... and {len(warnings) - _WARNINGS_SHOWN} more of the kind")
-
-
-def _manifest(recipe: DiskRecipe, plan: ext4.Plan, disk: Artifact) -> dict[str, Any]:
-    nodes = [node for node in plan.nodes if node is not None]
-    counts = Counter(_KINDS.get(stat.S_IFMT(node.mode), "others") for node in nodes)
+            made = write_disk(layers, recipe, path, events)
+            # While the spool is being removed.
+            measuring = other.submit(measure, Kind.DISK, path, recipe.filename)
+        disk = measuring.result()
     return {
         "recipe": recipe.as_dict(),
-        "reference": recipe.info.reference,
+        "reference": image.info.reference,
         "disk": {"size_bytes": disk.size_bytes, "md5": disk.md5, "sha256": disk.sha256},
-        "counts": {**counts, "content_bytes": plan.content_bytes},
-        "warnings": plan.warnings,
-        "made_by": {"gns3-minivm": __version__, "codecs": qcow2.made_with()},
+        "counts": made["counts"],
+        "warnings": made["warnings"],
+        "made_by": {"gns3-minivm": __version__, "codecs": made["codecs"]},
     }

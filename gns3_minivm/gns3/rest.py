@@ -115,7 +115,8 @@ class RestServer(ProjectRoutes, HealthRoutes):
 
     async def nodes(self, project_id: str) -> list[Node]:
         answer = await self._list(f"/projects/{quote(project_id)}/nodes", f"list the nodes of project {project_id}")
-        return [self._node_from(item) for item in answer]
+        # Of a closed project the nodes come as its file has them: without the project's id.
+        return [self._node_from({"project_id": project_id, **item}) for item in answer]
 
     async def node(self, project_id: str, node_id: str) -> Node:
         path = self._node_path(project_id, node_id)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -22,7 +22,7 @@ from typing import IO, cast
 from gns3_minivm.cache import disk_error
 from gns3_minivm.errors import DamagedImageError
 from gns3_minivm.images.model import Layer
-from gns3_minivm.images.unpack import CHUNK_SIZE, PieceReader, UnpackError, unpack
+from gns3_minivm.images.unpack import CHUNK_SIZE, Piece, PieceReader, UnpackError, unpack
 
 _MANIFEST_MAX = 4 << 20
 
@@ -39,7 +39,7 @@ ENGINE = Origin("what the engine sent", "Start the command again; if it stays, p
 
 
 @dataclass(frozen=True)
-class _Member:
+class _Other:
     """A member that is not one of the layers asked for."""
 
     name: str
@@ -48,7 +48,7 @@ class _Member:
 
 
 def spool_layers(
-    pieces: Iterable[bytes],
+    pieces: Iterable[Piece],
     diff_ids: Sequence[str],
     folder: Path,
     progress: Callable[[int], None],
@@ -61,23 +61,31 @@ def spool_layers(
     """
     path = folder / "layers"
     found: dict[str, Layer] = {}
-    others: list[_Member] = []
+    others: list[_Other] = []
     names: list[str] = []
     wanted = set(diff_ids)
     try:
-        with path.open("w+b") as spool, _open(pieces, progress) as archive:
-            for info, member in _files(archive):
+        stream = _Stream(PieceReader(pieces, progress))
+        with (
+            path.open("wb", buffering=0) as spool,
+            tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as archive,
+        ):
+            for info in archive:
+                if not info.isreg():
+                    continue
                 if info.name == "manifest.json" and info.size <= _MANIFEST_MAX:
-                    names = _layer_names(member.read())
+                    names = _layer_names(stream.read(info.size))
                     continue
                 offset = spool.tell()
-                digest, size = _copy(member, info, spool)
+                digest, size = _copy(_Member(archive, stream, info), info, spool)
                 if digest in wanted and digest not in found:
                     found[digest] = Layer(digest, path, offset, size)
                     continue
                 spool.seek(offset)
                 spool.truncate()
-                others.append(_Member(info.name, digest, size))
+                others.append(_Other(info.name, digest, size))
+            while stream.piece(CHUNK_SIZE):
+                pass  # the padding behind the last member
     except tarfile.TarError as error:
         raise DamagedImageError(
             _missing(diff_ids, found, names, others, str(error), origin), hint=origin.hint
@@ -89,39 +97,64 @@ def spool_layers(
     return [found[diff_id] for diff_id in diff_ids]
 
 
-def _open(pieces: Iterable[bytes], progress: Callable[[int], None]) -> tarfile.TarFile:
-    return tarfile.open(fileobj=cast(IO[bytes], PieceReader(pieces, progress)), mode="r|", bufsize=CHUNK_SIZE)
-
-
-def _files(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
-    for info in archive:
-        if info.isreg():
-            member = archive.extractfile(info)
-            assert member is not None
-            yield info, member
-
-
-def _copy(member: IO[bytes], info: tarfile.TarInfo, spool: IO[bytes]) -> tuple[str, int]:
+def _copy(member: _Member, info: tarfile.TarInfo, spool: IO[bytes]) -> tuple[str, int]:
     """Append a member, unpacked, to the spool; the digest and the size of what was written."""
     try:
-        return unpack(_Whole(member, info), spool)
+        return unpack(member, spool)
     except UnpackError as error:
         raise tarfile.ReadError(f"{info.name} cannot be decompressed: {error}") from error
 
 
-class _Whole:
-    """A member that is as long as its header says, or an error."""
+class _Stream:
+    """What tarfile needs of a file, over pieces that come once; its own streams copy every byte three times."""
 
-    def __init__(self, member: IO[bytes], info: tarfile.TarInfo) -> None:
-        self._member = member
-        self._info = info
-        self._read = 0
+    def __init__(self, source: PieceReader) -> None:
+        self._source = source
+        self._position = 0
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, position: int) -> None:
+        """Move on; never back."""
+        if position < self._position:
+            raise tarfile.ReadError(f"the archive leads back from byte {self._position} to {position}")
+        while self._position < position and self.piece(position - self._position):
+            pass
 
     def read(self, size: int) -> bytes:
-        data = self._member.read(size)
-        self._read += len(data)
-        if not data and self._read != self._info.size:
-            raise tarfile.ReadError(f"{self._info.name} ends after {self._read} of {self._info.size} bytes")
+        """As a file does: fewer bytes than ``size`` only at the end."""
+        parts = []
+        while size and (data := self.piece(size)):
+            parts.append(data)
+            size -= len(data)
+        return b"".join(parts)
+
+    def piece(self, size: int) -> Piece:
+        """The next bytes, at most ``size``, not copied."""
+        data = self._source.read(size)
+        self._position += len(data)
+        return data
+
+
+class _Member:
+    """A member that is as long as its header says, or an error."""
+
+    def __init__(self, archive: tarfile.TarFile, stream: _Stream, info: tarfile.TarInfo) -> None:
+        # A sparse one is read as what it stands for.
+        expanded = archive.extractfile(info) if info.sparse is not None else None
+        self._next: Callable[[int], Piece] = expanded.read if expanded else stream.piece
+        self._info = info
+        self._left = info.size
+
+    def read(self, size: int) -> Piece:
+        if not self._left:
+            return b""
+        data = self._next(min(size, self._left))
+        self._left -= len(data)
+        if not data:
+            found = self._info.size - self._left
+            raise tarfile.ReadError(f"{self._info.name} ends after {found} of {self._info.size} bytes")
         return data
 
 
@@ -138,7 +171,7 @@ def _missing(
     diff_ids: Sequence[str],
     found: dict[str, Layer],
     names: Sequence[str],
-    others: Sequence[_Member],
+    others: Sequence[_Other],
     reason: str,
     origin: Origin,
 ) -> str:

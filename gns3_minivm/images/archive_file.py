@@ -18,7 +18,7 @@ from gns3_minivm.errors import DamagedImageError, ImageNotFoundError
 from gns3_minivm.images.archive import Origin, spool_layers
 from gns3_minivm.images.manifests import DOCUMENT_MAX
 from gns3_minivm.images.model import Image, ImageInfo, Layer
-from gns3_minivm.images.unpack import CHUNK_SIZE, UnpackError, is_packed, open_packed
+from gns3_minivm.images.unpack import CHUNK_SIZE, Piece, UnpackError, is_packed, open_packed
 
 MEMBERS_MAX = 100_000
 _DOCUMENTS_MAX = 64 << 20
@@ -47,7 +47,7 @@ def open_file(path: Path) -> IO[bytes]:
         raise ImageNotFoundError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def unpacked_pieces(path: Path) -> Iterator[bytes]:
+def unpacked_pieces(path: Path) -> Iterator[Piece]:
     """The bytes of a file that may be compressed; raises DamagedImageError, ImageNotFoundError."""
     with open_file(path) as stream:
         reader = open_packed(stream)

@@ -121,7 +121,16 @@ class Engine:
 
         def pieces() -> Iterator[bytes]:
             stream: Iterator[bytes] = self._streaming.get_image(image_id, chunk_size=_CHUNK_SIZE)
-            yield from stream
+            # They come as the engine cuts them, 32 KiB: too many to be handed from thread to thread one by one.
+            parts: list[bytes] = []
+            size = 0
+            for part in stream:
+                parts.append(part)
+                size += len(part)
+                if size >= _CHUNK_SIZE:
+                    yield b"".join(parts)
+                    parts, size = [], 0
+            yield b"".join(parts)
 
         return self._pumped(pieces, f"reading {image_id}")
 

@@ -144,7 +144,7 @@ def _fetch_layer(
 ) -> Layer:
     path = spool / diff_id.replace(":", "-")
     # generators have close(); the interface only promises an iterator
-    with path.open("wb") as target, closing(cast(Any, blobs.pieces(descriptor))) as pieces:
+    with path.open("wb", buffering=0) as target, closing(cast(Any, blobs.pieces(descriptor))) as pieces:
         checked = _Checked(pieces, descriptor, label)
         source = PieceReader(checked.pieces(), tell)
         try:

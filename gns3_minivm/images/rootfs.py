@@ -32,7 +32,7 @@ class RootfsImage(Image):
     def fetch(self, spool: Path, progress: Callable[[int], None]) -> list[Layer]:
         target = spool / "layer"
         try:
-            with target.open("wb") as stream:
+            with target.open("wb", buffering=0) as stream:
                 # Unpacked already, and no member of it may be taken for a compressed file.
                 reader = PieceReader(unpacked_pieces(self._path), progress)
                 found, size = unpack(reader, stream)
@@ -51,7 +51,7 @@ def find_rootfs(place: str) -> RootfsImage:
     path = Path(place)
     digest, size, start = hashlib.sha256(), 0, b""
     for data in unpacked_pieces(path):
-        start = start or data[:_BLOCK]
+        start = start or bytes(data[:_BLOCK])
         digest.update(data)
         size += len(data)
     # Every format of tar that is in use but v7 (formats/tar reads that too, but nobody writes it).

@@ -27,6 +27,8 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 _XZ = b"\xfd7zXZ\0"
 # The letters alone may be the start of a tar file: the name of its first entry.
 _BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
+_MAGIC_SIZE = 10
+_PACKED_SIZE = 1 << 17
 _ZEROS = bytes(CHUNK_SIZE)
 _MEMORY_MAX = 256 << 20
 
@@ -35,30 +37,30 @@ class UnpackError(Exception):
     """The packed bytes are not what they claim to be."""
 
 
+Piece = bytes | memoryview
+
+
 class Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+    """What gives the next bytes: at most ``size``, perhaps fewer, and none only at the end."""
+
+    def read(self, size: int, /) -> Piece: ...
 
 
 class PieceReader:
-    """A readable file made of the pieces of a stream; ``progress`` is called with the size of each."""
+    """The pieces of a stream, cut to size and not copied; ``progress`` is called with the size of each."""
 
-    def __init__(self, pieces: Iterable[bytes], progress: Callable[[int], object] = lambda amount: None) -> None:
+    def __init__(self, pieces: Iterable[Piece], progress: Callable[[int], object] = lambda amount: None) -> None:
         self._pieces = iter(pieces)
         self._progress = progress
-        self._rest = b""
+        self._rest = memoryview(b"")
 
-    def read(self, size: int) -> bytes:
-        parts, missing = [], size
-        while missing > 0:
-            if not self._rest:
-                self._rest = next(self._pieces, b"")
-                if not self._rest:
-                    break
+    def read(self, size: int) -> Piece:
+        if not self._rest:
+            self._rest = memoryview(next(self._pieces, b""))
+            if self._rest:
                 self._progress(len(self._rest))
-            parts.append(self._rest[:missing])
-            self._rest = self._rest[missing:]
-            missing -= len(parts[-1])
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
 
 
 def unpack(source: Readable, target: IO[bytes]) -> tuple[str, int]:
@@ -81,8 +83,9 @@ def unpack(source: Readable, target: IO[bytes]) -> tuple[str, int]:
             raise UnpackError(f"{packed.count} bytes unpack to more than {size >> 30} GiB")
         if len(data) == CHUNK_SIZE and data == _ZEROS:
             target.seek(CHUNK_SIZE, io.SEEK_CUR)
-        else:
-            target.write(data)
+            continue
+        while data:  # a file without a buffer may take a part
+            data = data[target.write(data) :]
     # A hole at the end is only a position so far.
     target.truncate(start + size)
     return f"sha256:{digest.hexdigest()}", size
@@ -90,8 +93,11 @@ def unpack(source: Readable, target: IO[bytes]) -> tuple[str, int]:
 
 def open_packed(source: Readable) -> Readable:
     """A reader of the unpacked bytes."""
-    start = source.read(CHUNK_SIZE)
-    rest = _Prefixed(start, source)
+    data = source.read(CHUNK_SIZE)
+    while 0 < len(data) < _MAGIC_SIZE and (more := source.read(CHUNK_SIZE)):
+        data = bytes(data) + bytes(more)
+    start = bytes(data[:_MAGIC_SIZE])
+    rest = _Prefixed(data, source)
     if start.startswith(_GZIP):
         return _Gzip(rest)
     if start.startswith(_ZSTD):
@@ -108,7 +114,7 @@ def open_packed(source: Readable) -> Readable:
 
 
 def is_packed(start: bytes) -> bool:
-    """Whether a file that starts so (10 bytes are enough) is compressed."""
+    """Whether a file that starts so (``_MAGIC_SIZE`` bytes are enough) is compressed."""
     return start.startswith((_GZIP, _ZSTD, _XZ)) or bool(_BZIP2.match(start))
 
 
@@ -117,7 +123,7 @@ class _Counted:
         self._source = source
         self.count = 0
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int) -> Piece:
         data = self._source.read(size)
         self.count += len(data)
         return data
@@ -126,11 +132,11 @@ class _Counted:
 class _Prefixed:
     """A source whose first bytes have been read already."""
 
-    def __init__(self, start: bytes, source: Readable) -> None:
+    def __init__(self, start: Piece, source: Readable) -> None:
         self._start = start
         self._source = source
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int) -> Piece:
         if self._start:
             data, self._start = self._start[:size], self._start[size:]
             return data
@@ -146,12 +152,13 @@ class _Gzip:
         self._zlib: Any = zlib_ng
         self._source = source
         self._stream = self._zlib.decompressobj(wbits=31)
-        self._input = b""
+        self._input: Piece = b""
 
     def read(self, size: int) -> bytes:
         while True:
             if not self._input:
-                self._input = self._source.read(CHUNK_SIZE)
+                # What one call leaves over is copied, so not much at a time.
+                self._input = self._source.read(_PACKED_SIZE)
             if self._stream.eof:
                 if not self._input:
                     return b""
@@ -191,16 +198,16 @@ class _Streams:
         self._source = source
         self._make = make
         self._stream = make()
-        self._input = b""
+        self._input: Piece = b""
 
     def read(self, size: int) -> bytes:
         import lzma
 
         while True:
             if self._stream.eof:
-                self._input = self._stream.unused_data or self._input or self._source.read(CHUNK_SIZE)
+                rest = self._stream.unused_data or self._input or self._source.read(CHUNK_SIZE)
                 # xz files may be padded with zeros.
-                self._input = self._input.lstrip(b"\0")
+                self._input = bytes(rest).lstrip(b"\0")
                 if not self._input:
                     return b""
                 self._stream = self._make()

@@ -29,6 +29,7 @@ from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import IMAGE_FIELDS, LOCAL_COMPUTE, QemuTemplate, ServerImage
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.guest_exec import ExecRequest
+from gns3_minivm.ops.kernel_choice import KernelChoice
 from gns3_minivm.ops.sources import ImageSettings, NotYet, Workshop
 from gns3_minivm.ops.template import TemplateSettings, describe
 from gns3_minivm.qemu.command import GuestMachine, command_line, find_qemu
@@ -50,7 +51,7 @@ class BootRequest:
     keep: Path | None = None
     settings: TemplateSettings = field(default_factory=TemplateSettings)
     disk: ImageSettings = field(default_factory=ImageSettings)
-    debs: tuple[Path, ...] = ()
+    kernel: KernelChoice = field(default_factory=KernelChoice)
     dry_run: bool = False
 
 
@@ -134,7 +135,7 @@ async def _run_command(guest: Guest, command: str, name: str, events: Events) ->
 
 async def _machine_of_image(request: BootRequest, settings: Settings, events: Events) -> GuestMachine:
     assert request.image is not None
-    workshop = Workshop(settings, request.disk, events, debs=request.debs, dry_run=request.dry_run)
+    workshop = Workshop(settings, request.disk, events, kernel=request.kernel, dry_run=request.dry_run)
     try:
         bundle = await workshop.bundle()
         source = await workshop.find(request.image)

@@ -12,6 +12,7 @@ from gns3_minivm.cancel import run_blocking
 from gns3_minivm.config import Settings
 from gns3_minivm.convert.output import check_output, copy_output
 from gns3_minivm.events import Events
+from gns3_minivm.ops.kernel_choice import KernelChoice
 from gns3_minivm.ops.sources import ImageSettings, NotYet, Workshop
 
 
@@ -52,7 +53,7 @@ async def convert_image(
     events: Events,
     *,
     force: bool = False,
-    debs: tuple[Path, ...] = (),
+    kernel: KernelChoice | None = None,
     dry_run: bool = False,
 ) -> ConvertResult:
     """Convert an image or appliance to the qcow2 file ``output``, which is replaced only with ``force``.
@@ -61,7 +62,7 @@ async def convert_image(
     """
     started = time.monotonic()
     check_output(output, replace=force)
-    workshop = Workshop(settings, image_settings, events, debs=debs, dry_run=dry_run)
+    workshop = Workshop(settings, image_settings, events, kernel=kernel, dry_run=dry_run)
     try:
         source = await workshop.find(image)
         artifact = workshop.converted(source)

@@ -1,21 +1,89 @@
-"""``kernel build`` and ``kernel list``."""
+"""``kernel build`` and ``kernel list``, and the kernel bundle that other operations take."""
 
 from __future__ import annotations
 
+import platform
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gns3_minivm.bundle.apt import AptSource
-from gns3_minivm.bundle.build import build, find, list_bundles
+from gns3_minivm.bundle.build import (
+    CUSTOM_FLAVOUR,
+    FLAVOUR,
+    HOST_FLAVOUR,
+    build,
+    find,
+    find_first,
+    list_bundles,
+    usable_bundles,
+)
+from gns3_minivm.bundle.local import LocalKernel
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.bundle.packages import DebFiles, PackageSource
 from gns3_minivm.cache import Cache
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.config import Settings
+from gns3_minivm.errors import PackageError, UsageError
 from gns3_minivm.events import Events
+from gns3_minivm.ops.kernel_choice import KernelChoice
+
+_ID_LENGTH_MIN = 6
+
+
+@dataclass(frozen=True)
+class KernelOrigin:
+    """What a bundle is made of: the distribution's kernel, from apt or from ``debs``, unless another one is named.
+
+    With ``from_host`` or ``vmlinuz``, the ``debs`` are busybox and e2fsck alone.
+    """
+
+    debs: tuple[Path, ...] = ()
+    from_host: bool = False
+    vmlinuz: Path | None = None
+    modules: Path | None = None
+
+    @property
+    def flavour(self) -> str:
+        return HOST_FLAVOUR if self.from_host else CUSTOM_FLAVOUR if self.vmlinuz else FLAVOUR
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the user has named anything, so that what the cache holds is no answer."""
+        return bool(self.debs) or self.flavour != FLAVOUR
+
+    def source(self, cache: Cache) -> PackageSource:
+        """Raises UsageError for options that contradict each other, PackageError where this machine has no kernel."""
+        if self.from_host and (self.vmlinuz or self.modules):
+            raise UsageError(
+                "--from-host takes this machine's kernel and modules; --vmlinuz or --modules names others",
+                hint="Give either --from-host, or --vmlinuz FILE with --modules DIR.",
+            )
+        if self.modules and not self.vmlinuz:
+            raise UsageError(
+                f"--modules {self.modules} names modules without a kernel", hint="Add --vmlinuz FILE: the kernel image."
+            )
+        has_own = self.flavour != FLAVOUR
+        programs = DebFiles(self.debs, kernel=not has_own) if self.debs else AptSource(cache, kernel=not has_own)
+        if self.from_host:
+            return LocalKernel(*host_kernel(), programs)
+        return LocalKernel(self.vmlinuz, self.modules, programs) if self.vmlinuz else programs
+
+
+def host_kernel(root: Path = Path("/"), version: str | None = None) -> tuple[Path, Path]:
+    """Kernel image and modules of the kernel that runs on this machine.  Raises PackageError if they are not there."""
+    version = version or platform.release()
+    modules = root / "lib/modules" / version
+    images = (root / "boot" / f"vmlinuz-{version}", modules / "vmlinuz")
+    image = next((path for path in images if path.exists()), None)
+    missing = images[0] if image is None else modules
+    if image is None or not modules.is_dir():
+        raise PackageError(
+            f"this machine runs the kernel {version}, and there is no {missing}",
+            hint="In a container, or with a kernel that lies elsewhere, name it: --vmlinuz FILE --modules DIR.",
+        )
+    return image, modules
 
 
 @dataclass(frozen=True)
@@ -40,18 +108,19 @@ def bundle_dict(bundle: Bundle) -> dict[str, Any]:
 
 
 async def kernel_build(
-    settings: Settings, events: Events, *, debs: Sequence[Path] = (), rebuild: bool = False, dry_run: bool = False
+    settings: Settings, events: Events, origin: KernelOrigin, *, rebuild: bool = False, dry_run: bool = False
 ) -> BuildResult:
     """Make the kernel bundle unless there is one; ``rebuild`` asks for the newest packages in any case.
 
-    Raises PackageError, ToolError, DiskFullError.
+    Raises UsageError, PackageError, ToolError, DiskFullError.
     """
     started = time.monotonic()
     cache = settings.open_cache()
+    source = origin.source(cache)
     known = {bundle.id for bundle in list_bundles(cache)}
-    found = None if debs or rebuild else find(cache)
+    found = None if origin.is_named or rebuild else find(cache)
     if found is None and not dry_run:
-        found = await run_blocking(build, _packages(cache, debs), cache, events)
+        found = await run_blocking(build, source, cache, events, origin.flavour)
     built = found is not None and found.id not in known
     return BuildResult(found, built, time.monotonic() - started)
 
@@ -61,11 +130,35 @@ def kernel_list(settings: Settings) -> list[Bundle]:
     return list_bundles(settings.open_cache())
 
 
-def bundle_at_hand(cache: Cache, events: Events, debs: Sequence[Path] = ()) -> Bundle:
-    """The kernel bundle to use: from ``debs`` if any are named, else the newest in the cache, else built now."""
-    found = None if debs else find(cache)
-    return found or build(_packages(cache, debs), cache, events)
+def bundle_at_hand(cache: Cache, events: Events, choice: KernelChoice) -> Bundle:
+    """The kernel bundle that was chosen, built now if it is the distribution's and is not there (blocking)."""
+    return find_chosen(cache, choice) or build(KernelOrigin(choice.debs).source(cache), cache, events)
 
 
-def _packages(cache: Cache, debs: Sequence[Path]) -> PackageSource:
-    return DebFiles(debs) if debs else AptSource(cache)
+def find_chosen(cache: Cache, choice: KernelChoice) -> Bundle | None:
+    """The kernel bundle that was chosen if it is in the cache; None for one that can be built now.
+
+    Raises UsageError for a name that no bundle has.
+    """
+    if choice.debs and choice.name:
+        raise UsageError("--kernel names a bundle, and --deb packages for another", hint="Give one of them.")
+    if choice.debs:
+        return None
+    name = choice.name or FLAVOUR
+    flavour, _, version = name.partition(":")
+
+    def fits(bundle: Bundle) -> bool:
+        if len(name) >= _ID_LENGTH_MIN and bundle.id.startswith(name):
+            return True
+        return bundle.flavour == flavour and version in ("", bundle.kernel_version)
+
+    found = find_first(cache, fits)
+    if found is None and name != FLAVOUR:
+        usable = usable_bundles(cache)
+        known = ", ".join(f"{bundle.flavour}:{bundle.kernel_version} ({bundle.id[:12]})" for bundle in usable)
+        raise UsageError(
+            f"there is no kernel bundle {name!r}; there are: {known or 'none'}",
+            hint="Build it: `gns3-minivm kernel build --from-host`, or with --vmlinuz FILE --modules DIR. Bundles of "
+            "another release of gns3-minivm do not count.",
+        )
+    return found

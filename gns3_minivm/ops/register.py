@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from gns3_minivm import guest
 from gns3_minivm.config import Settings
 from gns3_minivm.errors import UsageError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.address import Address
+from gns3_minivm.ops.kernel_choice import KernelChoice
 from gns3_minivm.ops.reconcile import Policy, Target, reconcile
 from gns3_minivm.ops.report import SyncResult
 from gns3_minivm.ops.sources import ImageSettings
@@ -27,7 +27,7 @@ class RegisterRequest:
     template_name: str | None = None
     template: TemplateSettings = field(default_factory=TemplateSettings)
     image: ImageSettings = field(default_factory=ImageSettings)
-    debs: tuple[Path, ...] = ()
+    kernel: KernelChoice = field(default_factory=KernelChoice)
     adopt: bool = False
     dry_run: bool = False
 
@@ -41,7 +41,7 @@ async def register(request: RegisterRequest, settings: Settings, events: Events)
     _check(request)
     wanted = tuple(Wanted(name, request.template_name, request.template) for name in request.names)
     targets = [Target(address.url, address.url, address, wanted, request.compute) for address in request.servers]
-    supply = Supply(settings, request.image, events, dry_run=request.dry_run, debs=request.debs)
+    supply = Supply(settings, request.image, events, dry_run=request.dry_run, kernel=request.kernel)
     try:
         result = await reconcile(targets, supply, Policy(adopt=request.adopt, dry_run=request.dry_run), events)
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gns3_minivm.artifacts import Artifact
@@ -18,6 +17,7 @@ from gns3_minivm.images.build import Build, build_image, find_built
 from gns3_minivm.images.engine import BuildOptions, Engine, connect
 from gns3_minivm.images.registry_image import RegistryOptions
 from gns3_minivm.images.resolve import Resolved, Sources, resolve
+from gns3_minivm.ops.kernel_choice import KernelChoice
 
 if TYPE_CHECKING:
     from gns3_minivm.bundle.model import Bundle
@@ -80,14 +80,14 @@ class Workshop:
         image: ImageSettings,
         events: Events,
         *,
-        debs: tuple[Path, ...] = (),
+        kernel: KernelChoice | None = None,
         dry_run: bool = False,
     ) -> None:
         self._cache = settings.open_cache()
         self._image = image
         self._disk = image.disk
         self._events = events
-        self._debs = debs
+        self._kernel = kernel or KernelChoice()
         self._bundle: Bundle | None = None
         self._engine: Engine | None = None
         self._dry_run = dry_run
@@ -120,13 +120,12 @@ class Workshop:
 
     def _bundle_now(self) -> Bundle:
         # Not imported where no bundle is needed: it would be a fifth of the time that finding a disk takes.
-        from gns3_minivm.bundle.build import find as find_bundle
-        from gns3_minivm.ops.kernel import bundle_at_hand
+        from gns3_minivm.ops.kernel import bundle_at_hand, find_chosen
 
         if self._bundle is None:
-            if self._dry_run and (self._debs or find_bundle(self._cache) is None):
+            if self._dry_run and find_chosen(self._cache, self._kernel) is None:
                 raise NotYet("build a kernel bundle (gns3-minivm kernel build)")
-            self._bundle = bundle_at_hand(self._cache, self._events, self._debs)
+            self._bundle = bundle_at_hand(self._cache, self._events, self._kernel)
         return self._bundle
 
     def _busybox(self) -> bytes:

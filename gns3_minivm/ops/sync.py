@@ -13,6 +13,7 @@ from gns3_minivm.config import Settings
 from gns3_minivm.errors import ConfigError, UsageError, UserError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.address import parse_address
+from gns3_minivm.ops.kernel_choice import KernelChoice
 from gns3_minivm.ops.reconcile import Announce, Policy, Target, reconcile
 from gns3_minivm.ops.report import SyncResult
 from gns3_minivm.ops.sources import ImageSettings
@@ -30,7 +31,7 @@ class SyncRequest:
     catalogue: Path | None = None
     servers: tuple[str, ...] = ()
     image: ImageSettings = field(default_factory=ImageSettings)
-    debs: tuple[Path, ...] = ()
+    kernel: KernelChoice = field(default_factory=KernelChoice)
     prune: bool = False
     adopt: bool = False
     dry_run: bool = False
@@ -66,7 +67,7 @@ async def _reconcile(
         events.warn(warning)
     targets = await run_blocking(_targets, catalogue, chosen)
     image = replace(request.image, size=catalogue.size, compression=catalogue.compression)
-    supply = Supply(settings, image, events, dry_run=policy.dry_run, debs=request.debs)
+    supply = Supply(settings, image, events, dry_run=policy.dry_run, kernel=request.kernel)
     try:
         named = replace(policy, catalogue=catalogue.name or "")
         return await reconcile(targets, supply, named, events, announce)

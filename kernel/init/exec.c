@@ -17,9 +17,6 @@
 #include "say.h"
 #include "text.h"
 
-/* The identifier of what nobody has asked for. */
-#define ANNOUNCEMENT "0000000000000000"
-
 enum {
     WINDOW = 16,            /* frames that may be on their way */
     REQUEST_MAX = 65536,
@@ -270,7 +267,7 @@ void exec_begin(const struct program *program, bool recovery)
 {
     main_program = *program;
     in_recovery = recovery;
-    say_hello(ANNOUNCEMENT);
+    say_hello(FRAME_ANNOUNCEMENT);
 }
 
 void exec_take(const struct frame *frame)

@@ -152,6 +152,7 @@ static bool ends_like_frame(const char *typed, size_t count)
 size_t frame_scan(struct frame_scanner *scanner, const char *data, size_t size, char *typed,
                   void (*take)(const struct frame *frame))
 {
+    static const struct frame knock = {.version = FRAME_VERSION, .kind = 'H', .id = FRAME_ANNOUNCEMENT};
     struct frame frame;
     size_t count = 0;
     for (size_t i = 0; i < size; i++) {
@@ -165,6 +166,9 @@ size_t frame_scan(struct frame_scanner *scanner, const char *data, size_t size, 
                 count--;
         } else if (!scanner->inside) {
             typed[count++] = data[i];
+        } else if (data[i] == END && !scanner->used) {
+            scanner->inside = false;
+            take(&knock);
         } else if (scanner->used < strlen(MARK) && data[i] != MARK[scanner->used]) {
             count += frame_scan_give_up(scanner, typed + count);
             typed[count++] = data[i];

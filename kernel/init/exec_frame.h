@@ -16,6 +16,9 @@ enum {
     FRAME_SIZE_MAX = 1536, /* with everything around it: a terminal's output buffer takes it whole */
 };
 
+/* The identifier of what nobody has asked for, and of the answer to an empty frame. */
+#define FRAME_ANNOUNCEMENT "0000000000000000"
+
 struct frame {
     unsigned long version;
     char kind;

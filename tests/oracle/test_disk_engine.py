@@ -129,7 +129,7 @@ def test_generated_layers_give_what_the_engine_exports(client: Any, stack: list[
 
 
 @pytest.mark.long
-@settings(SETTINGS, max_examples=200)
+@settings(SETTINGS, max_examples=150)
 @given(STACKS)
 def test_many_generated_layers_give_what_the_engine_exports(client: Any, stack: list[list[Any]]) -> None:
     assert_same(client, entries_for_engine(stack))

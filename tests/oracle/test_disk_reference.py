@@ -95,7 +95,7 @@ def test_generated_layers_give_what_umoci_unpacks(stack: list[list[Any]]) -> Non
 
 @pytest.mark.long
 @needs_root
-@settings(SETTINGS, max_examples=1000)
+@settings(SETTINGS, max_examples=500)
 @given(STACKS)
 def test_many_generated_layers_give_what_umoci_unpacks(stack: list[list[Any]]) -> None:
     assert_same(stack)

@@ -82,6 +82,12 @@ class Guest:
     def monitor(self, command: str) -> None:
         self._monitor.sendall(command.encode() + b"\n")
 
+    def take_console(self) -> socket.socket:
+        """The console, for a test that reads it by itself from now on."""
+        taken = self._console.dup()
+        taken.setblocking(False)
+        return taken
+
     def press_power_button(self) -> None:
         self.monitor("system_powerdown")
 

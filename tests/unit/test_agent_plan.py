@@ -7,10 +7,10 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from gns3_minivm.agent.desired import MARK, DesiredAppliance, WantedFile, is_ours, template_id
+from gns3_minivm.agent.desired import MARK, DesiredAppliance, WantedFile, is_ours, template_id, with_mark
 from gns3_minivm.agent.files import numbered
 from gns3_minivm.agent.observe import Observed
-from gns3_minivm.agent.plan import Conflict, CreateTemplate, Unchanged, UpdateTemplate, Upload, plan
+from gns3_minivm.agent.plan import AdoptTemplate, Conflict, CreateTemplate, Unchanged, UpdateTemplate, Upload, plan
 from gns3_minivm.errors import BugError
 from gns3_minivm.gns3.model import QemuTemplate, ServerImage, ServerTemplate
 
@@ -175,3 +175,86 @@ def test_files_and_template_must_name_the_same_images() -> None:
     for files in (wanted.files[:1], (*wanted.files, WantedFile("more")), (*wanted.files, wanted.files[0])):
         with pytest.raises(BugError, match="names the images"):
             replace(wanted, files=files)
+
+
+# Catalogues
+
+
+def marked(name: str, catalogue: str) -> ServerTemplate:
+    values = QemuTemplate(template_id(name), name, usage=with_mark("", catalogue))
+    return server_template(values)
+
+
+def of_catalogue(name: str = "vm", catalogue: str = "lab", **values: object) -> DesiredAppliance:
+    return replace(appliance(name, **values), catalogue=catalogue)  # type: ignore[arg-type]
+
+
+def test_leftovers_carry_the_catalogues_mark_and_are_removed_on_request_only() -> None:
+    wanted = of_catalogue()
+    there = [server_template(wanted.template), marked("old", "lab"), marked("other", "lab2"), marked("plain", "")]
+    there.append(server_template(replace(wanted.template, template_id=template_id("x"), name="x"), "docker"))
+    kept = plan(observed(*there), [wanted], catalogue="lab")
+    assert [item.name for item in kept.leftovers] == ["old"]
+    assert kept.removals == () and kept.nothing_to_do
+    pruned = plan(observed(*there), [wanted], catalogue="lab", prune=True)
+    assert [item.name for item in pruned.removals] == ["old"] and not pruned.nothing_to_do
+    assert plan(observed(*there), [wanted], prune=True).removals == ()
+
+
+def test_a_template_of_another_catalogue_is_a_conflict_unless_it_is_adopted() -> None:
+    wanted = of_catalogue()
+    there = server_template(replace(wanted.template, usage=with_mark("", "other")))
+    [conflict] = plan(observed(there), [wanted]).conflicts
+    assert "belongs to the catalogue 'other'" in conflict.message
+    action = plan(observed(there), [wanted], adopt=True).appliances[0].template
+    assert isinstance(action, UpdateTemplate) and set(action.changes) == {"usage"}
+    assert not plan(observed(there), [appliance()]).conflicts, "register keeps the catalogue's mark"
+
+
+def test_adopting_keeps_the_settings_that_people_change_and_takes_ours_for_the_rest() -> None:
+    wanted = replace(of_catalogue(adapters=4), user_fields=frozenset({"ram_mb", "usage", "name"}))
+    theirs = QemuTemplate(str(uuid.uuid4()), "vm", ram_mb=99, adapters=1, usage="Theirs.", hda_disk_image="old.img")
+    action = plan(observed(server_template(theirs)), [wanted], adopt=True).appliances[0].template
+    assert isinstance(action, AdoptTemplate) and action.foreign_id == theirs.template_id
+    made = action.template
+    assert (made.template_id, made.hda_disk_image, made.adapters) == (template_id("vm"), "disk", 4)
+    assert (made.ram_mb, made.usage) == (99, with_mark("Theirs.", "lab"))
+
+
+def test_only_one_qemu_template_can_be_adopted() -> None:
+    values = [QemuTemplate(str(uuid.uuid4()), "vm") for _ in range(2)]
+    for there in ([server_template(value) for value in values], [server_template(values[0], "docker")]):
+        assert plan(observed(*there), [appliance()], adopt=True).conflicts
+
+
+def test_a_foreign_template_is_not_in_the_way_of_one_that_keeps_its_own_name() -> None:
+    foreign = server_template(QemuTemplate(str(uuid.uuid4()), "vm"))
+    ours = server_template(replace(appliance().template, name="renamed"))
+    assert plan(observed(foreign, ours), [appliance()]).conflicts
+    kept = replace(appliance(), user_fields=frozenset({"name"}))
+    assert not plan(observed(foreign, ours), [kept]).conflicts
+
+
+# QEMU
+
+
+def with_zstd() -> DesiredAppliance:
+    return replace(appliance(), qemu_minimum=(5, 1), qemu_hint="Say zlib.")
+
+
+@pytest.mark.parametrize(
+    ("versions", "refused"),
+    [(["4.2.1"], True), (["5.0.0"], True), (["5.1.0"], False), (["4.2.1", "7.2.22"], False), ([], False), ([""], False)],
+)
+def test_an_old_qemu_is_a_conflict_that_names_the_setting(versions: list[str], refused: bool) -> None:
+    found = plan(replace(observed(images={}), qemu_versions={"local": versions}), [with_zstd()])
+    assert bool(found.conflicts) is refused
+    if refused:
+        assert "needs QEMU 5.1" in found.conflicts[0].message and found.conflicts[0].hint == "Say zlib."
+        assert found.uploads == ()
+
+
+def test_an_old_qemu_matters_only_where_something_is_to_be_done() -> None:
+    there = replace(observed(server_template(with_zstd().template)), qemu_versions={"local": ["4.2"]})
+    assert plan(there, [with_zstd()]).nothing_to_do
+    assert not plan(replace(there, templates=()), [appliance()]).conflicts

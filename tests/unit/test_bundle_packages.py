@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gns3_minivm.bundle.apt import AptSource
-from gns3_minivm.bundle.packages import DebFiles
+from gns3_minivm.bundle.packages import DebFiles, DebPackage
 from gns3_minivm.cache import Cache
 from gns3_minivm.errors import PackageError
 from gns3_minivm.events import Events
@@ -34,7 +34,7 @@ def test_files_are_told_apart_by_their_fields_whatever_they_are_called(tmp_path:
         assert found.packages.busybox.source == "busybox 1.35"
         assert found.packages.e2fsck.source == "e2fsck-static 1.0-1"
         assert found.packages.e2fsck.sha256 == hashlib.sha256(renamed[2].read_bytes()).hexdigest()
-        assert found.fetch(tmp_path, Events())[KERNEL] == renamed[0]
+        assert found.fetch(tmp_path, Events())[KERNEL] == DebPackage(renamed[0])
 
 
 def test_every_missing_package_is_named(tmp_path: Path) -> None:

@@ -45,28 +45,28 @@ def test_a_short_manifest_has_defaults_that_boot(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (GOOD + "ramm: 5\n", "FILE, line 5: unknown key 'ramm'"),
-        (GOOD + "ram: much\n", "FILE, line 5: ram: Input should be a valid integer.*, found 'much'"),
-        (GOOD + "ram: 8\n", "FILE, line 5: ram: Input should be greater than or equal to 32, found 8"),
-        (GOOD + "category: toaster\n", "FILE, line 5: category: Input should be 'guest', .*, found 'toaster'"),
-        (GOOD + "adapter_type: e1000\n", "FILE, line 5: adapter_type: Input should be 'virtio-net-pci', found 'e1000'"),
-        (GOOD + "default_name_format: my_{0}\n", "FILE, line 5: default_name_format: .*RFC 1123.*found 'my_{0}'"),
-        (GOOD + "default_name_format: mine\n", 'FILE, line 5: default_name_format: must hold "{0}"'),
-        (GOOD + "kernel_arguments: 'a=\"b'\n", "FILE, line 5: kernel_arguments: the kernel arguments"),
-        (GOOD + "embedded: busybox\n", "FILE, line 1: exactly one of build, embedded and image is needed, found "),
-        (GOOD.replace("build: .\n", ""), "FILE, line 1: exactly one of build, embedded and image .*, found none"),
-        (GOOD.replace("build: .", "build: ../other"), "FILE, line 4: build: "),
-        (GOOD + "cmd: [/bin/sh]\n", "FILE, line 1: cmd goes with embedded only"),
-        (GOOD + "cmd: [/bin/sh, {a: b}]\n", "FILE, line 5: cmd.1: "),
-        (GOOD.replace('"1.0"', "1.0"), "FILE, line 2: version: Input should be a valid string, found 1.0"),
-        (GOOD.replace("name: mine\n", ""), "FILE, line 1: the key 'name' is missing"),
-        (GOOD.replace("name: mine", "name: other"), "FILE, line 1: the appliance is named 'other' in a folder named"),
-        (GOOD + "ram: 64\nram: 128\n", "FILE, line 6: the key 'ram' is there twice (line 5)"),
-        (GOOD + "usage: [\n", "FILE, line 6: "),
-        (GOOD + "a: &a [*a]\n", "FILE, line 5: "),
-        ("- 1\n", "FILE, line 1: an appliance is a list of `key: value` lines"),
-        ("", "FILE, line 1: an appliance is a list of `key: value` lines"),
-        ("name: !!python/object:os.system x\n", "FILE, line 1: could not determine a constructor"),
+        (GOOD + "ramm: 5\n", "FILE:5:.*: unknown key 'ramm'"),
+        (GOOD + "ram: much\n", "FILE:5:.*: ram: Input should be a valid integer.*, found 'much'"),
+        (GOOD + "ram: 8\n", "FILE:5:.*: ram: Input should be greater than or equal to 32, found 8"),
+        (GOOD + "category: toaster\n", "FILE:5:.*: category: Input should be 'guest', .*, found 'toaster'"),
+        (GOOD + "adapter_type: e1000\n", "FILE:5:.*: adapter_type: Input should be 'virtio-net-pci', found 'e1000'"),
+        (GOOD + "default_name_format: my_{0}\n", "FILE:5:.*: default_name_format: .*RFC 1123.*found 'my_{0}'"),
+        (GOOD + "default_name_format: mine\n", 'FILE:5:.*: default_name_format: must hold "{0}"'),
+        (GOOD + "kernel_arguments: 'a=\"b'\n", "FILE:5:.*: kernel_arguments: the kernel arguments"),
+        (GOOD + "embedded: busybox\n", "FILE:1:.*: exactly one of build, embedded and image is needed, found "),
+        (GOOD.replace("build: .\n", ""), "FILE:1:.*: exactly one of build, embedded and image .*, found none"),
+        (GOOD.replace("build: .", "build: ../other"), "FILE:4:.*: build: "),
+        (GOOD + "cmd: [/bin/sh]\n", "FILE:1:.*: cmd goes with embedded only"),
+        (GOOD + "cmd: [/bin/sh, {a: b}]\n", "FILE:5:.*: cmd.1: "),
+        (GOOD.replace('"1.0"', "1.0"), "FILE:2:.*: version: Input should be a valid string, found 1.0"),
+        (GOOD.replace("name: mine\n", ""), "FILE:1:.*: the key 'name' is missing"),
+        (GOOD.replace("name: mine", "name: other"), "FILE:1:.*: the appliance is named 'other' in a folder named"),
+        (GOOD + "ram: 64\nram: 128\n", "FILE:6:.*: the key 'ram' is there twice (first in line 5"),
+        (GOOD + "usage: [\n", "FILE:6:.*: "),
+        (GOOD + "a: &a [*a]\n", "FILE:5:.*: "),
+        ("- 1\n", "FILE:1:.*: an appliance consists of `key: value` lines"),
+        ("", "FILE:1:.*: an appliance consists of `key: value` lines"),
+        ("name: !!python/object:os.system x\n", "FILE:1:.*: could not determine a constructor"),
         ("name: \x07\n", "FILE"),
     ],
 )
@@ -77,7 +77,7 @@ def test_a_mistake_is_told_with_its_line(tmp_path: Path, text: str, message: str
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
     lines = refusal(tmp_path, GOOD + "cpus: 0\nx: 1\nadapters: 900\n").splitlines()
-    assert [line.split(":")[0] for line in lines] == ["FILE, line 5", "FILE, line 6", "FILE, line 7"]
+    assert [line.split(":")[:2] for line in lines] == [["FILE", "5"], ["FILE", "6"], ["FILE", "7"]]
 
 
 def test_a_manifest_that_is_no_text_is_told(tmp_path: Path) -> None:

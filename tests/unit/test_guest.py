@@ -22,9 +22,8 @@ from gns3_minivm.guest import (
     kernel_command_line,
     split_command_line,
 )
+from tests.support.parsers import Parsers, compile_parsers
 from tests.support.tools import require_tool
-
-FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"]
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 some_texts = st.lists(texts, max_size=4).map(tuple)
@@ -44,28 +43,9 @@ configs = st.builds(
 lines = st.text(string.ascii_letters[:4] + "=\"'\\ \t-.", max_size=40)
 
 
-class Parsers:
-    """The guest's parsers as a program."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def run(self, what: str, text: bytes) -> list[tuple[str, str]]:
-        done = subprocess.run([self.path, what], input=text, capture_output=True, check=True)
-        values = done.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]
-        return [(key, value) for key, _, value in (item.partition(" ") for item in values)]
-
-
 @pytest.fixture(scope="module")
 def parsers(tmp_path_factory: pytest.TempPathFactory) -> Parsers:
-    compiler = require_tool("cc")
-    init = resources.folder("kernel") / "init"
-    sources = [path for path in sorted(init.glob("*.c")) if path.name != "main.c"]
-    program = tmp_path_factory.mktemp("parsers") / "parsers"
-    harness = Path(__file__).parents[1] / "support" / "guest_parsers.c"
-    sanitize = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
-    subprocess.run([compiler, *FLAGS, *sanitize, f"-I{init}", harness, *sources, "-o", program], check=True)
-    return Parsers(program)
+    return compile_parsers(tmp_path_factory.mktemp("parsers"))
 
 
 @settings(deadline=None)
@@ -179,7 +159,7 @@ def test_an_unknown_user_is_told(parsers: Parsers, user: str) -> None:
     [("SIGTERM", 15), ("QUIT", 3), ("9", 9), ("SIGRTMIN+3", 37), ("RTMIN", 34), ("SIGNONE", 0), ("", 0), ("99", 0)],
 )
 def test_stop_signals_are_known_by_name_and_number(parsers: Parsers, name: str, number: int) -> None:
-    assert subprocess.run([parsers.path, "signal"], input=name.encode(), check=False).returncode == number
+    assert parsers.run("signal", name.encode()) == [("number", str(number))]
 
 
 @pytest.mark.parametrize("compiler", ["musl-gcc", "cc"])

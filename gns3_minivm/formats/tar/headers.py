@@ -5,6 +5,7 @@ Names of fields and types are those of the POSIX ustar and the GNU tar documents
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
 
@@ -41,6 +42,7 @@ def text(field: bytes) -> bytes:
     return field.split(b"\0", 1)[0]
 
 
+@functools.lru_cache(4096)
 def number(field: bytes, what: str) -> int:
     """A numeric field: octal digits, or base-256 where the first bit is set."""
     if field[0] & 0x80:

@@ -10,7 +10,7 @@ import asyncio
 import random
 import re
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,7 +25,7 @@ from gns3_minivm.errors import (
     UnsupportedServerError,
 )
 from gns3_minivm.gns3 import replies
-from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, Rights, ServerImage
+from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, Node, Rights, ServerImage
 from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Progress, Uploaded, no_progress
 from gns3_minivm.gns3.v3 import messages
@@ -70,6 +70,14 @@ class ServerV3(RestServer):
         compute_id: str = LOCAL_COMPUTE,
         replace: bool = False,
     ) -> Uploaded:
+        done = await self._upload(source, filename, size_bytes, md5, progress, replace=replace)
+        if compute_id != LOCAL_COMPUTE:
+            await self._check_copies(compute_id, {done.filename: md5})
+        return done
+
+    async def _upload(
+        self, source: Path, filename: str, size_bytes: int, md5: str, progress: Progress, *, replace: bool
+    ) -> Uploaded:
         async with self._upload_lock(LOCAL_COMPUTE, filename):
             waits = iter(_COLLISION_WAITS_S)
             while True:
@@ -83,6 +91,41 @@ class ServerV3(RestServer):
                         raise
                 # Not the same time for both.
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
+
+    async def create_node(
+        self,
+        project_id: str,
+        template_id: str,
+        *,
+        name: str | None = None,
+        x: int = 0,
+        y: int = 0,
+        compute_id: str | None = None,
+    ) -> Node:
+        node = await super().create_node(project_id, template_id, name=name, x=x, y=y, compute_id=compute_id)
+        if node.compute_id == LOCAL_COMPUTE or not node.image_md5s:
+            return node
+        listed = {image.filename: image.md5 for image in await self.images()}
+        named = {str(node.properties[field]).rpartition("/")[2]: md5 for field, md5 in node.image_md5s.items()}
+        if wrong := [name for name, md5 in named.items() if listed.get(name) not in (None, md5)]:
+            await self.delete_node(project_id, node.node_id)
+            raise self._other_copy(await self._compute_name(node.compute_id), wrong[0], named[wrong[0]])
+        return node
+
+    async def _check_copies(self, compute_id: str, meant: Mapping[str, str]) -> None:
+        """Raise ConflictError if a compute has another file under one of these names: GNS3 copies missing ones only."""
+        for image in await self.disk_images(compute_id):
+            if image.md5 is not None and meant.get(image.filename, image.md5) != image.md5:
+                raise self._other_copy(await self._compute_name(compute_id), image.filename, image.md5)
+
+    async def _compute_name(self, compute_id: str) -> str:
+        return next((c.name for c in await self.computes() if c.compute_id == compute_id), compute_id)
+
+    def _other_copy(self, compute: str, filename: str, md5: str) -> ConflictError:
+        return ConflictError(
+            f"{self.url}: compute {compute} has another file under the name {filename} (md5 {md5}), and GNS3 would use it",
+            hint="Delete it in the folder images/QEMU of that compute if nothing uses it; GNS3 copies the right one.",
+        )
 
     async def _present(self, filename: str, size_bytes: int, md5: str, replace: bool) -> str | None:
         """The name under which the server has this content; ConflictError if that name has another content.

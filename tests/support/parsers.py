@@ -1,0 +1,36 @@
+"""The guest's parsers (kernel/init) compiled for this machine, as a program."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from gns3_minivm import resources
+from tests.support.tools import require_tool
+
+FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g"]
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+
+class Parsers:
+    """Asks one parser at a time; every memory fault and undefined operation ends it with an error."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run(self, what: str, data: bytes) -> list[tuple[str, str]]:
+        # Memory of boot-time code is never given back.
+        environment = {"ASAN_OPTIONS": "detect_leaks=0"}
+        done = subprocess.run([self.path, what], input=data, capture_output=True, check=False, env=environment)
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+        values = done.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]
+        return [(key, value) for key, _, value in (item.partition(" ") for item in values)]
+
+
+def compile_parsers(folder: Path) -> Parsers:
+    compiler = require_tool("cc")
+    init = resources.folder("kernel") / "init"
+    sources = [path for path in sorted(init.glob("*.c")) if path.name != "main.c"]
+    program, harness = folder / "parsers", Path(__file__).with_name("guest_parsers.c")
+    subprocess.run([compiler, *FLAGS, *SANITIZE, f"-I{init}", harness, *sources, "-o", program], check=True)
+    return Parsers(program)
