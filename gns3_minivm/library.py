@@ -21,7 +21,8 @@ from gns3_minivm.events import Events, Sink
 from gns3_minivm.gns3.address import Address, parse_address
 from gns3_minivm.ops.disk import ConvertResult, convert_image
 from gns3_minivm.ops.doctor import Diagnosis, examine
-from gns3_minivm.ops.kernel import BuildResult, kernel_build
+from gns3_minivm.ops.kernel import BuildResult, KernelOrigin, kernel_build
+from gns3_minivm.ops.kernel_choice import KernelChoice
 from gns3_minivm.ops.register import RegisterRequest, register
 from gns3_minivm.ops.remove import RemoveRequest, RemoveResult, remove
 from gns3_minivm.ops.report import ServerReport, SyncResult
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", SyncResult, RemoveResult)
 
-__all__ = ["Agent", "ImageSettings", "TemplateSettings"]
+__all__ = ["Agent", "ImageSettings", "KernelChoice", "KernelOrigin", "TemplateSettings"]
 
 
 class Agent:
@@ -50,11 +51,13 @@ class Agent:
         *servers: str | Address,
         cache: Path | None = None,
         image: ImageSettings | None = None,
+        kernel: KernelChoice | None = None,
         on_event: Sink | None = None,
     ) -> None:
         self.servers = tuple(parse_address(one) if isinstance(one, str) else one for one in servers)
         self._settings = Settings(cache_root=cache) if cache else Settings.from_environment()
         self._image = image or ImageSettings()
+        self._kernel = kernel or KernelChoice()
         self._events = Events(on_event)
 
     async def __aenter__(self) -> Self:
@@ -82,6 +85,7 @@ class Agent:
             template_name=template_name,
             template=template or TemplateSettings(),
             image=self._image,
+            kernel=self._kernel,
             adopt=adopt,
             dry_run=dry_run,
         )
@@ -97,12 +101,14 @@ class Agent:
         dry_run: bool = False,
     ) -> SyncResult:
         """Bring the servers of a catalogue into the state that it describes; ``servers`` are names in it."""
-        request = SyncRequest(catalogue, tuple(servers), image=self._image, prune=prune, adopt=adopt, dry_run=dry_run)
+        request = SyncRequest(
+            catalogue, tuple(servers), image=self._image, kernel=self._kernel, prune=prune, adopt=adopt, dry_run=dry_run
+        )
         return _checked(await sync(request, self._settings, self._events))
 
     async def status(self, catalogue: Path | None = None, *, servers: Iterable[str] = ()) -> SyncResult:
         """Say how servers differ from their catalogue; nothing is changed."""
-        request = SyncRequest(catalogue, tuple(servers), image=self._image)
+        request = SyncRequest(catalogue, tuple(servers), image=self._image, kernel=self._kernel)
         return _checked(await status(request, self._settings, self._events))
 
     async def remove(self, name: str, *, delete_images: bool = False, dry_run: bool = False) -> RemoveResult:
@@ -117,12 +123,12 @@ class Agent:
     async def convert(self, image: str, output: Path, *, force: bool = False, dry_run: bool = False) -> ConvertResult:
         """Write the disk of an image or appliance to a qcow2 file."""
         return await convert_image(
-            image, output, self._image, self._settings, self._events, force=force, dry_run=dry_run
+            image, output, self._image, self._settings, self._events, force=force, kernel=self._kernel, dry_run=dry_run
         )
 
-    async def kernel_build(self, *, rebuild: bool = False) -> BuildResult:
-        """Make the kernel bundle, unless there is one."""
-        return await kernel_build(self._settings, self._events, rebuild=rebuild)
+    async def kernel_build(self, origin: KernelOrigin | None = None, *, rebuild: bool = False) -> BuildResult:
+        """Make a kernel bundle, unless there is one: the distribution's where nothing else is named."""
+        return await kernel_build(self._settings, self._events, origin or KernelOrigin(), rebuild=rebuild)
 
     async def gns3fy(self, server: str | Address | None = None) -> Connector:
         """Return a connector of gns3fy's line for a server, logged in; the agent's own one where there is only one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ async def test_events_reach_the_program(tmp_path: Path) -> None:
     archive = tmp_path / "root.tar"
     with pytest.raises(MiniVMError):
         await Agent(cache=tmp_path / "cache", on_event=told.append).convert(f"rootfs:{archive}", tmp_path / "d.qcow2")
-    archive.write_bytes(bytes(10240))
+    with tarfile.open(archive, "w") as tar:
+        tar.addfile(tarfile.TarInfo("hello"))
     result = await Agent(cache=tmp_path / "cache", on_event=told.append).convert(
         f"rootfs:{archive}", tmp_path / "d.qcow2"
     )
