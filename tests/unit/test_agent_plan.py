@@ -244,7 +244,14 @@ def with_zstd() -> DesiredAppliance:
 
 @pytest.mark.parametrize(
     ("versions", "refused"),
-    [(["4.2.1"], True), (["5.0.0"], True), (["5.1.0"], False), (["4.2.1", "7.2.22"], False), ([], False), ([""], False)],
+    [
+        (["4.2.1"], True),
+        (["5.0.0"], True),
+        (["5.1.0"], False),
+        (["4.2.1", "7.2.22"], False),
+        ([], False),
+        ([""], False),
+    ],
 )
 def test_an_old_qemu_is_a_conflict_that_names_the_setting(versions: list[str], refused: bool) -> None:
     found = plan(replace(observed(images={}), qemu_versions={"local": versions}), [with_zstd()])

@@ -10,7 +10,6 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "gns3_minivm"
 
 BASE = {
-    "__init__",
     "errors",
     "events",
     "artifacts",
@@ -26,6 +25,7 @@ BASE = {
     "sizes",
 }
 PARTS = {
+    "__init__",
     "formats",
     "images",
     "convert",
@@ -39,8 +39,11 @@ PARTS = {
     "documents",
     "ops",
     "cli",
+    "gns3fy",
+    "library",
 }
 MAY_IMPORT: dict[str, set[str]] = {
+    "__init__": {"library"},
     "formats": set(),
     "images": {"formats"},
     "convert": {"formats", "images"},
@@ -54,6 +57,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "documents": set(),
     "ops": {"images", "convert", "bundle", "qemu", "gns3", "agent", "catalog", "catalogue", "config"},
     "cli": {"ops", "config"},
+    "gns3fy": {"gns3"},
+    "library": {"ops", "config", "gns3", "gns3fy"},
 }
 # Base modules know the standard library only; these parts may also use these distributions.
 LIBRARIES: dict[str, set[str]] = {
@@ -67,6 +72,7 @@ LIBRARIES: dict[str, set[str]] = {
     "config": {"pydantic", "yaml"},
     "documents": {"pydantic", "yaml"},
     "cli": {"click", "rich"},
+    "gns3fy": {"gns3fy_next", "requests"},
 }
 
 

@@ -1,0 +1,168 @@
+"""gns3-minivm for programs: what the commands do, as methods to await.
+
+    async with Agent("http://user:password@gns3.example:3080") as agent:
+        result = await agent.register("busybox-minivm")
+
+Every method returns the value that ``--json`` prints.  What goes wrong is an exception of ``gns3_minivm.errors``, all
+of them MiniVMError; where several servers are asked and only some of them fail, the result is returned and its reports
+carry their errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from gns3_minivm.config import Settings
+from gns3_minivm.errors import ConflictError, MiniVMError, UsageError
+from gns3_minivm.events import Events, Sink
+from gns3_minivm.gns3.address import Address, parse_address
+from gns3_minivm.ops.disk import ConvertResult, convert_image
+from gns3_minivm.ops.doctor import Diagnosis, examine
+from gns3_minivm.ops.kernel import BuildResult, KernelOrigin, kernel_build
+from gns3_minivm.ops.kernel_choice import KernelChoice
+from gns3_minivm.ops.register import RegisterRequest, register
+from gns3_minivm.ops.remove import RemoveRequest, RemoveResult, remove
+from gns3_minivm.ops.report import ServerReport, SyncResult
+from gns3_minivm.ops.sources import ImageSettings
+from gns3_minivm.ops.sync import SyncRequest, status, sync
+from gns3_minivm.ops.template import TemplateSettings
+
+if TYPE_CHECKING:
+    from gns3_minivm.gns3fy import Connector
+
+R = TypeVar("R", SyncResult, RemoveResult)
+
+__all__ = ["Agent", "ImageSettings", "KernelChoice", "KernelOrigin", "TemplateSettings"]
+
+
+class Agent:
+    """Some GNS3 servers, this machine's cache, and somebody who is told what is going on.
+
+    ``servers`` are URLs as for ``--server``, or addresses.  ``on_event`` is called with each event of
+    ``gns3_minivm.events``, from several threads.  Connections are opened by each method and closed at its end, so an
+    agent may be kept for as long as the program runs, and several methods may run at once.
+    """
+
+    def __init__(
+        self,
+        *servers: str | Address,
+        cache: Path | None = None,
+        image: ImageSettings | None = None,
+        kernel: KernelChoice | None = None,
+        on_event: Sink | None = None,
+    ) -> None:
+        self.servers = tuple(parse_address(one) if isinstance(one, str) else one for one in servers)
+        self._settings = Settings(cache_root=cache) if cache else Settings.from_environment()
+        self._image = image or ImageSettings()
+        self._kernel = kernel or KernelChoice()
+        self._events = Events(on_event)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is left open between calls."""
+
+    async def register(
+        self,
+        *names: str,
+        template: TemplateSettings | None = None,
+        template_name: str | None = None,
+        compute: str | None = None,
+        adopt: bool = False,
+        dry_run: bool = False,
+    ) -> SyncResult:
+        """Make templates for appliances or images on all servers."""
+        request = RegisterRequest(
+            names=names,
+            servers=self.servers,
+            compute=compute,
+            template_name=template_name,
+            template=template or TemplateSettings(),
+            image=self._image,
+            kernel=self._kernel,
+            adopt=adopt,
+            dry_run=dry_run,
+        )
+        return _checked(await register(request, self._settings, self._events))
+
+    async def sync(
+        self,
+        catalogue: Path | None = None,
+        *,
+        servers: Iterable[str] = (),
+        prune: bool = False,
+        adopt: bool = False,
+        dry_run: bool = False,
+    ) -> SyncResult:
+        """Bring the servers of a catalogue into the state that it describes; ``servers`` are names in it."""
+        request = SyncRequest(
+            catalogue, tuple(servers), image=self._image, kernel=self._kernel, prune=prune, adopt=adopt, dry_run=dry_run
+        )
+        return _checked(await sync(request, self._settings, self._events))
+
+    async def status(self, catalogue: Path | None = None, *, servers: Iterable[str] = ()) -> SyncResult:
+        """Say how servers differ from their catalogue; nothing is changed."""
+        request = SyncRequest(catalogue, tuple(servers), image=self._image, kernel=self._kernel)
+        return _checked(await status(request, self._settings, self._events))
+
+    async def remove(self, name: str, *, delete_images: bool = False, dry_run: bool = False) -> RemoveResult:
+        """Take the template of this name away from all servers."""
+        request = RemoveRequest(name, self.servers, delete_images=delete_images, dry_run=dry_run)
+        return _checked(await remove(request, self._events))
+
+    async def doctor(self) -> Diagnosis:
+        """Find what keeps MiniVMs from working, here and on the servers."""
+        return await examine(self.servers, self._settings, self._events)
+
+    async def convert(self, image: str, output: Path, *, force: bool = False, dry_run: bool = False) -> ConvertResult:
+        """Write the disk of an image or appliance to a qcow2 file."""
+        return await convert_image(
+            image, output, self._image, self._settings, self._events, force=force, kernel=self._kernel, dry_run=dry_run
+        )
+
+    async def kernel_build(self, origin: KernelOrigin | None = None, *, rebuild: bool = False) -> BuildResult:
+        """Make a kernel bundle, unless there is one: the distribution's where nothing else is named."""
+        return await kernel_build(self._settings, self._events, origin or KernelOrigin(), rebuild=rebuild)
+
+    async def gns3fy(self, server: str | Address | None = None) -> Connector:
+        """Return a connector of gns3fy's line for a server, logged in; the agent's own one where there is only one.
+
+        Raises UsageError where the extra is not installed, or no server is meant.
+        """
+        try:
+            from gns3_minivm.gns3fy import connector
+        except ImportError as error:
+            raise UsageError(
+                f"gns3fy cannot be used: {error}", hint="Install it: pip install 'gns3-minivm[gns3fy]'"
+            ) from error
+        if server is None and len(self.servers) != 1:
+            raise UsageError(
+                f"the agent has {len(self.servers)} servers, and a connector is for one", hint="Name it: gns3fy(server)"
+            )
+        meant = self.servers[0] if server is None else server
+        return await connector(parse_address(meant) if isinstance(meant, str) else meant)
+
+
+def _checked(result: R) -> R:
+    """The result, if anything of it succeeded; else raises what went wrong first."""
+    if result.exit_status in (0, 3):
+        return result
+    raise next(iter(_errors_of(result)))
+
+
+def _errors_of(result: SyncResult | RemoveResult) -> Iterator[MiniVMError]:
+    if isinstance(result, SyncResult):
+        yield from (error for _, error in result.errors)
+    for report in result.servers:
+        if report.error:
+            yield report.error
+        if isinstance(report, ServerReport):
+            yield from (outcome.error for outcome in report.results if outcome.error)
+            conflicts = report.plan.conflicts if report.plan else ()
+            yield from (ConflictError(conflict.message, hint=conflict.hint) for conflict in conflicts)
