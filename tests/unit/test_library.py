@@ -43,7 +43,7 @@ async def test_events_reach_the_program(tmp_path: Path) -> None:
     result = await Agent(cache=tmp_path / "cache", on_event=told.append).convert(
         f"rootfs:{archive}", tmp_path / "d.qcow2"
     )
-    assert result.as_dict()["path"] == str(tmp_path / "d.qcow2")
+    assert result.output == tmp_path / "d.qcow2"
     assert [event for event in told if isinstance(event, StepStarted)]
 
 
