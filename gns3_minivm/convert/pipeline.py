@@ -60,9 +60,11 @@ def convert(image: Image, options: DiskOptions, cache: Cache, events: Events) ->
     if found:
         return found
     with events.step(f"Converting {image.info.name}") as step:
-        with cache.make("disks", recipe.id) as work:
+        # One that another process has made meanwhile is not made again, and a damaged one is.
+        with cache.make("disks", recipe.id, lambda entry: _load(entry, recipe.filename) is not None) as work:
             if not work.ready:
                 work.manifest = _make(image, recipe, work.folder / DISK, cache, events)
+        cache.trim(events)
         found = find_disk(recipe, cache)
         if found is None:
             raise BugError(f"the disk {recipe.id} is not in the cache right after it was made")
