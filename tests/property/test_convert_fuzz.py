@@ -1,0 +1,100 @@
+"""Whole conversions of archives with changed bits: the disk that the image always gives, or a data error, and nothing left."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gns3_minivm.artifacts import Artifact
+from tests.support.hostile import convert_or_refuse
+from tests.support.layers import directory, file, hard_link, symlink, tar_bytes
+from tests.support.oci import make_image, sha256
+
+LAYERS = [
+    tar_bytes([directory("d"), file("d/a", b"some text " * 99), hard_link("b", "d/a"), file("gone", b"x")]),
+    tar_bytes([file(".wh.gone"), symlink("s", "d"), file("s/through", b"more " * 500, xattrs={"user.x": b"1"})]),
+]
+
+
+def oci_archive(*, packed: bool) -> bytes:
+    image = make_image(LAYERS, (lambda data: gzip.compress(data, mtime=0)) if packed else bytes)
+    index = json.dumps({"schemaVersion": 2, "manifests": [image.top]}).encode()
+    members = {f"blobs/{digest.replace(':', '/')}": data for digest, data in image.blobs.items()}
+    return tar_bytes([file(name, data) for name, data in (members | {"index.json": index}).items()])
+
+
+def docker_archive() -> bytes:
+    image = make_image(LAYERS)
+    config = image.blobs[image.manifest["config"]["digest"]]
+    names = [f"{number}/layer.tar" for number in range(len(LAYERS))]
+    entry = {"Config": f"{sha256(config)[7:]}.json", "RepoTags": ["a:1"], "Layers": names}
+    members = {entry["Config"]: config, **dict(zip(names, LAYERS, strict=True))}
+    members["manifest.json"] = json.dumps([entry]).encode()
+    return tar_bytes([file(str(name), data) for name, data in members.items()])
+
+
+ARCHIVES = {
+    "oci-archive": oci_archive(packed=False),
+    "oci-archive, gzip": oci_archive(packed=True),
+    "docker-archive": docker_archive(),
+    "docker-archive, packed as a whole": gzip.compress(docker_archive(), mtime=0),
+}
+
+
+def converted(name: str, data: bytes) -> bytes | None:
+    """The digest of the disk, or None where the archive is refused."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "image.tar"
+        path.write_bytes(data)
+        found = convert_or_refuse(f"{name.partition(',')[0]}:{path}", Path(folder) / "cache")
+        return hashlib.sha256(found.path.read_bytes()).digest() if isinstance(found, Artifact) else None
+
+
+@pytest.fixture(scope="module")
+def good() -> bytes:
+    (digest,) = {converted(name, data) for name, data in ARCHIVES.items()}
+    assert digest is not None
+    return digest
+
+
+CHANGES = st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(1, 255)), min_size=1, max_size=3)
+SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def assert_good_or_refused(name: str, changes: list[tuple[int, int]], good: bytes) -> None:
+    data = bytearray(ARCHIVES[name])
+    for place, bits in changes:
+        data[place % len(data)] ^= bits
+    assert converted(name, bytes(data)) in (good, None)
+
+
+@settings(SETTINGS, max_examples=150)
+@given(name=st.sampled_from(sorted(ARCHIVES)), changes=CHANGES)
+def test_changed_bits_give_the_same_disk_or_a_data_error(
+    name: str, changes: list[tuple[int, int]], good: bytes
+) -> None:
+    assert_good_or_refused(name, changes, good)
+
+
+@pytest.mark.long
+@settings(SETTINGS, max_examples=3000)
+@given(name=st.sampled_from(sorted(ARCHIVES)), changes=CHANGES)
+def test_many_changed_bits_give_the_same_disk_or_a_data_error(
+    name: str, changes: list[tuple[int, int]], good: bytes
+) -> None:
+    assert_good_or_refused(name, changes, good)
+
+
+@settings(SETTINGS, max_examples=60)
+@given(name=st.sampled_from(sorted(ARCHIVES)), size=st.integers(0, 1 << 20))
+def test_an_archive_cut_off_anywhere_gives_the_same_disk_or_a_data_error(name: str, size: int, good: bytes) -> None:
+    data = ARCHIVES[name]
+    # The last bytes of a tar archive are zeros that nobody needs.
+    assert converted(name, data[: size % len(data)]) in (good, None)
