@@ -1,6 +1,7 @@
 """The host's side of the contract with the guest; ``kernel/CONTRACT.md`` is the contract itself.
 
-Two things cross the border: a configuration file on the root disk, and words on the kernel command line.
+Two things cross the border here: a configuration file on the root disk, and words on the kernel command line; a third,
+the payload file of a node, is in ``guest_payload.py``.
 
 The configuration file is text, one ``KEY VALUE`` a line, first line ``minivm-config 1``.  Values are bytes in which
 a backslash, and every byte outside the printable ASCII range (space to tilde), is written as ``\\xHH``.  Keys that may
@@ -63,7 +64,7 @@ class GuestConfig:
     def encode(self, diff_ids: Iterable[str] = ()) -> bytes:
         """The bytes of the configuration file; ``diff_ids`` name the layers that the disk was made from."""
         pairs = [("diff-id", diff_id) for diff_id in diff_ids] + self.lines()
-        text = "".join(f"{key} {_escape(value)}".rstrip(" ") + "\n" for key, value in pairs)
+        text = "".join(f"{key} {escape(value)}".rstrip(" ") + "\n" for key, value in pairs)
         return f"{CONFIG_HEADER}\n{text}".encode("ascii")
 
 
@@ -110,7 +111,8 @@ _KEYS = frozenset(
 )
 
 
-def _escape(value: str) -> str:
+def escape(value: str) -> str:
+    """A value as one line of a configuration or payload file."""
     data = value.encode("utf-8", "surrogateescape")
     escaped = "".join(chr(b) if 0x20 <= b <= 0x7E and b != 0x5C else f"\\x{b:02x}" for b in data)
     # A trailing space would be lost with the line's end.
