@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gns3_minivm.cache import MANIFEST, Pruned, Stored, tree_size
+from gns3_minivm.bundle.build import list_bundles
+from gns3_minivm.cache import MANIFEST, Cache, Pruned, Stored, tree_size
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.config import Settings, parse_cache_size
+from gns3_minivm.convert.pipeline import list_disks
 from gns3_minivm.errors import UsageError
 from gns3_minivm.events import Events
 
@@ -102,7 +104,8 @@ async def cache_list(settings: Settings) -> CacheList:
 
     def look() -> CacheList:
         cache = settings.open_cache()
-        items = tuple(CacheItem(entry, _name(entry), cache.is_in_use(entry)) for entry in cache.stored())
+        names = _names(cache)
+        items = tuple(CacheItem(e, names.get(e.folder, ""), cache.is_in_use(e)) for e in cache.stored())
         others = tuple((path, tree_size(path)) for path in cache.others())
         return CacheList(cache.root, cache.limit_bytes, items, others)
 
@@ -118,7 +121,7 @@ async def cache_prune(request: PruneRequest, settings: Settings, events: Events)
     limit_bytes, older_than_s = _limits(request, cache.limit_bytes)
 
     def prune() -> PruneResult:
-        names = {entry.folder: _name(entry) for entry in cache.stored()}
+        names = _names(cache)
 
         def items(entries: tuple[Stored, ...]) -> tuple[CacheItem, ...]:
             return tuple(CacheItem(entry, names.get(entry.folder, "")) for entry in entries)
@@ -154,12 +157,10 @@ def parse_age(text: str) -> int:
     return int(match[1]) * _AGE_UNITS[match[2]]
 
 
-def _name(entry: Stored) -> str:
-    """What an entry is, by its manifest; empty where that is damaged."""
-    try:
-        manifest = json.loads((entry.folder / MANIFEST).read_text(encoding="utf-8"))
-        if entry.kind == "disks":
-            return str(manifest["reference"])
-        return f"{manifest['flavour']} {manifest['kernel_version']}"
-    except (OSError, ValueError, LookupError, TypeError):
-        return ""
+def _names(cache: Cache) -> dict[Path, str]:
+    """What the whole entries are, by their folders."""
+    names = {bundle.folder: f"{bundle.flavour} {bundle.kernel_version}" for bundle in list_bundles(cache)}
+    for disk in list_disks(cache):
+        manifest = json.loads((disk.path.parent / MANIFEST).read_text(encoding="utf-8"))
+        names[disk.path.parent] = str(manifest.get("reference") or "unknown")
+    return names
