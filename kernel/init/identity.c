@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,6 +21,9 @@
 #include "text.h"
 
 #define NODE_FILE "/.minivm/node"
+#define RESOLVER "/etc/resolv.conf"
+/* Where the image's own is while there is another in its place. */
+#define RESOLVER_OF_IMAGE "/.minivm/resolv.conf"
 
 /* Turns what a GNS3 user may call a node into a host name, in place; false if nothing is left. */
 static bool make_hostname(char *name)
@@ -109,19 +113,38 @@ static void write_hosts(const char *name)
         file_replace("/etc/hosts", kept, 0644);
 }
 
+void resolver_replace(const char *text)
+{
+    char *now = file_text(RESOLVER, NULL);
+    if (now && !strcmp(now, text))
+        return;
+    if ((!now || !after(now, RESOLVER_MARK)) && make_dirs("/.minivm", 0755) && rename(RESOLVER, RESOLVER_OF_IMAGE) &&
+        errno != ENOENT)
+        say_error(RESOLVER_OF_IMAGE);
+    file_replace(RESOLVER, text, 0644);
+    free(now);
+}
+
 /* A resolver file that names no server makes a look-up fail at once; a missing or foreign one makes it wait. */
 void resolver_begin(const struct options *options, bool own_init)
 {
-    char *text = file_text("/etc/resolv.conf", NULL);
-    if (options->read_only || (!options->dns.count && (own_init || (text && *trim(text) && !strstr(text, "127.0.0.53")))))
+    if (options->read_only)
         return;
-    char *fresh = copy_text("# made at boot: no name server is known\n");
+    char *text = file_text(RESOLVER, NULL);
+    bool is_stale = text && after(text, RESOLVER_MARK);
+    if (!options->dns.count && is_stale && !rename(RESOLVER_OF_IMAGE, RESOLVER)) {
+        free(text);
+        text = file_text(RESOLVER, NULL);
+        is_stale = false;
+    }
+    if (!options->dns.count && !is_stale && (own_init || (text && *trim(text) && !strstr(text, "127.0.0.53"))))
+        return;
+    char *fresh = copy_text(RESOLVER_MARK "at boot: no name server is known\n");
     if (options->dns.count)
-        fresh = copy_text("# made at boot from dns=\n");
+        fresh = copy_text(RESOLVER_MARK "at boot from dns=\n");
     for (size_t i = 0; i < options->dns.count; i++)
         fresh = format("%snameserver %s\n", fresh, options->dns.item[i]);
-    if (!text || strcmp(text, fresh))
-        file_replace("/etc/resolv.conf", fresh, 0644);
+    resolver_replace(fresh);
 }
 
 /* The UUID of the node without hyphens, in lower case; "" if QEMU was given none. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "identity.h"
 #include "module.h"
 #include "mounts.h"
 #include "netlink.h"
@@ -130,13 +131,13 @@ void network_begin(const struct options *options)
 static void write_lease_resolver(const char *servers, const char *domain)
 {
     struct words list = {0};
-    char *text = copy_text("# made from a DHCP lease\n");
+    char *text = copy_text(RESOLVER_MARK "from a DHCP lease\n");
     if (domain && *domain)
         text = format("%ssearch %s\n", text, domain);
     words_split(&list, servers, " ");
     for (size_t i = 0; i < list.count; i++)
         text = format("%snameserver %s\n", text, list.item[i]);
-    file_replace("/etc/resolv.conf", text, 0644);
+    resolver_replace(text);
 }
 
 int network_take_lease(const char *action)
