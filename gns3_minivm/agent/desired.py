@@ -81,6 +81,10 @@ class DesiredAppliance:
     ``user_fields`` are set when the template is created and left to the user from then on.  ``catalogue`` is the name of
     the catalogue that states it, "" for none.  ``qemu_minimum`` is the oldest QEMU that reads the disk, where that is
     not simply any, and ``qemu_hint`` says what to do about an older one.
+
+    ``kernel_stated`` says that the user has named the kernel; otherwise a template keeps the one that it has, so that two
+    agents with other kernels in their caches do not change it to and fro.  ``offered`` are the files that it would have
+    been given, by field.
     """
 
     template: QemuTemplate
@@ -89,6 +93,8 @@ class DesiredAppliance:
     catalogue: str = ""
     qemu_minimum: tuple[int, ...] = ()
     qemu_hint: str = ""
+    kernel_stated: bool = False
+    offered: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         named = {getattr(self.template, field) for field in IMAGE_FIELDS} - {""}

@@ -26,6 +26,7 @@ def differences(template: QemuTemplate, desired: DesiredAppliance) -> tuple[Chan
             if name in EXTENSIBLE_FIELDS:
                 users = users and old.startswith(f"{new} ")
             (left if users else changes)[name] = (old, new)
+    left |= {name: (getattr(template, name), new) for name, new in desired.offered if name not in changes}
     return changes, left
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from gns3_minivm.agent.desired import WantedFile
@@ -12,6 +13,13 @@ def numbered(filename: str, number: int) -> str:
     """The name under which a file is sent again where one with its own name is damaged: ``web-1-ab12-2.qcow2``."""
     stem, dot, ending = filename.partition(".qcow2")
     return filename if number == 1 else f"{stem}-{number}{dot}{ending}"
+
+
+def is_numbered(name: str, filename: str) -> bool:
+    """Whether a name is a file's own or a numbered one."""
+    stem, dot, ending = filename.partition(".qcow2")
+    pattern = f"{re.escape(stem)}(-[0-9]+)?{re.escape(dot + ending)}"
+    return name == filename or (bool(filename) and re.fullmatch(pattern, name) is not None)
 
 
 def newest(images: Mapping[str, ServerImage], file: WantedFile) -> str | None:

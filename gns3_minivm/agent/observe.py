@@ -13,6 +13,7 @@ from functools import cached_property
 
 from gns3_minivm.agent.desired import DesiredAppliance
 from gns3_minivm.agent.files import newest, numbered_names
+from gns3_minivm.agent.kernels import keep_kernel
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, ServerImage, ServerTemplate
 from gns3_minivm.gns3.server import Server
 
@@ -71,6 +72,7 @@ async def observe(server: Server, desired: Sequence[DesiredAppliance], *, comput
         compute_id: {image.filename: image for image in found}
         for compute_id, found in zip(computes, lists, strict=True)
     }
+    here = tuple(_with_its_kernel(item, templates, images[item.compute_id]) for item in here)
     for appliance in here:
         await _settle_doubts(server, appliance, images[appliance.compute_id])
     versions = await _qemu_versions(server, here, templates, images)
@@ -100,6 +102,13 @@ async def _copies(server: Server, computes: Iterable[str]) -> dict[str, dict[str
     return {
         compute_id: {image.filename: image for image in found} for compute_id, found in zip(others, lists, strict=True)
     }
+
+
+def _with_its_kernel(
+    appliance: DesiredAppliance, templates: Mapping[str, ServerTemplate], images: Mapping[str, ServerImage]
+) -> DesiredAppliance:
+    existing = templates.get(appliance.template.template_id)
+    return appliance if existing is None or existing.values is None else keep_kernel(appliance, existing.values, images)
 
 
 async def _settle_doubts(server: Server, appliance: DesiredAppliance, images: dict[str, ServerImage]) -> None:

@@ -59,6 +59,7 @@ class CatalogueAppliance(_Part):
     image: Text | None = None
     servers: list[ServerName] | None = Field(default=None, min_length=1)
     size: Text | None = None
+    kernel: Text | None = None
     ram: Annotated[int, Field(ge=32, le=1048576)] | None = None
     """Megabytes."""
     cpus: Annotated[int, Field(ge=1, le=255)] | None = None
@@ -92,6 +93,8 @@ class Catalogue(_Part):
     name: Annotated[str, StringConstraints(pattern=_NAME)] | None = None
     compression: Literal["zstd", "zlib", "none"] = "zstd"
     size: Text | None = None
+    kernel: Text | None = None
+    """As ``--kernel`` has it: a flavour, FLAVOUR:VERSION, or the start of a bundle's id."""
     servers: dict[ServerName, CatalogueServer] = Field(min_length=1)
     appliances: list[Annotated[CatalogueAppliance, BeforeValidator(_bare_word)]]
 

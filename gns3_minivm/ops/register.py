@@ -41,7 +41,7 @@ async def register(request: RegisterRequest, settings: Settings, events: Events)
     _check(request)
     wanted = tuple(Wanted(name, request.template_name, request.template) for name in request.names)
     targets = [Target(address.url, address.url, address, wanted, request.compute) for address in request.servers]
-    supply = Supply(settings, request.image, events, dry_run=request.dry_run, kernel=request.kernel)
+    supply = Supply(settings, request.image, request.kernel, events, dry_run=request.dry_run)
     try:
         result = await reconcile(targets, supply, Policy(adopt=request.adopt, dry_run=request.dry_run), events)
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from gns3_minivm.agent.desired import DesiredAppliance
 from gns3_minivm.artifacts import Artifact
@@ -13,6 +12,7 @@ from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.config import Settings
 from gns3_minivm.errors import BugError, MiniVMError
 from gns3_minivm.events import Events
+from gns3_minivm.ops.kernel_choice import KernelChoice
 from gns3_minivm.ops.sources import ImageSettings, NotYet, Source, Workshop
 from gns3_minivm.ops.template import TemplateSettings, describe
 
@@ -24,12 +24,16 @@ _CONVERTING_AT_ONCE = 2
 
 @dataclass(frozen=True)
 class Wanted:
-    """An appliance or image that servers shall have; ``name`` and ``size`` replace the image's and the usual one."""
+    """An appliance or image that servers shall have.
+
+    ``name``, ``size`` and ``kernel`` replace the image's name and the usual ones.
+    """
 
     image: str
     name: str | None = None
     template: TemplateSettings = field(default_factory=TemplateSettings)
     size: str | None = None
+    kernel: KernelChoice | None = None
 
     @property
     def label(self) -> str:
@@ -59,19 +63,19 @@ class Supply:
         self,
         settings: Settings,
         image: ImageSettings,
+        kernel: KernelChoice,
         events: Events,
         *,
         dry_run: bool = False,
-        **workshop: Any,
     ) -> None:
         self._settings = settings
         self._image = image
         self._events = events
         self._dry_run = dry_run
-        self._options = workshop
+        self._kernel = kernel
         self._workshops: list[Workshop] = []
         self._sources: dict[str, tuple[Workshop, Source]] = {}
-        self._bundle: Bundle | None = None
+        self._bundles: dict[KernelChoice, Bundle] = {}
         self._builds: dict[str, asyncio.Task[Artifact]] = {}
         self._converting = asyncio.Semaphore(_CONVERTING_AT_ONCE)
 
@@ -80,28 +84,41 @@ class Supply:
 
         Raises what making the kernel bundle raises, without which there is no template at all.
         """
-        first = self._workshop(None)
-        try:
-            self._bundle = await first.bundle()
-        except NotYet as step:
-            return [Found(item, pending=step.step) for item in wanted]
+        choices = list(dict.fromkeys(item.kernel or self._kernel for item in wanted))
+        failures: dict[KernelChoice, Found] = {}
+        for choice in choices:
+            try:
+                self._bundles[choice] = await self._workshop(choice, None).bundle()
+            except NotYet as step:
+                failures[choice] = Found(Wanted(""), pending=step.step)
+            except MiniVMError as error:
+                if len(choices) == 1:
+                    raise
+                failures[choice] = Found(Wanted(""), error=error)
         slots = asyncio.Semaphore(_FINDING_AT_ONCE)
 
         async def one(item: Wanted) -> Found:
+            choice = item.kernel or self._kernel
+            if choice in failures:
+                return replace(failures[choice], wanted=item)
             async with slots:
-                return await self._find_one(item, catalogue)
+                return await self._find_one(item, choice, catalogue)
 
         return list(await asyncio.gather(*(one(item) for item in wanted)))
 
-    async def _find_one(self, wanted: Wanted, catalogue: str) -> Found:
-        assert self._bundle is not None
+    async def _find_one(self, wanted: Wanted, choice: KernelChoice, catalogue: str) -> Found:
         try:
-            workshop = self._workshop(wanted.size)
+            workshop = self._workshop(choice, wanted.size)
             source = await workshop.find(wanted.image)
             self._sources[source.recipe.filename] = workshop, source
-            converted = workshop.converted(source)
             desired = describe(
-                source, self._bundle, wanted.template, name=wanted.name, converted=converted, catalogue=catalogue
+                source,
+                self._bundles[choice],
+                wanted.template,
+                name=wanted.name,
+                converted=workshop.converted(source),
+                catalogue=catalogue,
+                kernel_stated=choice != KernelChoice(),
             )
             return Found(wanted, desired)
         except NotYet as step:
@@ -127,9 +144,10 @@ class Supply:
         return self._builds[filename]
 
     async def _make(self, filename: str) -> Artifact:
-        for artifact in self._bundle.artifacts if self._bundle else ():
-            if artifact.filename == filename:
-                return artifact
+        for bundle in self._bundles.values():
+            for artifact in bundle.artifacts:
+                if artifact.filename == filename:
+                    return artifact
         if filename not in self._sources:
             raise BugError(f"{filename} is to be uploaded, and nobody knows how it is made")
         workshop, source = self._sources[filename]
@@ -145,8 +163,8 @@ class Supply:
         for workshop in self._workshops:
             workshop.close()
 
-    def _workshop(self, size: str | None) -> Workshop:
+    def _workshop(self, kernel: KernelChoice, size: str | None) -> Workshop:
         image = self._image if size is None else replace(self._image, size=size)
-        workshop = Workshop(self._settings, image, self._events, dry_run=self._dry_run, **self._options)
+        workshop = Workshop(self._settings, image, self._events, kernel=kernel, dry_run=self._dry_run)
         self._workshops.append(workshop)
         return workshop

@@ -25,7 +25,8 @@ from gns3_minivm.ops.template import TemplateSettings
 class SyncRequest:
     """``catalogue`` is None for the usual file, ``servers`` names of it, none for all of them.
 
-    ``image`` says where images are looked for; how disks are made is the catalogue's affair.
+    ``image`` says where images are looked for; how disks are made is the catalogue's affair.  ``kernel``, if it names
+    one, goes before the catalogue's, but not before that of an appliance.
     """
 
     catalogue: Path | None = None
@@ -67,7 +68,8 @@ async def _reconcile(
         events.warn(warning)
     targets = await run_blocking(_targets, catalogue, chosen)
     image = replace(request.image, size=catalogue.size, compression=catalogue.compression)
-    supply = Supply(settings, image, events, dry_run=policy.dry_run, kernel=request.kernel)
+    kernel = request.kernel if request.kernel != KernelChoice() else KernelChoice(name=catalogue.kernel)
+    supply = Supply(settings, image, kernel, events, dry_run=policy.dry_run)
     try:
         named = replace(policy, catalogue=catalogue.name or "")
         return await reconcile(targets, supply, named, events, announce)
@@ -127,4 +129,5 @@ def _wanted(item: CatalogueAppliance) -> Wanted:
         default_name_format=item.default_name_format,
         usage=item.usage,
     )
-    return Wanted(item.source, item.name, settings, item.size)
+    kernel = KernelChoice(name=item.kernel) if item.kernel else None
+    return Wanted(item.source, item.name, settings, item.size, kernel)

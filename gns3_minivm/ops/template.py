@@ -76,6 +76,7 @@ def describe(
     name: str | None = None,
     converted: Artifact | None = None,
     catalogue: str = "",
+    kernel_stated: bool = False,
 ) -> DesiredAppliance:
     """The template of an image, with the appliance's settings where it is one.
 
@@ -122,6 +123,7 @@ def describe(
         qemu_minimum=_ZSTD_QEMU if zstd else (),
         qemu_hint="Use another compression (`compression: zlib` in the catalogue, --compression zlib of register), "
         "or update QEMU there.",
+        kernel_stated=kernel_stated,
     )
 
 

@@ -40,7 +40,8 @@ class Case:
 
     async def plan(self, desired: DesiredAppliance | None = None) -> Plan:
         wanted = [desired or self.desired]
-        return plan(await observe(self.client, wanted), wanted)
+        observed = await observe(self.client, wanted)
+        return plan(observed, observed.desired)
 
     async def register(self, desired: DesiredAppliance | None = None) -> ApplianceResult:
         [result] = await apply(self.client, await self.plan(desired), at_hand(self.sources), Events())
@@ -136,6 +137,23 @@ async def test_a_new_disk_moves_the_template_on_and_keeps_the_old_file(case: Cas
     assert (result.outcome, result.uploaded) == ("updated", (disk.filename,))
     assert (await case.template()).hda_disk_image == disk.filename
     assert (case.process.images / old).read_bytes() == case.sources[old].path.read_bytes()
+
+
+async def test_an_agent_with_another_kernel_leaves_the_template_its_own_unless_it_is_stated(case: Case) -> None:
+    await case.register()
+    old = case.desired.template
+    kernel, initrd = random_artifact(case.folder, Kind.KERNEL), random_artifact(case.folder, Kind.INITRD)
+    case.sources.update({artifact.filename: artifact for artifact in (kernel, initrd)})
+    other = case.desired.with_filename(old.kernel_image, kernel.filename).with_filename(old.initrd, initrd.filename)
+    found = await case.plan(other)
+    action = found.appliances[0].template
+    assert found.nothing_to_do and isinstance(action, Unchanged)
+    assert action.left["kernel_image"] == (old.kernel_image, kernel.filename)
+    result = await case.register(replace(other, kernel_stated=True))
+    assert (result.outcome, result.uploaded) == ("updated", (kernel.filename, initrd.filename))
+    # The first agent again, with the kernel that it has.
+    assert (await case.plan()).nothing_to_do
+    assert (await case.template()).kernel_image == kernel.filename
 
 
 async def test_fields_that_belong_to_the_user_are_shown_and_left_alone(case: Case) -> None:
@@ -247,7 +265,8 @@ async def test_two_agents_at_once_make_no_duplicates(case: Case) -> None:
     async def agent() -> ApplianceResult:
         async with await connect(address) as server:
             wanted = [case.desired]
-            [result] = await apply(server, plan(await observe(server, wanted), wanted), at_hand(case.sources), Events())
+            found = plan(await observe(server, wanted), wanted)
+            [result] = await apply(server, found, at_hand(case.sources), Events())
             return result
 
     results = await asyncio.gather(agent(), agent())

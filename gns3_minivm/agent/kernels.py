@@ -1,0 +1,29 @@
+"""The kernel that a template has stays its kernel, unless the user names one.
+
+Which kernels there are in a cache is an accident of the machine that an agent runs on; what a template boots is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from gns3_minivm.agent.desired import DesiredAppliance, WantedFile
+from gns3_minivm.agent.files import is_numbered
+from gns3_minivm.gns3.model import QemuTemplate
+
+_FILES = ("kernel_image", "initrd", "hdb_disk_image")
+
+
+def keep_kernel(appliance: DesiredAppliance, existing: QemuTemplate, images: Collection[str]) -> DesiredAppliance:
+    """The appliance with the kernel of the template that a server has, if that one is whole; ``images`` are by name."""
+    has = {field: getattr(existing, field) for field in _FILES}
+    ours = {field: getattr(appliance.template, field) for field in _FILES}
+    same = all(is_numbered(has[field], ours[field]) for field in _FILES)
+    whole = bool(existing.kernel_image) and all(name in images for name in has.values() if name)
+    if appliance.kernel_stated or same or not whole or bool(has["hdb_disk_image"]) != bool(ours["hdb_disk_image"]):
+        return appliance
+    files = [file for file in appliance.files if file.filename not in ours.values()]
+    files += [WantedFile(name) for name in has.values() if name]
+    offered = tuple((field, ours[field]) for field in _FILES if has[field] != ours[field])
+    return replace(appliance, template=replace(appliance.template, **has), files=tuple(files), offered=offered)
