@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -34,6 +35,8 @@ enum {
 enum role { UNDECIDED, INTERACTIVE, SERVICE };
 
 static int serial = -1;
+static const char *line_path;
+static pid_t agent;
 static struct session front = {.master = -1, .slave = -1}, shell = {.master = -1, .slave = -1};
 static const struct program *shell_program;
 static const char *front_name;
@@ -64,10 +67,10 @@ void console_begin(void)
     char *active = file_line("/sys/class/tty/console/active");
     /* The last of several consoles is the one that /dev/console stands for. */
     const char *name = strrchr(active, ' ') ? strrchr(active, ' ') + 1 : active;
-    char *path = format("/dev/%s", *name ? name : "ttyS0");
-    serial = open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    line_path = format("/dev/%s", *name ? name : "ttyS0");
+    serial = open(line_path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
     if (serial < 0) {
-        say_error("%s", path);
+        say_error("%s", line_path);
         return;
     }
     if (!tcgetattr(serial, &mode)) {
@@ -79,7 +82,6 @@ void console_begin(void)
         tcsetattr(serial, TCSANOW, &mode);
     }
     say_on(serial);
-    free(path);
     free(active);
 }
 
@@ -116,6 +118,44 @@ void console_prepare(void)
     /* As under Docker: what a program writes to /dev/console goes where its other output goes. */
     if (mount(front.path, "/dev/console", NULL, MS_BIND, NULL))
         say_error("/dev/console");
+}
+
+/* The agent of an init system: whatever is asked of it, that is the init system's affair; a SIGTERM comes at the end. */
+static _Noreturn void run_agent(const struct program *program)
+{
+    prctl(PR_SET_NAME, "minivm-console");
+    setsid();
+    role = INTERACTIVE;
+    front_name = program->name;
+    exec_begin(program, false);
+    for (power_request = POWER_NONE; power_request == POWER_NONE || power_request == POWER_BUTTON;) {
+        power_request = POWER_NONE;
+        console_turn(-1);
+    }
+    _exit(0);
+}
+
+void console_leave_agent(const struct program *program)
+{
+    console_prepare();
+    if (serial < 0 || front.slave < 0 || mount(front.path, line_path, NULL, MS_BIND, NULL)) {
+        console_hand_over();
+        return;
+    }
+    agent = fork();
+    if (!agent)
+        run_agent(program);
+    for (int descriptor = 0; descriptor <= 2; descriptor++)
+        if (dup2(front.slave, descriptor) < 0)
+            return;
+    say_on(STDERR_FILENO);
+}
+
+void console_take_back(void)
+{
+    if (agent > 0)
+        kill(agent, SIGKILL);
+    umount2(line_path, MNT_DETACH);
 }
 
 static void flush_output(void)
@@ -186,6 +226,8 @@ static void take_output(struct session *session, bool shown)
 {
     char data[OUTPUT_SIZE];
     ssize_t got = read(session->master, data, shown ? OUTPUT_SIZE - output_used : sizeof data);
+    if (got < 0 && errno == EIO)
+        session_reopen(session); /* a vhangup(), as of getty and login, has closed our end too */
     if (got <= 0)
         return;
     if (!shown) {

@@ -20,6 +20,12 @@ void console_begin(void);
 /* Gives it to what shall be process 1 instead: in an ordinary state, as controlling terminal and descriptors 0 to 2. */
 void console_hand_over(void);
 
+/* Leaves a process behind that keeps the serial line, and relays and answers as before, while this one becomes program:
+ * /dev/console and the line's own name lead to a pseudo terminal from then on. */
+void console_leave_agent(const struct program *program);
+/* Undoes that, if program was not there. */
+void console_take_back(void);
+
 /* Opens the terminal of the main program, for what runs before it or beside it. */
 void console_prepare(void);
 /* Starts a program as the one that the console shows; the shell is what the Enter key brings up. */

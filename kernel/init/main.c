@@ -127,7 +127,12 @@ static void become_image_init(const struct program *program)
     systemd_prepare(program);
     start_late_work();
     start_run_commands(program);
-    become(program);
+    console_leave_agent(program);
+    process_reset_signals();
+    program_become(program);
+    console_take_back();
+    console_begin();
+    power_begin();
 }
 
 /* init=PATH: that program is PID 1 from here on, on the console. */

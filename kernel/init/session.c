@@ -74,6 +74,13 @@ void session_start(struct session *session, const struct program *program)
     _exit(program_become(program));
 }
 
+void session_reopen(struct session *session)
+{
+    if (session->slave >= 0)
+        close(session->slave);
+    session->slave = open(session->path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+}
+
 void session_close(struct session *session)
 {
     if (session->slave >= 0)

@@ -18,6 +18,8 @@ struct session {
 bool session_open(struct session *session);
 /* Starts the program on it; its end shows in session->child. */
 void session_start(struct session *session, const struct program *program);
+/* After a hang-up: the terminal can be used again. */
+void session_reopen(struct session *session);
 void session_close(struct session *session);
 /* Whether a program waits for what is typed: it reads or polls, or it has taken the terminal out of line mode. */
 bool session_is_read(const struct session *session);

@@ -36,7 +36,6 @@ void systemd_prepare(const struct program *program)
                                      "StandardError=tty\n"
                                      "TTYPath=/dev/ttyS0\n"
                                      "TTYReset=yes\n"
-                                     "TTYVHangup=yes\n"
                                      "Restart=always\n"
                                      "RestartSec=0\n"
                                      "SendSIGHUP=yes\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import docker
 import pytest
 
 from gns3_minivm.bundle.model import Bundle
-from tests.support.guest import assert_clean, boot, overlay
+from gns3_minivm.guest_exec import ExecRequest, GuestExec, GuestState
+from tests.support.guest import Guest, assert_clean, boot, overlay
 from tests.support.minivm import gns3_minivm
 
 DOCKERFILE = b"""FROM debian:bookworm-slim
@@ -17,6 +19,19 @@ RUN apt-get update && apt-get install -y --no-install-recommends systemd systemd
 CMD ["/sbin/init"]
 """
 TAG = "gns3-minivm-test-systemd"
+
+
+async def runs_commands(guest: Guest) -> None:
+    """Init has left a process behind that owns the serial line."""
+    reader, writer = await asyncio.open_connection(sock=guest.take_console())
+    try:
+        async with GuestExec(reader, writer) as commands:
+            assert await commands.hello(30) == GuestState("main", "sd-1")
+            answer = await commands.run(ExecRequest(["systemctl", "is-active", "minivm-console"]))
+            assert (answer.stdout, answer.exit_status) == (b"active\n", 0)
+            assert (await commands.run(ExecRequest(shell="exit 3"))).exit_status == 3
+    finally:
+        writer.transport.abort()
 
 
 @pytest.mark.long
@@ -32,8 +47,15 @@ async def test_a_systemd_image_boots_its_own_systemd(bundle: Bundle, docker_host
     node = overlay(converted, tmp_path / "node.qcow2")
     with boot(bundle, [node], tmp_path, name="sd-1", options=["-m", "256"]) as guest:
         guest.shell()
-        assert guest.run("cat /proc/1/comm; hostname; tty; ls /.dockerenv 2>/dev/null") == "systemd\nsd-1\n/dev/ttyS0"
+        assert guest.run("cat /proc/1/comm; hostname; ls /.dockerenv 2>/dev/null") == "systemd\nsd-1"
+        assert guest.run("tty").startswith("/dev/")
         assert guest.run("systemctl list-units --failed --no-legend --no-pager") == ""
+        await runs_commands(guest)
+        # The shell is still there, and another one comes when it ends.
+        assert guest.run("echo still $((40+2))") == "still 42"
+        guest.send("exit\n")
+        guest.shell()
+        assert guest.run("echo another") == "another"
         guest.press_power_button()
         guest.wait_off(60)
     assert_clean(node, tmp_path)
