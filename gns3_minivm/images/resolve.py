@@ -17,7 +17,6 @@ from gns3_minivm.events import Events
 from gns3_minivm.guest import GuestConfig
 from gns3_minivm.images.build import Build, build_image
 from gns3_minivm.images.docker_archive import find_in_docker_archive
-from gns3_minivm.images.embedded import EmbeddedImage
 from gns3_minivm.images.engine import BuildOptions, Engine
 from gns3_minivm.images.engine_image import find_image
 from gns3_minivm.images.model import Image
@@ -115,6 +114,9 @@ def shown(name: str) -> str:
 def _appliance_image(appliance: Appliance, sources: Sources, events: Events) -> Image:
     name, version = appliance.name, appliance.version
     if appliance.embedded:
+        # Brings the writer of tar files with it.
+        from gns3_minivm.images.embedded import EmbeddedImage
+
         config = GuestConfig(cmd=appliance.cmd or DEFAULT_COMMAND)
         root = appliance.folder / EMBEDDED_ROOT
         return EmbeddedImage(sources.busybox(), root, name=name, version=version, config=config)
