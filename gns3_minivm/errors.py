@@ -18,7 +18,7 @@
     │   ├── PackageError       a kernel package cannot be had or read
     │   ├── ToolError          a program is missing or fails
     │   ├── DiskFullError      no space left, or not allowed to write
-    │   └── GuestError         a local guest does not start or answer
+    │   └── GuestError         a guest does not start or answer
     ├── ServerError            a GNS3 server
     │   ├── ConnectError       not there, not reachable, TLS trouble
     │   ├── NotGNS3Error       something answers, but it is no GNS3 server

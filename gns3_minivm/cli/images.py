@@ -52,10 +52,12 @@ def convert(
 @click.argument("image", required=False)
 @click.option("--template", metavar="NAME", help="Boot what a GNS3 server has for this template instead of an image.")
 @options.server
-@click.option("--run", "command", metavar="COMMAND", help="Type this into the guest's shell, print the answer, power "
-              "off.")  # fmt: skip
+@click.option("--run", "command", metavar="COMMAND", help="Run this line in the guest, print what it writes, power off, "
+              "end with its status.")  # fmt: skip
 @click.option("--keep", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Keep what the guest writes in this overlay file (default: it is thrown away).")  # fmt: skip
+@click.option("--settings", "node_settings", type=options.FILE, metavar="FILE", help="The node's own settings, files and "
+              "commands (YAML; docs/settings.md).")  # fmt: skip
 @options.template
 @options.image
 @options.kernel
@@ -70,6 +72,7 @@ def boot(
     servers: options.ServerChoice,
     command: str | None,
     keep: Path | None,
+    node_settings: Path | None,
     kernel: KernelChoice,
     dry_run: bool,
     template_settings: TemplateSettings,
@@ -89,6 +92,7 @@ def boot(
         servers=servers.addresses() if template else (),
         command=command,
         keep=keep,
+        node_settings=node_settings,
         settings=template_settings,
         disk=image_settings,
         kernel=kernel,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import IMAGE_FIELDS, LOCAL_COMPUTE, QemuTemplate, ServerImage
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.guest_exec import ExecRequest
+from gns3_minivm.guest_payload import NODE_FILE_NAME, qemu_option
+from gns3_minivm.guest_settings import read_settings
 from gns3_minivm.ops.kernel_choice import KernelChoice
 from gns3_minivm.ops.sources import ImageSettings, NotYet, Workshop
 from gns3_minivm.ops.template import TemplateSettings, describe
@@ -49,6 +51,8 @@ class BootRequest:
     servers: tuple[Address, ...] = ()
     command: str | None = None
     keep: Path | None = None
+    node_settings: Path | None = None
+    """A YAML file with the node's own settings."""
     settings: TemplateSettings = field(default_factory=TemplateSettings)
     disk: ImageSettings = field(default_factory=ImageSettings)
     kernel: KernelChoice = field(default_factory=KernelChoice)
@@ -94,6 +98,7 @@ async def boot(request: BootRequest, settings: Settings, events: Events) -> Boot
         raise UsageError(wrong, hint="Name an appliance or image, or a template with --template NAME --server URL.")
     qemu = find_qemu()
     cache = settings.open_cache()
+    payload = (await run_blocking(read_settings, request.node_settings)).encode() if request.node_settings else None
     async with AsyncExitStack() as stack:
         if request.image is not None:
             try:
@@ -102,6 +107,8 @@ async def boot(request: BootRequest, settings: Settings, events: Events) -> Boot
                 return BootResult("", False, None, None, True, (first.step,))
         else:
             machine = await stack.enter_async_context(_machine_of_template(request, cache, events))
+        if payload is not None:
+            machine = stack.enter_context(_handed_over(machine, payload, None if request.dry_run else cache))
         accelerated = await acceleration_works(qemu, machine.kernel, settings.cache_root)
         shown = shlex.join(command_line(machine, qemu=qemu, accelerated=accelerated))
         if request.dry_run:
@@ -118,12 +125,30 @@ async def boot(request: BootRequest, settings: Settings, events: Events) -> Boot
             return BootResult(shown, accelerated, output.rstrip("\n"), status, False)
 
 
+@contextmanager
+def _handed_over(machine: GuestMachine, payload: bytes, cache: Cache | None) -> Iterator[GuestMachine]:
+    """The machine with a payload, which lies in the cache meanwhile; without a cache it is only named."""
+    with ExitStack() as stack:
+        path = Path(NODE_FILE_NAME)
+        if cache is not None:
+            path = stack.enter_context(cache.scratch()) / NODE_FILE_NAME
+            # It may hold passwords and keys.
+            path.touch(mode=0o600)
+            path.write_bytes(payload)
+        yield replace(machine, options=f"{machine.options} {qemu_option(str(path))}")
+
+
 async def _run_command(guest: Guest, command: str, name: str, events: Events) -> tuple[str, int]:
     """What a command writes to its two outputs, in the order of its arrival, and its exit status."""
     output = bytearray()
     async with guest.commands() as commands:
         with events.step(f"Boot {name}"):
-            await commands.hello(ANSWER_LIMIT_S)
+            state = await commands.hello(ANSWER_LIMIT_S)
+        if state.state == "recovery":
+            raise GuestError(
+                f"{name} shows a shell in the place of its main program, so the command was not run",
+                hint="Look at its console: run `gns3-minivm boot` without --run.",
+            )
         request = ExecRequest(shell=command)
         result = await commands.run(
             request, timeout_s=COMMAND_LIMIT_S, on_output=lambda channel, data: output.extend(data)
