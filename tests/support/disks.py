@@ -144,7 +144,8 @@ def _parse_stat(text: str) -> Found:
         return match[1]
 
     kind = one(r"Type: (.*?) +Mode:")
-    low, extra = re.search(r"mtime: 0x([0-9a-f]+):([0-9a-f]+)", text).groups()  # type: ignore[union-attr]
+    # Inodes of 128 bytes have no more than the seconds.
+    low, extra = re.search(r"mtime: 0x([0-9a-f]+)(?::([0-9a-f]+))?", text).groups("0")  # type: ignore[union-attr]
     seconds = int(low, 16)
     seconds = (seconds - (1 << 32) if seconds >> 31 else seconds) + ((int(extra, 16) & 3) << 32)
     found = Found(

@@ -130,11 +130,11 @@ class Superblock:
     def free_bytes(self) -> int:
         """As the superblock says; the kernel keeps it up to date only when the file system is unmounted."""
         high = self.fields["s_free_blocks_count_hi"] << 32 if self._has("64bit") else 0
-        return (self.fields["s_free_blocks_count_lo"] | high) * self.allocation_size
+        return (self.fields["s_free_blocks_count_lo"] | high) * self.block_size
 
     @property
     def allocation_size(self) -> int:
-        """The bytes that free blocks are counted in."""
+        """The bytes that the group descriptors count free space in."""
         return 1024 << self.fields["s_log_cluster_size"] if self._is_bigalloc else self.block_size
 
     @property
@@ -176,7 +176,7 @@ class Superblock:
             home = index * per_block
             block = first + home * self.fields["s_blocks_per_group"] + self._has_superblock(home)
         else:
-            block = first + 1 + index
+            block = s.SUPERBLOCK_OFFSET // self.block_size + 1 + index
         data = self._source.read(block * self.block_size + within * self.desc_size, self.desc_size)
         high = _DESC_HIGH.unpack(data[s.DESC_SIZE : _DESC_SIZE_64BIT_MIN]) if len(data) > s.DESC_SIZE else (0,) * 6
         return s.GROUP_DESC.unpack(data), high
