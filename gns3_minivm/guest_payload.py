@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import zlib
 from base64 import b64encode
 from collections import Counter
@@ -191,7 +192,8 @@ class NodePayload:
 def qemu_option(filename: str = NODE_FILE_NAME) -> str:
     """What a node's ``options`` need besides the template's: QEMU finds the file in the node's directory."""
     # A comma ends a value of QEMU's; the server splits the words as a shell does.
-    return f'-fw_cfg "name={FW_CFG_NAME},file={filename.replace(",", ",,")}"'
+    value = f"name={FW_CFG_NAME},file=" + filename.replace(",", ",,")
+    return f"-fw_cfg {shlex.quote(value)}"
 
 
 def _status_lines(key: str, entry: GuestFile | GuestFolder) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import string
 import subprocess
 import zlib
@@ -386,5 +387,6 @@ def test_the_identifier_changes_with_everything_that_is_said_about_a_file() -> N
     assert len({identifiers(NodePayload(files=(file,)))[0] for file in files}) == len(files)
 
 
-def test_the_qemu_option_stands_a_comma_in_the_name() -> None:
-    assert qemu_option("a,b") == '-fw_cfg "name=opt/gns3-minivm/node,file=a,,b"'
+def test_the_qemu_option_stands_commas_and_blanks_in_the_name() -> None:
+    assert qemu_option() == "-fw_cfg name=opt/gns3-minivm/node,file=minivm-node"
+    assert shlex.split(qemu_option("a,b c")) == ["-fw_cfg", "name=opt/gns3-minivm/node,file=a,,b c"]
