@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import queue
 import re
+import threading
 from collections.abc import Callable, Iterable
-from typing import IO, Any, Protocol, cast
+from types import TracebackType
+from typing import IO, Any, Protocol, Self, cast
 
 from gns3_minivm.cancel import checkpoint
 
@@ -29,6 +32,8 @@ _XZ = b"\xfd7zXZ\0"
 _BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
 _MAGIC_SIZE = 10
 _PACKED_SIZE = 1 << 17
+_THREAD_SIZE = 1 << 18
+"""Less at a time is not worth handing over."""
 _ZEROS = bytes(CHUNK_SIZE)
 _MEMORY_MAX = 256 << 20
 
@@ -71,24 +76,59 @@ def unpack(source: Readable, target: IO[bytes]) -> tuple[str, int]:
     packed = _Counted(source)
     reader = open_packed(packed)
     start = target.tell()
-    digest, size = hashlib.sha256(), 0
-    while True:
-        checkpoint()
-        data = reader.read(CHUNK_SIZE)
-        if not data:
-            break
-        digest.update(data)
-        size += len(data)
-        if size > UNPACKED_MAX and size > packed.count * RATIO_MAX:
-            raise UnpackError(f"{packed.count} bytes unpack to more than {size >> 30} GiB")
-        if len(data) == CHUNK_SIZE and data == _ZEROS:
-            target.seek(CHUNK_SIZE, io.SEEK_CUR)
-            continue
-        while data:  # a file without a buffer may take a part
-            data = data[target.write(data) :]
+    size = 0
+    # Unpacking keeps one core busy; where there is none of it, handing over costs more than it brings.
+    with _Digest(beside=not isinstance(reader, _Prefixed)) as digest:
+        while True:
+            checkpoint()
+            data = reader.read(CHUNK_SIZE)
+            if not data:
+                break
+            digest.update(data)
+            size += len(data)
+            if size > UNPACKED_MAX and size > packed.count * RATIO_MAX:
+                raise UnpackError(f"{packed.count} bytes unpack to more than {size >> 30} GiB")
+            if len(data) == CHUNK_SIZE and data == _ZEROS:
+                target.seek(CHUNK_SIZE, io.SEEK_CUR)
+                continue
+            while data:  # a file without a buffer may take a part
+                data = data[target.write(data) :]
     # A hole at the end is only a position so far.
     target.truncate(start + size)
     return f"sha256:{digest.hexdigest()}", size
+
+
+class _Digest:
+    """The sha256 of pieces, complete after the block; ``beside`` takes it on a thread while the next piece is made."""
+
+    def __init__(self, *, beside: bool) -> None:
+        self._beside = beside
+        self._sha256 = hashlib.sha256()
+        self._pieces: queue.Queue[Piece] = queue.Queue(4)
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._thread is not None:
+            self._pieces.put(b"")
+            self._thread.join()
+
+    def update(self, data: Piece) -> None:
+        if self._thread is None:
+            if not self._beside or len(data) < _THREAD_SIZE:
+                return self._sha256.update(data)
+            self._thread = threading.Thread(target=self._work, name="digest", daemon=True)
+            self._thread.start()
+        self._pieces.put(data)
+
+    def hexdigest(self) -> str:
+        return self._sha256.hexdigest()
+
+    def _work(self) -> None:
+        while data := self._pieces.get():
+            self._sha256.update(data)
 
 
 def open_packed(source: Readable) -> Readable:
