@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gns3_minivm.convert.recipe import DiskRecipe
+from gns3_minivm.errors import DiskFullError
 from gns3_minivm.events import Events
 from gns3_minivm.formats import ext4, qcow2
 from gns3_minivm.formats.tar import read_layers
@@ -30,11 +31,15 @@ def write_disk(layers: Sequence[Layer], recipe: DiskRecipe, path: Path, events: 
     _add_config(tree, recipe)
     plan = ext4.plan(tree, ext4.Ext4Options(recipe.options.size_bytes, recipe.uuid, recipe.hash_seed))
     _warn(plan.warnings, events)
-    with (
-        events.step("Writing the disk", total=plan.content_bytes, unit="bytes") as step,
-        qcow2.Qcow2Writer(path, recipe.options.size_bytes, recipe.options.compression) as disk,
-    ):
-        ext4.write(plan, disk, step.advance)
+    try:
+        with (
+            events.step("Writing the disk", total=plan.content_bytes, unit="bytes") as step,
+            qcow2.Qcow2Writer(path, recipe.options.size_bytes, recipe.options.compression) as disk,
+        ):
+            ext4.write(plan, disk, step.advance)
+    except DiskFullError as error:
+        # The writer does not know that its file is in the cache.
+        raise DiskFullError(error.message, hint="Make room, or choose another folder with --cache DIR.") from error
     nodes = [node for node in plan.nodes if node is not None]
     counts = Counter(_KINDS.get(stat.S_IFMT(node.mode), "others") for node in nodes)
     return {
