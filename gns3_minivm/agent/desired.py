@@ -24,6 +24,10 @@ EXTENSIBLE_FIELDS = frozenset({"kernel_command_line", "options"})
 """Fields that a user may add words to, at the end; what we have put there stays ours."""
 
 
+NOT_BUILT = "not-built-yet"
+"""The end of a file name that only stands for one: what it is made of, and so its name, is known after it was made."""
+
+
 def template_id(name: str, *, version: str = "", compute_id: str = "") -> str:
     """The id of an appliance's template: the same on every server, so that projects move between servers.
 

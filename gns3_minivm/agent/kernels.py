@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from gns3_minivm.agent.desired import DesiredAppliance, WantedFile
+from gns3_minivm.agent.desired import NOT_BUILT, DesiredAppliance, WantedFile
 from gns3_minivm.agent.files import is_numbered
 from gns3_minivm.gns3.model import QemuTemplate
 
@@ -25,5 +25,5 @@ def keep_kernel(appliance: DesiredAppliance, existing: QemuTemplate, images: Col
         return appliance
     files = [file for file in appliance.files if file.filename not in ours.values()]
     files += [WantedFile(name) for name in has.values() if name]
-    offered = tuple((field, ours[field]) for field in _FILES if has[field] != ours[field])
+    offered = tuple((f, ours[f]) for f in _FILES if has[f] != ours[f] and not ours[f].endswith(NOT_BUILT))
     return replace(appliance, template=replace(appliance.template, **has), files=tuple(files), offered=offered)

@@ -6,7 +6,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
-from gns3_minivm.agent.desired import EXTENSIBLE_FIELDS, DesiredAppliance, WantedFile, catalogue_of, with_mark
+from gns3_minivm.agent.desired import (
+    EXTENSIBLE_FIELDS,
+    NOT_BUILT,
+    DesiredAppliance,
+    WantedFile,
+    catalogue_of,
+    with_mark,
+)
 from gns3_minivm.agent.differences import Changes, differences
 from gns3_minivm.agent.files import newest, numbered, numbered_names
 from gns3_minivm.agent.observe import Observed
@@ -123,6 +130,11 @@ class Plan:
         """What must be at hand before the plan is applied; each file once."""
         wanted = (upload for item in self.appliances if not item.conflicts for upload in item.uploads)
         return tuple(dict.fromkeys(wanted))
+
+    @property
+    def needs_names(self) -> bool:
+        """Whether a file is to be sent of which not even the name is known yet."""
+        return any(upload.source.endswith(NOT_BUILT) for upload in self.uploads)
 
     @property
     def conflicts(self) -> tuple[Conflict, ...]:

@@ -79,8 +79,13 @@ def status(result: SyncResult) -> str:
 def problems(result: SyncResult) -> str:
     """What went wrong, for standard error; empty if nothing did."""
     lines: list[str] = []
+    told: dict[str, list[str]] = {}
     for name, error in result.errors:
-        lines += error_lines(error, name if name not in error.message else "")
+        told.setdefault(error.message, []).append(name)
+    for error in {error.message: error for _, error in result.errors}.values():
+        # What concerns many (a kernel that is not there) is told once.
+        names = told[error.message]
+        lines += error_lines(error, names[0] if len(names) == 1 and names[0] not in error.message else "")
     for server in result.servers:
         for found in filter(None, [server.error, *(item.error for item in server.results)]):
             lines += error_lines(found, server.name if server.url not in found.message else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gns3_minivm.agent.across import Connection, connections
@@ -18,6 +18,7 @@ from gns3_minivm.events import Events
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.ops.report import ServerReport, SyncResult
+from gns3_minivm.ops.sources import NotYet
 from gns3_minivm.ops.supply import Found, Supply, Wanted
 
 Announce = Callable[[SyncResult], None]
@@ -57,23 +58,23 @@ async def reconcile(
     error of one server or appliance is in the result and stops no other.
     """
     started = time.monotonic()
-    unique = list(dict.fromkeys(item for target in targets for item in target.wanted))
-    found = dict(zip(unique, await supply.find(unique, catalogue=policy.catalogue), strict=True))
-    errors = tuple((item.wanted.label, item.error) for item in found.values() if item.error is not None)
-    pending = tuple(dict.fromkeys(item.pending for item in found.values() if item.pending))
-    if unique and not any(item.desired for item in found.values()):
-        return SyncResult((), policy.dry_run, time.monotonic() - started, pending, errors)
-    if errors or pending:
-        # Whether a template is a leftover is not known before all names are.
-        policy = replace(policy, prune=False)
+    wanted = list(dict.fromkeys(item for target in targets for item in target.wanted))
+    found = _Findings.of(await supply.find(wanted, catalogue=policy.catalogue))
+    if wanted and not found.desired:
+        return SyncResult((), policy.dry_run, time.monotonic() - started, found.pending, found.errors)
     reachable = [target for target in targets if target.address is not None]
-
     async with connections([target.address for target in reachable if target.address]) as opened:
         at = dict(zip((target.name for target in reachable), opened, strict=True))
-        with events.step(f"Look at {len(at)} servers" if len(at) != 1 else f"Look at {reachable[0].url}"):
-            looks = (_planned(target, at.get(target.name), found, policy) for target in targets)
-            reports = list(await asyncio.gather(*looks))
-        result = SyncResult(tuple(reports), policy.dry_run, time.monotonic() - started, pending, errors)
+        reports = await _look(targets, at, found, policy, events)
+        if any(report.plan.needs_names for report in reports if report.plan):
+            try:
+                await supply.make_kernels()
+            except NotYet as step:
+                found = replace(found, pending=tuple(dict.fromkeys([*found.pending, step.step])))
+            else:
+                found = _Findings.of(await supply.find(wanted, catalogue=policy.catalogue))
+                reports = await _look(targets, at, found, policy, events)
+        result = SyncResult(tuple(reports), policy.dry_run, time.monotonic() - started, found.pending, found.errors)
         if announce is not None:
             announce(result)
         if not policy.dry_run:
@@ -84,20 +85,42 @@ async def reconcile(
     return replace(result, servers=tuple(reports), elapsed_s=time.monotonic() - started)
 
 
-async def _planned(
-    target: Target, connection: Connection | None, found: dict[Wanted, Found], policy: Policy
-) -> ServerReport:
+@dataclass(frozen=True)
+class _Findings:
+    """What came of looking for all images."""
+
+    desired: Mapping[Wanted, DesiredAppliance]
+    errors: tuple[tuple[str, MiniVMError], ...]
+    pending: tuple[str, ...]
+
+    @classmethod
+    def of(cls, found: Sequence[Found]) -> _Findings:
+        return cls(
+            {item.wanted: item.desired for item in found if item.desired is not None},
+            tuple((item.wanted.label, item.error) for item in found if item.error is not None),
+            tuple(dict.fromkeys(item.pending for item in found if item.pending)),
+        )
+
+
+async def _look(
+    targets: Sequence[Target], at: Mapping[str, Connection], found: _Findings, policy: Policy, events: Events
+) -> list[ServerReport]:
+    """Read the state of all servers at once, and plan."""
+    with events.step(f"Look at {len(at)} servers" if len(at) != 1 else "Look at the server"):
+        return list(await asyncio.gather(*(_planned(t, at.get(t.name), found, policy) for t in targets)))
+
+
+async def _planned(target: Target, connection: Connection | None, found: _Findings, policy: Policy) -> ServerReport:
     """Read one server's state and plan."""
     if connection is None:
         return ServerReport(target.name, target.url, error=target.error)
-    everything = [found[item].desired for item in target.wanted]
-    desired = [item for item in everything if item is not None]
+    desired = [found.desired[item] for item in target.wanted if item in found.desired]
+    # Whether a template is a leftover is known only when all names are.
+    catalogue = "" if found.errors or found.pending else policy.catalogue
 
     async def look(server: Server) -> ServerReport:
         _check_names(desired)
         observed = await observe(server, desired, compute=target.compute)
-        # A leftover can be told only when all of the catalogue is known.
-        catalogue = policy.catalogue if len(desired) == len(everything) else ""
         planned = plan(observed, observed.desired, adopt=policy.adopt, catalogue=catalogue, prune=policy.prune)
         return ServerReport(target.name, server.url, server.version, server.warnings, planned)
 

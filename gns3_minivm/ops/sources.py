@@ -99,6 +99,12 @@ class Workshop:
         """The kernel bundle, made now if there is none."""
         return await run_blocking(self._bundle_now)
 
+    async def bundle_if_there(self) -> Bundle | None:
+        """The kernel bundle, or None if it would have to be made.  Raises UsageError for one that cannot be."""
+        from gns3_minivm.ops.kernel import find_chosen
+
+        return await run_blocking(find_chosen, self._cache, self._kernel)
+
     async def find(self, name: str) -> Source:
         """Find an image or appliance, building its Dockerfile where needed."""
         resolved = await run_blocking(resolve, name, self._sources, self._events)

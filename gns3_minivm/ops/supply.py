@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from gns3_minivm.agent.desired import DesiredAppliance
@@ -74,57 +74,72 @@ class Supply:
         self._dry_run = dry_run
         self._kernel = kernel
         self._workshops: list[Workshop] = []
-        self._sources: dict[str, tuple[Workshop, Source]] = {}
-        self._bundles: dict[KernelChoice, Bundle] = {}
+        self._looked_for: dict[Wanted, tuple[Workshop, Source]] = {}
+        self._bundles: dict[KernelChoice, Bundle | None] = {}
         self._builds: dict[str, asyncio.Task[Artifact]] = {}
         self._converting = asyncio.Semaphore(_CONVERTING_AT_ONCE)
 
     async def find(self, wanted: Sequence[Wanted], *, catalogue: str = "") -> list[Found]:
         """Look for all images, building Dockerfiles where needed; one that fails does not stop the others.
 
-        Raises what making the kernel bundle raises, without which there is no template at all.
+        A kernel bundle that nobody has named is not made for this: where templates keep the kernel that they have, it is
+        not needed.  ``make_kernels`` makes it.
         """
-        choices = list(dict.fromkeys(item.kernel or self._kernel for item in wanted))
-        failures: dict[KernelChoice, Found] = {}
-        for choice in choices:
-            try:
-                self._bundles[choice] = await self._workshop(choice, None).bundle()
-            except NotYet as step:
-                failures[choice] = Found(Wanted(""), pending=step.step)
-            except MiniVMError as error:
-                if len(choices) == 1:
-                    raise
-                failures[choice] = Found(Wanted(""), error=error)
         slots = asyncio.Semaphore(_FINDING_AT_ONCE)
 
         async def one(item: Wanted) -> Found:
-            choice = item.kernel or self._kernel
-            if choice in failures:
-                return replace(failures[choice], wanted=item)
             async with slots:
-                return await self._find_one(item, choice, catalogue)
+                return await self._guarded(item, self._look_for(item))
 
-        return list(await asyncio.gather(*(one(item) for item in wanted)))
+        missing = [item for item in wanted if item not in self._looked_for]
+        failures = {found.wanted: found for found in await asyncio.gather(*(one(item) for item in missing))}
+        described = []
+        for item in wanted:
+            failed = failures.get(item)
+            done = failed is None or not (failed.error or failed.pending)
+            described.append(await self._guarded(item, self._describe(item, catalogue)) if done else failed)
+        return [item for item in described if item is not None]
 
-    async def _find_one(self, wanted: Wanted, choice: KernelChoice, catalogue: str) -> Found:
+    async def make_kernels(self) -> None:
+        """Make the kernel bundles that were left out so far.
+
+        Raises NotYet in a dry run, and what making one raises.
+        """
+        for choice, bundle in self._bundles.items():
+            if bundle is None:
+                self._bundles[choice] = await self._workshop(choice, None).bundle()
+
+    async def _guarded(self, wanted: Wanted, work: Awaitable[DesiredAppliance | None]) -> Found:
         try:
-            workshop = self._workshop(choice, wanted.size)
-            source = await workshop.find(wanted.image)
-            self._sources[source.recipe.filename] = workshop, source
-            desired = describe(
-                source,
-                self._bundles[choice],
-                wanted.template,
-                name=wanted.name,
-                converted=workshop.converted(source),
-                catalogue=catalogue,
-                kernel_stated=choice != KernelChoice(),
-            )
-            return Found(wanted, desired)
+            return Found(wanted, await work)
         except NotYet as step:
             return Found(wanted, pending=step.step)
         except MiniVMError as error:
             return Found(wanted, error=error)
+
+    async def _look_for(self, wanted: Wanted) -> None:
+        workshop = self._workshop(wanted.kernel or self._kernel, wanted.size)
+        self._looked_for[wanted] = workshop, await workshop.find(wanted.image)
+
+    async def _describe(self, wanted: Wanted, catalogue: str) -> DesiredAppliance:
+        choice = wanted.kernel or self._kernel
+        workshop, source = self._looked_for[wanted]
+        return describe(
+            source,
+            await self._bundle(choice, workshop),
+            wanted.template,
+            name=wanted.name,
+            converted=workshop.converted(source),
+            catalogue=catalogue,
+            kernel_stated=choice != KernelChoice(),
+        )
+
+    async def _bundle(self, choice: KernelChoice, workshop: Workshop) -> Bundle | None:
+        """The bundle of a choice; one that is named has to be there, or is made."""
+        if self._bundles.get(choice) is None:
+            found = await workshop.bundle_if_there()
+            self._bundles[choice] = found or (None if choice == KernelChoice() else await workshop.bundle())
+        return self._bundles[choice]
 
     def start(self, filenames: Iterable[str]) -> None:
         """Begin to build files that servers will ask for, so that the first upload is not waited for."""
@@ -145,12 +160,13 @@ class Supply:
 
     async def _make(self, filename: str) -> Artifact:
         for bundle in self._bundles.values():
-            for artifact in bundle.artifacts:
+            for artifact in bundle.artifacts if bundle else ():
                 if artifact.filename == filename:
                     return artifact
-        if filename not in self._sources:
+        makers = (place for place in self._looked_for.values() if place[1].recipe.filename == filename)
+        workshop, source = next(makers, (None, None))
+        if workshop is None or source is None:
             raise BugError(f"{filename} is to be uploaded, and nobody knows how it is made")
-        workshop, source = self._sources[filename]
         async with self._converting:
             return await workshop.disk(source)
 

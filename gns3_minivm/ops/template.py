@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gns3_minivm import guest
-from gns3_minivm.agent.desired import EXTENSIBLE_FIELDS, DesiredAppliance, WantedFile, template_id
+from gns3_minivm.agent.desired import EXTENSIBLE_FIELDS, NOT_BUILT, DesiredAppliance, WantedFile, template_id
 from gns3_minivm.artifacts import Artifact
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.catalog import Appliance
@@ -70,7 +70,7 @@ _ZSTD_QEMU = (5, 1)
 
 def describe(
     source: Source,
-    bundle: Bundle,
+    bundle: Bundle | None,
     settings: TemplateSettings,
     *,
     name: str | None = None,
@@ -80,7 +80,7 @@ def describe(
 ) -> DesiredAppliance:
     """The template of an image, with the appliance's settings where it is one.
 
-    ``name`` replaces the image's name, and counts as stated.  ``converted`` is the disk if it is at hand: then its
+    ``bundle`` is None for a kernel that is made when a template needs it.  ``name`` replaces the image's name, and counts as stated.  ``converted`` is the disk if it is at hand: then its
     checksum is known.  The template names no compute: where it is made, that is chosen.  Raises UsageError for kernel arguments that the kernel would not take.
     """
     appliance = source.resolved.appliance
@@ -88,14 +88,13 @@ def describe(
     stated |= {"kernel_command_line"} if settings.kernel_args is not None else set()
     name = name or source.resolved.image.info.name
     disk = WantedFile.of(converted) if converted else WantedFile(source.recipe.filename)
-    files = [WantedFile.of(bundle.kernel), disk]
-    images = {"hda_disk_image": disk.filename, "kernel_image": bundle.kernel.filename}
-    if bundle.initrd is not None:
-        files.append(WantedFile.of(bundle.initrd))
-        images["initrd"] = bundle.initrd.filename
-    if appliance is not None and appliance.module_disk and bundle.modules is not None:
-        files.append(WantedFile.of(bundle.modules))
-        images |= {"hdb_disk_image": bundle.modules.filename, "hdb_disk_interface": "virtio"}
+    kernel = _kernel_files(bundle)
+    if appliance is None or not appliance.module_disk:
+        kernel.pop("hdb_disk_image", None)
+    files = [*kernel.values(), disk]
+    images = {"hda_disk_image": disk.filename} | {field: file.filename for field, file in kernel.items()}
+    if "hdb_disk_image" in images:
+        images["hdb_disk_interface"] = "virtio"
     own_words = appliance.kernel_arguments if appliance else ""
     words = " ".join(filter(None, [own_words, settings.kernel_args]))
     template = QemuTemplate(
@@ -108,7 +107,7 @@ def describe(
         **images,  # type: ignore[arg-type]
     )
     template = replace(template, **settings.fields)
-    if template.ram_mb < bundle.minimum_ram_mb:
+    if bundle is not None and template.ram_mb < bundle.minimum_ram_mb:
         raise UsageError(
             f"{name} has {template.ram_mb} MB of memory; the kernel {bundle.kernel_version} hangs with less than "
             f"{bundle.minimum_ram_mb} MB",
@@ -125,6 +124,15 @@ def describe(
         "or update QEMU there.",
         kernel_stated=kernel_stated,
     )
+
+
+def _kernel_files(bundle: Bundle | None) -> dict[str, WantedFile]:
+    """The files of a kernel by the template's fields."""
+    if bundle is None:
+        stems = {"kernel_image": "vmlinuz", "initrd": "initrd", "hdb_disk_image": "modules"}
+        return {field: WantedFile(f"{stem}-{NOT_BUILT}") for field, stem in stems.items()}
+    found = {"kernel_image": bundle.kernel, "initrd": bundle.initrd, "hdb_disk_image": bundle.modules}
+    return {field: WantedFile.of(artifact) for field, artifact in found.items() if artifact is not None}
 
 
 def _described(appliance: Appliance | None, name: str) -> dict[str, Any]:

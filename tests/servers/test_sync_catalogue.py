@@ -262,25 +262,31 @@ async def test_an_initrd_that_a_prune_took_away_is_noticed_and_put_back(site: Te
     assert (site.processes["three"].images / template.initrd).is_file()
 
 
-async def test_with_an_empty_cache_nothing_is_built_that_every_server_has(site: TestSite, bundle: Bundle) -> None:
+async def test_nothing_is_built_that_every_server_has_and_what_several_need_is_built_once(
+    site: TestSite, bundle: Bundle
+) -> None:
     site.add("web")
     site.cache = site.folder / "cache"
     kernels = site.cache / "kernels"
     kernels.mkdir(parents=True)
     (kernels / bundle.id).symlink_to(bundle.folder)
     await site.synced()
-    [disk] = (site.cache / "disks").iterdir()
-    for path in (*disk.iterdir(), disk):
-        path.chmod(0o755)
-        path.unlink() if path.is_file() else path.rmdir()
+    kernel_cache, site.cache = site.cache, site.folder / "empty"
     again = await site.synced()
     assert [set(actions(server).values()) for server in again.values()] == [{"nothing"}, {"nothing"}]
-    assert list((site.cache / "disks").iterdir()) == []
+    assert not list(site.cache.rglob("manifest.json"))
+    # A new template needs a kernel; until one is made, not even the name of its file is known.
+    site.add("new")
+    dry = await site.sync("--dry-run")
+    assert dry.status == 0 and "would first build a kernel bundle" in dry.out
+    assert dry.out.count(f"create     template new-{site.tag}") == 2
+    assert not list(site.cache.rglob("manifest.json"))
+    site.cache = kernel_cache
+    await site.synced()
     # And what several servers need is built once.
     site.add("more")
     finished = await site.sync()
     assert finished.status == 0 and finished.err.count(f"Converting more-{site.tag} ...") == 1
-    assert len(list((site.cache / "disks").iterdir())) == 1
 
 
 async def test_remove_takes_the_template_away_and_names_its_nodes(site: TestSite) -> None:
