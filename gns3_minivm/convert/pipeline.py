@@ -84,6 +84,7 @@ def _make(image: Image, recipe: DiskRecipe, path: Path, cache: Cache, events: Ev
             from gns3_minivm.convert.disk import write_disk
 
             made = write_disk(layers, recipe, path, events)
+            image.confirm()
             # While the spool is being removed.
             measuring = other.submit(measure, Kind.DISK, path, recipe.filename)
         disk = measuring.result()

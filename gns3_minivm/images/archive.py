@@ -12,17 +12,19 @@ is believed that was not checked.
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from gns3_minivm.cache import disk_error
 from gns3_minivm.errors import DamagedImageError
 from gns3_minivm.images.model import Layer
-from gns3_minivm.images.unpack import CHUNK_SIZE, Piece, PieceReader, UnpackError, unpack
+from gns3_minivm.images.unpack import CHUNK_SIZE, MAGIC_SIZE, Piece, PieceReader, UnpackError, is_packed, unpack
 
 _MANIFEST_MAX = 4 << 20
 
@@ -53,10 +55,12 @@ def spool_layers(
     folder: Path,
     progress: Callable[[int], None],
     origin: Origin = ENGINE,
+    in_place: Path | None = None,
 ) -> list[Layer]:
     """Write the wanted layers of an archive to ``folder`` and return them in the order of ``diff_ids``.
 
-    ``progress`` is called with the bytes of the archive that have arrived.  Raises DamagedImageError for a layer that
+    ``in_place`` is the file that has the same bytes as ``pieces``, if there is one: what is not compressed is digested
+    and left where it is.  ``progress`` is called with the bytes of the archive that have arrived.  Raises DamagedImageError for a layer that
     is missing, cut off or changed, DiskFullError if there is no room.
     """
     path = folder / "layers"
@@ -77,9 +81,11 @@ def spool_layers(
                     names = _layer_names(stream.read(info.size))
                     continue
                 offset = spool.tell()
-                digest, size = _copy(_Member(archive, stream, info), info, spool)
+                stays = in_place is not None and _is_plain(in_place, info)
+                digest, size = _copy(_Member(archive, stream, info), info, _Nowhere() if stays else spool)
                 if digest in wanted and digest not in found:
-                    found[digest] = Layer(digest, path, offset, size)
+                    place = (in_place, info.offset_data) if in_place is not None and stays else (path, offset)
+                    found[digest] = Layer(digest, *place, size)
                     continue
                 spool.seek(offset)
                 spool.truncate()
@@ -97,12 +103,34 @@ def spool_layers(
     return [found[diff_id] for diff_id in diff_ids]
 
 
-def _copy(member: _Member, info: tarfile.TarInfo, spool: IO[bytes]) -> tuple[str, int]:
+def _copy(member: _Member, info: tarfile.TarInfo, spool: Any) -> tuple[str, int]:
     """Append a member, unpacked, to the spool; the digest and the size of what was written."""
     try:
         return unpack(member, spool)
     except UnpackError as error:
         raise tarfile.ReadError(f"{info.name} cannot be decompressed: {error}") from error
+
+
+def _is_plain(path: Path, info: tarfile.TarInfo) -> bool:
+    """Whether a member lies in the archive ``path`` as it is, not compressed."""
+    with path.open("rb") as file:
+        return info.sparse is None and not is_packed(os.pread(file.fileno(), MAGIC_SIZE, info.offset_data))
+
+
+class _Nowhere(io.RawIOBase):
+    """Takes bytes that are needed for their digest only."""
+
+    def write(self, data: Any, /) -> int:
+        return len(data)
+
+    def tell(self) -> int:
+        return 0
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return 0
+
+    def truncate(self, size: int | None = None, /) -> int:
+        return 0
 
 
 class _Stream:

@@ -18,7 +18,7 @@ from gns3_minivm.errors import DamagedImageError, ImageNotFoundError
 from gns3_minivm.images.archive import Origin, spool_layers
 from gns3_minivm.images.manifests import DOCUMENT_MAX
 from gns3_minivm.images.model import Image, ImageInfo, Layer
-from gns3_minivm.images.unpack import CHUNK_SIZE, Piece, UnpackError, is_packed, open_packed
+from gns3_minivm.images.unpack import CHUNK_SIZE, MAGIC_SIZE, Piece, UnpackError, is_packed, open_packed
 
 MEMBERS_MAX = 100_000
 _DOCUMENTS_MAX = 64 << 20
@@ -31,10 +31,40 @@ class ArchiveImage(Image):
     def __init__(self, info: ImageInfo, path: Path) -> None:
         self.info = info
         self._path = path
+        self._state: FileState | None = None
 
     def fetch(self, spool: Path, progress: Callable[[int], None]) -> list[Layer]:
+        self._state = FileState(self._path)
         origin = Origin(str(self._path), HINT)
-        return spool_layers(unpacked_pieces(self._path), self.info.diff_ids, spool, progress, origin)
+        in_place = None if self._state.packed else self._path
+        return spool_layers(unpacked_pieces(self._path), self.info.diff_ids, spool, progress, origin, in_place)
+
+    def confirm(self) -> None:
+        if self._state is not None:
+            self._state.confirm()
+
+
+class FileState:
+    """What a file of the user's is when it is read first, to tell later whether it is still the same."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with open_file(path) as stream:
+            self._status = _status(os.fstat(stream.fileno()))
+            self.packed = is_packed(stream.read(MAGIC_SIZE))
+
+    def confirm(self) -> None:
+        """Raise DamagedImageError if it has changed."""
+        try:
+            found = _status(self._path.stat())
+        except OSError:
+            found = None
+        if found != self._status:
+            raise DamagedImageError(f"{self._path} has changed while it was read", hint="Start the command again.")
+
+
+def _status(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def open_file(path: Path) -> IO[bytes]:
@@ -92,7 +122,7 @@ def read_documents(path: Path) -> dict[str, bytes]:
 @contextmanager
 def _open(path: Path) -> Iterator[tarfile.TarFile]:
     with open_file(path) as stream:
-        packed = is_packed(stream.read(16))
+        packed = is_packed(stream.read(MAGIC_SIZE))
         stream.seek(0)
         if packed:
             reader = cast(IO[bytes], open_packed(stream))

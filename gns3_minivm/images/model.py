@@ -53,6 +53,11 @@ class Image(ABC):
     def fetch(self, spool: Path, progress: Callable[[int], None]) -> list[Layer]:
         """Bring the layers into the folder ``spool``, base layer first (blocking; call it in a thread).
 
+        A layer that lies unpacked in a file on this machine may stay there.
+
         ``progress`` is called with the bytes that have arrived since the last call.  Raises EngineError,
         DamagedImageError (a wrong digest or a truncated stream), DiskFullError.
         """
+
+    def confirm(self) -> None:  # noqa: B027  (most images have all that they gave in the spool)
+        """Raise DamagedImageError if layers that ``fetch`` left in a file of the user's have changed since."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from gns3_minivm.cache import disk_error
 from gns3_minivm.errors import DamagedImageError
 from gns3_minivm.guest import GuestConfig
-from gns3_minivm.images.archive_file import unpacked_pieces
+from gns3_minivm.images.archive_file import FileState, unpacked_pieces
 from gns3_minivm.images.model import Image, ImageInfo, Layer
 from gns3_minivm.images.oci import ARCHITECTURE
 from gns3_minivm.images.unpack import PieceReader, unpack
@@ -23,13 +23,25 @@ _MAGIC = slice(257, 262)
 
 
 class RootfsImage(Image):
-    """The root in a tar file, which is read once for its digest and once more for its bytes."""
+    """The root in a tar file, which is read once for its digest and once more for its bytes.
 
-    def __init__(self, info: ImageInfo, path: Path) -> None:
+    It is unpacked into the spool if it is compressed, and used where it lies if not.
+    """
+
+    def __init__(self, info: ImageInfo, path: Path, state: FileState) -> None:
         self.info = info
         self._path = path
+        self._state = state
+
+    def confirm(self) -> None:
+        self._state.confirm()
 
     def fetch(self, spool: Path, progress: Callable[[int], None]) -> list[Layer]:
+        self.confirm()
+        if not self._state.packed:
+            size = self._path.stat().st_size
+            progress(size)
+            return [Layer(self.info.diff_ids[0], self._path, 0, size)]
         target = spool / "layer"
         try:
             with target.open("wb", buffering=0) as stream:
@@ -49,6 +61,7 @@ def find_rootfs(place: str) -> RootfsImage:
     Raises ImageNotFoundError, DamagedImageError.
     """
     path = Path(place)
+    state = FileState(path)
     digest, size, start = hashlib.sha256(), 0, b""
     for data in unpacked_pieces(path):
         start = start or bytes(data[:_BLOCK])
@@ -67,4 +80,4 @@ def find_rootfs(place: str) -> RootfsImage:
         config=GuestConfig(),
         size_bytes=size,
     )
-    return RootfsImage(info, path)
+    return RootfsImage(info, path, state)

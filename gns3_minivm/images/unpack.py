@@ -30,7 +30,7 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 _XZ = b"\xfd7zXZ\0"
 # The letters alone may be the start of a tar file: the name of its first entry.
 _BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
-_MAGIC_SIZE = 10
+MAGIC_SIZE = 10
 _PACKED_SIZE = 1 << 17
 _THREAD_SIZE = 1 << 18
 """Less at a time is not worth handing over."""
@@ -134,9 +134,9 @@ class _Digest:
 def open_packed(source: Readable) -> Readable:
     """A reader of the unpacked bytes."""
     data = source.read(CHUNK_SIZE)
-    while 0 < len(data) < _MAGIC_SIZE and (more := source.read(CHUNK_SIZE)):
+    while 0 < len(data) < MAGIC_SIZE and (more := source.read(CHUNK_SIZE)):
         data = bytes(data) + bytes(more)
-    start = bytes(data[:_MAGIC_SIZE])
+    start = bytes(data[:MAGIC_SIZE])
     rest = _Prefixed(data, source)
     if start.startswith(_GZIP):
         return _Gzip(rest)
@@ -154,7 +154,7 @@ def open_packed(source: Readable) -> Readable:
 
 
 def is_packed(start: bytes) -> bool:
-    """Whether a file that starts so (``_MAGIC_SIZE`` bytes are enough) is compressed."""
+    """Whether a file that starts so (``MAGIC_SIZE`` bytes are enough) is compressed."""
     return start.startswith((_GZIP, _ZSTD, _XZ)) or bool(_BZIP2.match(start))
 
 

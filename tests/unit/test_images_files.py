@@ -214,6 +214,26 @@ def test_a_root_that_changes_meanwhile_is_told(tmp_path: Path) -> None:
         fetched(image, tmp_path)
 
 
+@pytest.mark.parametrize("scheme", ["docker-archive", "rootfs"])
+def test_what_lies_unpacked_in_a_file_is_used_there_as_long_as_it_stays_the_same(tmp_path: Path, scheme: str) -> None:
+    path, spool = tmp_path / "image.tar", tmp_path / "spool"
+    spool.mkdir()
+    if scheme == "rootfs":
+        path.write_bytes(LAYERS[0])
+    else:
+        saved(path, (make_image(LAYERS), []))
+    image = find(f"{scheme}:{path}")
+    layers = image.fetch(spool, lambda amount: None)
+    assert {layer.path for layer in layers} == {path}
+    assert [layer.path.read_bytes()[layer.offset :][: layer.size] for layer in layers] == LAYERS[: len(layers)]
+    assert sum(file.stat().st_size for file in spool.iterdir()) == 0
+    image.confirm()
+    with path.open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(DamagedImageError, match=r"image\.tar has changed"):
+        image.confirm()
+
+
 @pytest.mark.parametrize(
     "config",
     ["text", {"Env": "A=1"}, {"Env": [1]}, {"Cmd": 5}, {"Labels": {"a": 1}}, {"Labels": ["a"]}, {"User": 5}, [1]],
