@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
-from gns3_minivm.errors import ConflictError, UploadError
+from gns3_minivm.errors import ConflictError, ServerError, UploadError
+from gns3_minivm.gns3.foreign import is_passing
 from gns3_minivm.gns3.model import ServerImage
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.gns3.transport import Transport, expect_list, expect_object
@@ -31,6 +33,14 @@ class Routes(Server):
     def _upload_lock(self, compute_id: str, filename: str) -> asyncio.Lock:
         # Two uploads of one name at once end in a checksum that belongs to neither, on both generations.
         return self._upload_locks.setdefault((compute_id, filename), asyncio.Lock())
+
+    async def _pause(self, attempt: int, error: ServerError) -> None:
+        """Wait before an upload is done again; raise ``error`` if the same may not well succeed, or not any more."""
+        limits = self._transport.limits
+        if attempt >= limits.attempts or error.__cause__ is None or not is_passing(error.__cause__):
+            raise error
+        # Not the same time for two agents that were cut off together.
+        await asyncio.sleep(limits.backoff_s * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))
 
     def _other_content(self, existing: ServerImage, size_bytes: int, md5: str) -> ConflictError:
         return ConflictError(

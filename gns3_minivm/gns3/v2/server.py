@@ -8,11 +8,12 @@ after an interrupted upload.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
 
-from gns3_minivm.errors import ConflictError, ServerError, UnsupportedServerError
+from gns3_minivm.errors import ConflictError, ConnectError, ServerError, UnsupportedServerError
 from gns3_minivm.gns3 import replies
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, Rights, ServerImage
 from gns3_minivm.gns3.rest import RestServer
@@ -54,13 +55,17 @@ class ServerV2(RestServer):
                     return Uploaded(filename, sent=False)
                 if not replace:
                     raise self._other_content(existing, size_bytes, md5)
-            # The name was free, or what had it is not wanted, so a second try replaces only what the first one left.
-            for _ in range(2):
-                await self._send(source, filename, size_bytes, compute_id, progress)
-                arrived = await self._find(filename, compute_id)
+            # The name was free, or what had it is not wanted, so another try replaces only what the first one left.
+            for attempt in itertools.count(1):
+                broken = await self._send(source, filename, size_bytes, compute_id, progress)
+                arrived = await self._arrived(filename, compute_id, broken)
                 if arrived is not None and await self._is(arrived, size_bytes, md5, compute_id):
                     return Uploaded(filename, sent=True)
-            raise self._not_as_sent(filename, size_bytes, md5, arrived)
+                if broken is not None:
+                    await self._pause(attempt, broken)
+                elif attempt > 1:
+                    raise self._not_as_sent(filename, size_bytes, md5, arrived)
+            raise AssertionError  # the count has no end
 
     async def image_md5(self, filename: str, compute_id: str = LOCAL_COMPUTE) -> str | None:
         if compute_id != LOCAL_COMPUTE:
@@ -113,15 +118,25 @@ class ServerV2(RestServer):
         # The listed checksum goes stale whenever a file changes behind the server's back.
         return await self.image_md5(image.filename, compute_id) == md5
 
-    async def _send(self, source: Path, filename: str, size_bytes: int, compute_id: str, progress: Progress) -> None:
+    async def _arrived(self, filename: str, compute_id: str, broken: ServerError | None) -> ServerImage | None:
+        try:
+            return await self._find(filename, compute_id)
+        except ServerError as error:
+            # What went wrong first says more.
+            raise broken or error from None
+
+    async def _send(
+        self, source: Path, filename: str, size_bytes: int, compute_id: str, progress: Progress
+    ) -> ConnectError | None:
+        """Send a file; returned is the error of a connection that broke, perhaps after all had arrived."""
         path = f"/v2/computes/{quote(compute_id)}/qemu/images/{quote(filename)}"
         try:
             await self._transport.upload(path, f"upload {filename}", source, size_bytes, progress)
-        except ConflictError:
+        except ConnectError as error:
+            return error
+        except ConflictError as error:
             # Another agent may be sending the same file: one of the two gets this answer, and the file is there.
-            try:
-                arrived = await self._find(filename, compute_id)
-            except ServerError:
-                arrived = None
+            arrived = await self._arrived(filename, compute_id, error)
             if arrived is None or arrived.size_bytes != size_bytes:
                 raise
+        return None

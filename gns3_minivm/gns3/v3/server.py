@@ -7,6 +7,7 @@ Images belong to the controller's database, which copies them to computes when a
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import re
 import uuid
@@ -17,6 +18,7 @@ from urllib.parse import quote
 
 from gns3_minivm.errors import (
     ConflictError,
+    ConnectError,
     ForbiddenError,
     NotFoundError,
     RejectedError,
@@ -80,7 +82,7 @@ class ServerV3(RestServer):
     ) -> Uploaded:
         async with self._upload_lock(LOCAL_COMPUTE, filename):
             waits = iter(_COLLISION_WAITS_S)
-            while True:
+            for attempt in itertools.count(1):
                 if (present := await self._present(filename, size_bytes, md5, replace)) is not None:
                     return Uploaded(present, sent=False)
                 try:
@@ -89,8 +91,11 @@ class ServerV3(RestServer):
                     wait_s = next(waits, None) if _COLLISION.search(error.message) else None
                     if wait_s is None:
                         raise
-                # Not the same time for both.
-                await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
+                    # Not the same time for both.
+                    await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
+                except ConnectError as error:
+                    await self._pause(attempt, error)
+            raise AssertionError  # the count has no end
 
     async def create_node(
         self,
@@ -146,15 +151,19 @@ class ServerV3(RestServer):
         path = f"/v3/images/upload/{_FOLDER}/{quote(filename)}"
         try:
             await self._transport.upload(path, f"upload {filename}", source, size_bytes, progress)
-        except (ConflictError, ServerFaultError):
-            # Another agent may have sent the same content at the same time, under this name or another one.
-            if (twin := await self._same_content(size_bytes, md5)) is None:
+        except (ConflictError, ServerFaultError, ConnectError) as error:
+            # Another agent may have sent the same content at the same time, under this name or another one; or all had
+            # arrived when the connection broke.
+            try:
+                twin = await self._same_content(size_bytes, md5)
+                # Two at once under one name: the database's checksum need not be that of the file.
+                damaged = twin == filename and await self.image_md5(filename) != md5
+            except ServerError:
+                raise error from error.__cause__
+            if twin is None or damaged:
                 raise
             if twin != filename:
                 return Uploaded(twin, sent=False)
-            # Two at once under one name: the database's checksum need not be that of the file.
-            if await self.image_md5(filename) != md5:
-                raise
         # The upload's own answer may be the record of an older file.
         arrived = await self._find(filename)
         if arrived is None or (arrived.size_bytes, arrived.md5) != (size_bytes, md5):
