@@ -6,9 +6,7 @@ does not tell: the engine's own files, the times of folders, attributes other th
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import secrets
 import stat
 import tarfile
@@ -28,6 +26,8 @@ from gns3_minivm.events import Events
 from gns3_minivm.images.docker_archive import find_in_docker_archive
 from tests.support.disks import Found, judge, read_back
 from tests.support.layers import Item, directory, file, hard_link, tar_bytes
+from tests.support.new_engine import running_new_engine
+from tests.support.oci import archive, make_image, saved
 from tests.support.stacks import STACKS, comparable, entries_for_engine
 
 # What the engine puts into every container, and what we put onto every disk.
@@ -51,22 +51,9 @@ def client(docker_host: str) -> Iterator[Any]:
     found.close()
 
 
-def saved(layers: list[bytes], tag: str) -> bytes:
-    """The layers as ``docker save`` writes them."""
-    diff_ids = [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers]
-    image = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
-    # Without a history the engine counts no layers.
-    config = json.dumps(image | {"history": [{"created_by": "test"} for _ in layers]}).encode()
-    names = [f"{number}/layer.tar" for number in range(len(layers))]
-    manifest = [{"Config": "config.json", "RepoTags": [tag], "Layers": names}]
-    members = dict(zip(names, layers, strict=True))
-    members |= {"config.json": config, "manifest.json": json.dumps(manifest).encode()}
-    return tar_bytes([file(name, data) for name, data in members.items()])
-
-
-def exported(client: Any, archive: bytes, tag: str) -> dict[str, Found]:
+def exported(client: Any, saved_image: bytes, tag: str) -> dict[str, Found]:
     """What a container of the image would see."""
-    for message in client.load_image(archive):
+    for message in client.load_image(saved_image):
         assert "error" not in message, message
     try:
         container = client.create_container(tag, ["nothing"])
@@ -97,11 +84,11 @@ def exported(client: Any, archive: bytes, tag: str) -> dict[str, Found]:
     return {name: one for name, one in found.items() if name.partition("/")[0] not in THEIRS}
 
 
-def converted(archive: bytes) -> dict[str, Found]:
+def converted(saved_image: bytes) -> dict[str, Found]:
     """What is on our disk of the image."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "saved.tar").write_bytes(archive)
+        (folder / "saved.tar").write_bytes(saved_image)
         image = find_in_docker_archive(str(folder / "saved.tar"))
         disk = convert(image, SIZE, Cache(folder / "cache"), Events())
         (folder / "disk.qcow2").symlink_to(disk.path)
@@ -111,12 +98,13 @@ def converted(archive: bytes) -> dict[str, Found]:
 
 def assert_same(client: Any, layers: list[list[Item]]) -> None:
     tag = f"gns3-minivm/stack:{secrets.token_hex(6)}"
-    archive = saved([tar_bytes(entries) for entries in layers], tag)
-    assert comparable(converted(archive)) == comparable(exported(client, archive, tag))
+    data = archive(saved(make_image([tar_bytes(entries) for entries in layers]), tag))
+    assert comparable(converted(data)) == comparable(exported(client, data, tag))
 
 
 SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
 FILE: dict[str, Any] = {"mode": 0o644, "uid": 1, "gid": 2, "mtime": 1000}
+OTHER: dict[str, Any] = {"mode": 0o4750, "uid": 3, "gid": 4, "mtime": 2000}
 
 
 @settings(SETTINGS, max_examples=12)
@@ -124,6 +112,7 @@ FILE: dict[str, Any] = {"mode": 0o644, "uid": 1, "gid": 2, "mtime": 1000}
 @example([[("file", "a/b", FILE, {}, 600)], [("whiteout", "a"), ("directory", "a", FILE, {})]])
 @example([[("file", "a/b", FILE, {}, 600)], [("symlink", "a", FILE, "b")], [("directory", "a", FILE, {})]])
 @example([[("file", "a/b", FILE, {}, 1)], [("opaque", "a"), ("file", "a/b/c", FILE, {}, 1)], [("whiteout", "a/b")]])
+@example([[("file", "a", FILE, {}, 600), ("hard link", "b", "a", OTHER)]])
 def test_generated_layers_give_what_the_engine_exports(client: Any, stack: list[list[Any]]) -> None:
     assert_same(client, entries_for_engine(stack))
 
@@ -133,6 +122,21 @@ def test_generated_layers_give_what_the_engine_exports(client: Any, stack: list[
 @given(STACKS)
 def test_many_generated_layers_give_what_the_engine_exports(client: Any, stack: list[list[Any]]) -> None:
     assert_same(client, entries_for_engine(stack))
+
+
+@pytest.fixture(scope="module")
+def new_client() -> Iterator[Any]:
+    with running_new_engine() as host:
+        found = docker.APIClient(base_url=host)
+        yield found
+        found.close()
+
+
+@pytest.mark.long
+@settings(SETTINGS, max_examples=100)
+@given(STACKS)
+def test_generated_layers_give_what_a_newer_engine_exports(new_client: Any, stack: list[list[Any]]) -> None:
+    assert_same(new_client, entries_for_engine(stack))
 
 
 def test_links_and_replaced_names_are_as_in_the_engine(client: Any) -> None:

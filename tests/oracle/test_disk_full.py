@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import random
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 
 from tests.support.fake_registry import fake_registry
 from tests.support.layers import file, tar_bytes
-from tests.support.oci import make_image, sha256
+from tests.support.oci import archive, layout, make_image, saved, write_files
 from tests.support.tools import require_tool
 
 MIB = 1 << 20
@@ -40,19 +39,9 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The same layers in every source, compressed."""
     folder = tmp_path_factory.mktemp("sources")
     image = make_image(LAYERS, lambda data: gzip.compress(data, 1, mtime=0))
-    index = json.dumps({"schemaVersion": 2, "manifests": [image.top]}).encode()
-    members = {f"blobs/{digest.replace(':', '/')}": data for digest, data in image.blobs.items()} | {
-        "index.json": index
-    }
-    for name, data in members.items():
-        (folder / "oci" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "oci" / name).write_bytes(data)
-    (folder / "oci.tar").write_bytes(tar_bytes([file(name, data) for name, data in members.items()]))
-    config = image.blobs[image.manifest["config"]["digest"]]
-    entry = {"Config": f"{sha256(config)[7:]}.json", "RepoTags": ["x:1"], "Layers": ["0/layer.tar", "1/layer.tar"]}
-    members = {entry["Config"]: config, "manifest.json": json.dumps([entry]).encode()}  # type: ignore[dict-item]
-    members |= {f"{number}/layer.tar": layer for number, layer in enumerate(LAYERS)}
-    (folder / "docker.tar.gz").write_bytes(gzip.compress(tar_bytes([file(n, d) for n, d in members.items()]), 1))
+    write_files(folder / "oci", layout(image))
+    (folder / "oci.tar").write_bytes(archive(layout(image)))
+    (folder / "docker.tar.gz").write_bytes(gzip.compress(archive(saved(image, "x:1")), 1))
     root = tar_bytes([file("one", random.Random(1).randbytes(6 * MIB))])
     (folder / "root.tar.gz").write_bytes(gzip.compress(root, 1))
     with fake_registry(image) as registry:

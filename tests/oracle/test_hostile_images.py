@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import random
 import re
 import tarfile
@@ -24,7 +23,7 @@ from tests.support.disks import judge, run
 from tests.support.hostile import convert_or_refuse, nothing_left_in
 from tests.support.layers import Item, directory, file, hard_link, item, symlink, tar_bytes
 from tests.support.minivm import gns3_minivm
-from tests.support.oci import make_image
+from tests.support.oci import layout, make_image, write_files
 from tests.support.tools import require_tool
 
 OUTSIDE = "/var/tmp/gns3-minivm-outside"
@@ -110,15 +109,7 @@ REFUSED: dict[str, tuple[list[Item] | bytes, str]] = {
 
 
 def write_image(folder: Path, layers: list[bytes], pack: Callable[[bytes], bytes] = bytes) -> str:
-    image = make_image(layers, pack)
-    index = json.dumps({"schemaVersion": 2, "manifests": [image.top]}).encode()
-    members = {f"blobs/{digest.replace(':', '/')}": data for digest, data in image.blobs.items()} | {
-        "index.json": index
-    }
-    for name, data in members.items():
-        (folder / "image" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "image" / name).write_bytes(data)
-    return f"oci:{folder}/image"
+    return f"oci:{write_files(folder / 'image', layout(make_image(layers, pack)))}"
 
 
 @contextmanager

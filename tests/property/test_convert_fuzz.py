@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import tempfile
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from gns3_minivm.artifacts import Artifact
 from tests.support.hostile import convert_or_refuse
 from tests.support.layers import directory, file, hard_link, symlink, tar_bytes
-from tests.support.oci import make_image, sha256
+from tests.support.oci import archive, layout, make_image, saved
 
 LAYERS = [
     tar_bytes([directory("d"), file("d/a", b"some text " * 99), hard_link("b", "d/a"), file("gone", b"x")]),
@@ -23,28 +22,12 @@ LAYERS = [
 ]
 
 
-def oci_archive(*, packed: bool) -> bytes:
-    image = make_image(LAYERS, (lambda data: gzip.compress(data, mtime=0)) if packed else bytes)
-    index = json.dumps({"schemaVersion": 2, "manifests": [image.top]}).encode()
-    members = {f"blobs/{digest.replace(':', '/')}": data for digest, data in image.blobs.items()}
-    return tar_bytes([file(name, data) for name, data in (members | {"index.json": index}).items()])
-
-
-def docker_archive() -> bytes:
-    image = make_image(LAYERS)
-    config = image.blobs[image.manifest["config"]["digest"]]
-    names = [f"{number}/layer.tar" for number in range(len(LAYERS))]
-    entry = {"Config": f"{sha256(config)[7:]}.json", "RepoTags": ["a:1"], "Layers": names}
-    members = {entry["Config"]: config, **dict(zip(names, LAYERS, strict=True))}
-    members["manifest.json"] = json.dumps([entry]).encode()
-    return tar_bytes([file(str(name), data) for name, data in members.items()])
-
-
+DOCKER_ARCHIVE = archive(saved(make_image(LAYERS), "a:1"))
 ARCHIVES = {
-    "oci-archive": oci_archive(packed=False),
-    "oci-archive, gzip": oci_archive(packed=True),
-    "docker-archive": docker_archive(),
-    "docker-archive, packed as a whole": gzip.compress(docker_archive(), mtime=0),
+    "oci-archive": archive(layout(make_image(LAYERS, bytes))),
+    "oci-archive, gzip": archive(layout(make_image(LAYERS))),
+    "docker-archive": DOCKER_ARCHIVE,
+    "docker-archive, packed as a whole": gzip.compress(DOCKER_ARCHIVE, mtime=0),
 }
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from tests.support.layers import file, tar_bytes
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -69,3 +72,31 @@ def make_image(
         "layers": [image.add(compress(layer), LAYER) for layer in layers],
     }
     return image
+
+
+def layout(image: BlobImage) -> dict[str, bytes]:
+    """The files of OCI's layout."""
+    index = json.dumps({"schemaVersion": 2, "manifests": [image.top]}).encode()
+    blobs = {f"blobs/{digest.replace(':', '/')}": data for digest, data in image.blobs.items()}
+    return blobs | {"index.json": index, "oci-layout": b'{"imageLayoutVersion": "1.0.0"}'}
+
+
+def saved(image: BlobImage, tag: str) -> dict[str, bytes]:
+    """The files of ``docker save`` before Docker 25."""
+    config = image.blobs[image.manifest["config"]["digest"]]
+    name = f"{sha256(config)[7:]}.json"
+    layers = {f"{number}/layer.tar": layer for number, layer in enumerate(image.layers)}
+    manifest = json.dumps([{"Config": name, "RepoTags": [tag], "Layers": list(layers)}]).encode()
+    return {name: config, **layers, "manifest.json": manifest}
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def archive(files: Mapping[str, bytes]) -> bytes:
+    """The files as a tar archive."""
+    return tar_bytes([file(name, data) for name, data in files.items()])
