@@ -9,69 +9,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "encoding.h"
+
 #define MARK "7411;"
 #define BEFORE "\033]"
 #define BEHIND "\033\\"
 
 enum { START = 0x1e, END = 0x1f, FIELDS = 7 };
-
-static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/* CRC-32 of ISO 3309, as zlib's. */
-static uint32_t checksum(const char *data, size_t size)
-{
-    uint32_t sum = 0xffffffff;
-    for (size_t i = 0; i < size; i++) {
-        sum ^= (unsigned char)data[i];
-        for (int bit = 0; bit < 8; bit++)
-            sum = sum >> 1 ^ (sum & 1 ? 0xedb88320 : 0);
-    }
-    return ~sum;
-}
-
-static size_t encode(char *to, const char *data, size_t size)
-{
-    size_t used = 0;
-    for (size_t i = 0; i < size; i += 3) {
-        unsigned left = size - i < 3 ? (unsigned)(size - i) : 3, bits = 0;
-        for (unsigned j = 0; j < 3; j++)
-            bits = bits << 8 | (j < left ? (unsigned char)data[i + j] : 0);
-        for (unsigned j = 0; j < 4; j++)
-            to[used++] = j <= left ? digits[bits >> (18 - 6 * j) & 63] : '=';
-    }
-    return used;
-}
-
-static int digit_value(char digit)
-{
-    const char *found = digit ? strchr(digits, digit) : NULL;
-    return found ? (int)(found - digits) : -1;
-}
-
-static bool decode(struct frame *frame, const char *text, size_t size)
-{
-    frame->size = 0;
-    if (size % 4 || size / 4 * 3 > FRAME_DATA_MAX + 2)
-        return false;
-    for (size_t i = 0; i < size; i += 4) {
-        unsigned bits = 0, digits_here = 0;
-        for (unsigned j = 0; j < 4; j++) {
-            int value = digit_value(text[i + j]);
-            bool padding = text[i + j] == '=' && j >= 2 && i + 4 == size;
-            if (value < 0 && !padding)
-                return false;
-            if (value >= 0 && digits_here++ != j)
-                return false;
-            bits = bits << 6 | (value < 0 ? 0 : (unsigned)value);
-        }
-        for (unsigned j = 0; j + 1 < digits_here; j++) {
-            if (frame->size == FRAME_DATA_MAX)
-                return false;
-            frame->data[frame->size++] = (char)(bits >> (16 - 8 * j));
-        }
-    }
-    return true;
-}
 
 /* A number of at most max digits of this base, which takes the whole field. */
 static bool read_number(const char *text, size_t size, unsigned base, size_t max, unsigned long *number)
@@ -106,7 +50,7 @@ bool frame_parse(struct frame *frame, const char *body, size_t size)
     if (count != FIELDS || length[0] != strlen(MARK) - 1 || memcmp(body, MARK, strlen(MARK)))
         return false;
     if (length[6] != 8 || !read_number(field[6], 8, 16, 8, &sum) ||
-        sum != checksum(body, (size_t)(field[6] - body) - 1))
+        sum != crc32_of(body, (size_t)(field[6] - body) - 1))
         return false;
     if (!read_number(field[1], length[1], 10, 3, &frame->version) || length[2] != 1 || length[3] != FRAME_ID_SIZE ||
         !read_number(field[4], length[4], 10, 9, &frame->number))
@@ -114,15 +58,15 @@ bool frame_parse(struct frame *frame, const char *body, size_t size)
     frame->kind = *field[2];
     memcpy(frame->id, field[3], FRAME_ID_SIZE);
     frame->id[FRAME_ID_SIZE] = '\0';
-    return decode(frame, field[5], length[5]);
+    return base64_decode(frame->data, sizeof frame->data, &frame->size, field[5], length[5]);
 }
 
 size_t frame_write(char *to, const struct frame *frame)
 {
     size_t used = (size_t)sprintf(to, BEFORE MARK "%lu;%c;%s;%lu;", frame->version, frame->kind, frame->id,
                                   frame->number);
-    used += encode(to + used, frame->data, frame->size);
-    uint32_t sum = checksum(to + strlen(BEFORE), used - strlen(BEFORE));
+    used += base64_encode(to + used, frame->data, frame->size);
+    uint32_t sum = crc32_of(to + strlen(BEFORE), used - strlen(BEFORE));
     return used + (size_t)sprintf(to + used, ";%08x" BEHIND, (unsigned)sum);
 }
 
@@ -140,7 +84,7 @@ size_t frame_scan_give_up(struct frame_scanner *scanner, char *typed)
 
 static bool may_be_inside(char byte)
 {
-    return digit_value(byte) >= 0 || byte == '=' || byte == ';';
+    return base64_digit(byte) >= 0 || byte == '=' || byte == ';';
 }
 
 static bool ends_like_frame(const char *typed, size_t count)

@@ -1,26 +1,13 @@
 #include "payload.h"
 
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "encoding.h"
 
 #define HEADER "minivm-node 1\n"
 
 enum { COMPLAINTS_MAX = 20 };
-
-/* The CRC-32 of zlib, gzip and PNG (ISO 3309). */
-static uint32_t crc32_of(const char *data, size_t size)
-{
-    uint32_t table[256], crc = 0xffffffffU;
-    for (uint32_t i = 0; i < 256; i++) {
-        table[i] = i;
-        for (int bit = 0; bit < 8; bit++)
-            table[i] = table[i] >> 1 ^ (table[i] & 1 ? 0xedb88320U : 0);
-    }
-    for (size_t i = 0; i < size; i++)
-        crc = crc >> 8 ^ table[(crc ^ (unsigned char)data[i]) & 0xff];
-    return ~crc;
-}
 
 /* The last line must be "end CHECKSUM" of all before it; NULL, or what is wrong.  body_size: without that line. */
 static const char *check_end(const char *text, size_t size, size_t *body_size)
@@ -65,41 +52,21 @@ static struct payload_entry *add_entry(struct payload *payload, enum payload_kin
     return entry;
 }
 
-static int base64_digit(char c)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *found = c ? strchr(digits, c) : NULL;
-    return found ? (int)(found - digits) : -1;
-}
-
-/* Adds what a line of base64 (RFC 4648) stands for; false if it is none.  room: what has been allocated for data. */
+/* Adds what a line of base64 stands for; false if it is none.  room: what has been allocated for data. */
 static bool add_data(struct payload_entry *entry, size_t *room, const char *text)
 {
-    size_t length = strlen(text), padding = 0;
-    if (length % 4)
-        return false;
-    while (padding < 2 && padding < length && text[length - 1 - padding] == '=')
-        padding++;
-    if (entry->size + length / 4 * 3 > *room) {
-        *room = (entry->size + length / 4 * 3) * 2;
+    size_t length = strlen(text), more = length / 4 * 3, added;
+    if (entry->size + more > *room) {
+        *room = (entry->size + more) * 2;
         char *larger = need(*room);
         if (entry->size)
             memcpy(larger, entry->data, entry->size);
         free(entry->data);
         entry->data = larger;
     }
-    for (size_t i = 0; i < length; i += 4) {
-        uint32_t bits = 0;
-        size_t last = i + 4 == length ? 4 - padding : 4;
-        for (size_t j = 0; j < 4; j++) {
-            int digit = j < last ? base64_digit(text[i + j]) : 0;
-            if (digit < 0)
-                return false;
-            bits = bits << 6 | (uint32_t)digit;
-        }
-        for (size_t j = 0; j + 1 < last; j++)
-            entry->data[entry->size++] = (char)(bits >> (16 - 8 * j));
-    }
+    if (!base64_decode(entry->data + entry->size, *room - entry->size, &added, text, length))
+        return false;
+    entry->size += added;
     return true;
 }
 
