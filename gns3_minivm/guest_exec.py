@@ -27,7 +27,7 @@ REQUEST_MAX = 65536
 """Bytes of a request without its standard input, as the guest takes them."""
 Channel = Literal["stdout", "stderr"]
 _CHANNELS: dict[str, Channel] = {"o": "stdout", "e": "stderr"}
-_ACKNOWLEDGE_EVERY = 4
+_ACKNOWLEDGE_EVERY = 8
 _CHUNK_SIZE = 65536
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 VERSION = 1
 DATA_MAX = 1024
-"""Bytes of data in a frame from the guest."""
+"""Bytes of data in a frame, as both sides take them; the guest sends 512 at most."""
 REQUEST_DATA_MAX = 672
 """Bytes of data in a frame to the guest: GNS3's console reads 1024 bytes at a time from each of its clients, and what is
 cut there may be parted by what another client types."""

@@ -18,7 +18,8 @@
 #include "text.h"
 
 enum {
-    WINDOW = 16,            /* frames that may be on their way */
+    WINDOW = 32,            /* frames that may be on their way */
+    PIECE_SIZE = 512,       /* GNU screen shows what is behind the 767th byte of a control string */
     REQUEST_MAX = 65536,
     INPUT_SIZE = 4096,      /* of a command's standard input, beside what its pipe holds */
     LEASE_MS = 60000,       /* without a word from the host */
@@ -31,7 +32,7 @@ enum {
 struct piece {
     char kind;
     size_t size;
-    char data[FRAME_DATA_MAX];
+    char data[PIECE_SIZE];
 };
 
 struct exec {

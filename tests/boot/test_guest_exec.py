@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import random
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -51,8 +52,15 @@ class Console:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: Limits | None) -> None:
         self.writer = writer
+        self.raw = bytearray()
         self.shown = bytearray()
-        self.commands = GuestExec(reader, writer, on_text=self.shown.extend, limits=limits)
+        self._reader = reader
+        self.commands = GuestExec(self, writer, on_text=self.shown.extend, limits=limits)
+
+    async def read(self, n: int, /) -> bytes:
+        data = await self._reader.read(n)
+        self.raw += data
+        return data
 
     async def expect(self, text: bytes) -> None:
         async with asyncio.timeout(ANSWER_LIMIT_S):
@@ -157,6 +165,13 @@ async def test_damaged_and_unfinished_frames_do_nothing(scratch: Guest) -> None:
         assert (answer.exit_status, answer.stdout) == (0, b"")
 
 
+async def test_a_request_has_room_for_long_arguments(scratch: Guest) -> None:
+    async with console(scratch) as opened:
+        words = [letter * 20_000 for letter in "abc"]
+        answer = await opened.commands.run(ExecRequest(["busybox", "echo", *words]))
+        assert answer.stdout.decode().split() == words
+
+
 async def test_a_request_that_arrives_twice_runs_once(scratch: Guest) -> None:
     twice = Frame("D", "beefbeefbeefbeef", 0, b"shell echo run >> /srv/times\n\n")
     async with console(scratch) as opened:
@@ -190,20 +205,22 @@ async def test_a_line_that_is_being_typed_is_not_disturbed(shell: Guest) -> None
         assert b"7411" not in opened.shown
 
 
-async def test_output_of_a_megabyte_is_whole(shell: Guest) -> None:
+async def test_much_output_is_whole_and_no_frame_is_longer_than_terminals_swallow(shell: Guest) -> None:
     async with console(shell) as opened:
-        line = "head -c 1000000 /dev/urandom > /tmp/big; busybox md5sum /tmp/big >&2; cat /tmp/big"
+        line = "head -c 300000 /dev/urandom > /tmp/big; busybox md5sum /tmp/big >&2; cat /tmp/big"
         answer = await opened.commands.run(ExecRequest(shell=line), timeout_s=RUN_LIMIT_S)
         assert hashlib.md5(answer.stdout).hexdigest().encode() == answer.stderr.split()[0]
+        strings = re.findall(rb"\x1b\]([^\x1b]*)\x1b\\", opened.raw)
+        assert len(strings) > 300 and max(map(len, strings)) <= 767
 
 
 @pytest.mark.long
 async def test_files_of_several_megabytes_go_both_ways(shell: Guest) -> None:
-    data = os.urandom(4_000_000)
+    data = os.urandom(2_000_000)
     async with console(shell) as opened:
         await opened.commands.run(ExecRequest(shell="cat > /tmp/copy", stdin=data), timeout_s=1200)
-        answer = await opened.commands.run(ExecRequest(["cat", "/tmp/copy"]), timeout_s=600)
-        assert answer.stdout == data
+        answer = await opened.commands.run(ExecRequest(["cat", "/tmp/copy", "/tmp/copy"]), timeout_s=600)
+        assert answer.stdout == data + data
 
 
 async def test_input_waits_for_a_command_that_reads_late(shell: Guest) -> None:
