@@ -26,4 +26,6 @@ def keep_kernel(appliance: DesiredAppliance, existing: QemuTemplate, images: Col
     files = [file for file in appliance.files if file.filename not in ours.values()]
     files += [WantedFile(name) for name in has.values() if name]
     offered = tuple((f, ours[f]) for f in _FILES if has[f] != ours[f] and not ours[f].endswith(NOT_BUILT))
-    return replace(appliance, template=replace(appliance.template, **has), files=tuple(files), offered=offered)
+    return replace(
+        appliance, template=replace(appliance.template, **has), files=tuple(files), offered=appliance.offered + offered
+    )

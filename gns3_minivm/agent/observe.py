@@ -92,7 +92,9 @@ async def _placed(
         if chosen is None:
             # Asked for only here: with all templates in place it is not needed.
             chosen = compute = await server.default_compute()
-        here.append(replace(appliance, template=replace(appliance.template, compute_id=chosen)))
+        # What was asked for is told, and not done: nodes of this template are there already.
+        offered = (("compute_id", compute),) if own and compute and compute != own else ()
+        here.append(replace(appliance, template=replace(appliance.template, compute_id=chosen), offered=offered))
     return tuple(here)
 
 

@@ -156,6 +156,13 @@ async def test_an_agent_with_another_kernel_leaves_the_template_its_own_unless_i
     assert (await case.template()).kernel_image == kernel.filename
 
 
+async def test_a_template_is_not_moved_to_another_compute(case: Case) -> None:
+    await case.register()
+    observed = await observe(case.client, [case.desired], compute="elsewhere")
+    action = plan(observed, observed.desired).appliances[0].template
+    assert isinstance(action, Unchanged) and action.left == {"compute_id": ("local", "elsewhere")}
+
+
 async def test_fields_that_belong_to_the_user_are_shown_and_left_alone(case: Case) -> None:
     await case.register()
     await case.client.update_template(case.desired.template.template_id, {"name": "renamed", "ram_mb": 99})

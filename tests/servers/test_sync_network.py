@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gns3_minivm.agent.desired import template_id
 from gns3_minivm.bundle.model import Bundle
+from gns3_minivm.gns3.address import parse_address
+from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.transport import Transport
-from tests.support.catalogue import TestSite, actions
+from tests.support.catalogue import TestSite, actions, write_root
 from tests.support.gns3 import GNS3Process, running_gns3
+from tests.support.minivm import gns3_minivm
 from tests.support.proxy import HOST, running_proxy
 
 
@@ -54,6 +59,38 @@ async def test_a_tunnel_through_the_proxy_keeps_the_check_of_the_certificate(
             finished = await site.sync(environment=environment)
             assert finished.status == 0, finished.err
             assert set(proxy.seen) == {f"CONNECT {HOST}:{process.port}"}
+
+
+async def test_the_example_of_the_documents_does_what_it_says(
+    gns3_v2: GNS3Process, bundle: Bundle, tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "catalogue.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "lab-ca.pem").write_bytes(certificate[0].read_bytes())
+    write_root(tmp_path / "web.tar", "the web")
+    with running_gns3(3, tmp_path / "server", certificate=certificate) as process:
+        real = {
+            "https://gns3.example:3080": process.bare_url,
+            "http://127.0.0.1:3080": gns3_v2.bare_url,
+            "docker://registry.example/library/nginx:1.27": f"rootfs:{tmp_path}/web.tar",
+            "- debian-minivm": "- busybox-minivm",
+        }
+        for documented, here in real.items():
+            assert example.count(documented) == 1
+            example = example.replace(documented, here)
+        (tmp_path / "minivm.yml").write_text(example)
+        command = ("sync", str(tmp_path / "minivm.yml"), "--json")
+        finished = await gns3_minivm(*command, environment={"LAB1_PASSWORD": "admin"})
+        lab1, local = finished.result()["servers"]
+        assert [item["name"] for item in lab1["appliances"]] == ["busybox-minivm", "web"]
+        assert [item["name"] for item in local["appliances"]] == ["busybox-minivm"]
+        async with await connect(parse_address(process.url, ca_file=certificate[0])) as client:
+            web = await client.template(template_id("web"))
+            assert web is not None and web.values is not None
+            assert (web.values.ram_mb, web.values.adapters) == (128, 2)
+            assert web.values.usage.endswith("Made by gns3-minivm. Catalogue: our-lab.")
+    async with await connect(parse_address(gns3_v2.url)) as client:
+        await client.delete_template(template_id("busybox-minivm"))
 
 
 async def test_an_old_qemu_is_a_conflict_that_names_the_setting(bundle: Bundle, tmp_path: Path) -> None:
