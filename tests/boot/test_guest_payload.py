@@ -63,6 +63,9 @@ def test_a_payload_sets_up_a_node_and_what_it_does_not_say_any_more_is_gone(bund
     with boot(bundle, [disk], tmp_path, words="env.D=line ip.eth1=10.0.2.1/24", options=options) as guest:
         guest.expect("minivm: payload: /var/new file: owner 'nobody-here': there is no such user")
         guest.expect("minivm: payload: /proc/version was not written: ")
+        # The last of the commands, beside the main program.
+        guest.expect("payload: 'exit 3' ended with status 3")
+        guest.send("\n")
         guest.shell()
         assert guest.run('hostname; pwd; echo $A/$C/$D; echo "$B"') == (
             "from-payload\n/srv/made\npayload/image/line\ntwo words\nand a line"
@@ -84,12 +87,9 @@ def test_a_payload_sets_up_a_node_and_what_it_does_not_say_any_more_is_gone(bund
         assert guest.run("readlink /etc/alias; cat /etc/real; ls /opt/deep/down") == (
             "../etc/real\nthrough the link\nbinary"
         )
-        assert guest.run("while [ ! -e /root/once ]; do sleep 1; done; cat /root/boots '/root/a copy'") == (
-            "payload there\neach time"
-        )
+        assert guest.run("cat /root/boots '/root/a copy' /root/once") == "payload there\neach time\nonce"
         guest.run("echo mine >/etc/real; echo mine >/etc/fresh; echo 1 >/root/once; chmod 600 /etc/fresh")
         guest.press_power_button()
-        assert "payload: 'exit 3' ended with status 3" in guest.log
         guest.wait_off(20)
     later = NodePayload(files=payload.files[:5], commands=payload.commands)
     options = [*CARDS, *handed_over(tmp_path, later)]
@@ -171,3 +171,19 @@ async def test_a_mistake_in_a_settings_file_is_told_before_anything_starts(tmp_p
     (tmp_path / "node.yml").write_text("hostname: local\nnonsense: 1\n")
     finished = await gns3_minivm("boot", "busybox-minivm", "--settings", str(tmp_path / "node.yml"))
     assert finished.status == 2 and "node.yml:2:1: unknown key 'nonsense'" in finished.err
+
+
+def test_a_payload_is_there_before_an_init_system_of_the_image_starts(bundle: Bundle, tmp_path: Path) -> None:
+    assert bundle.busybox is not None
+    script = "#!/bin/sh\nhostname; cat /etc/conf; echo $WHO $$; while [ ! -e /root/done ]; do sleep 1; done; exec sh\n"
+    tree = busybox_tree(bundle.busybox, {"sbin/init": script})
+    disk = guest_disk(tmp_path / "disk.qcow2", tree, GuestConfig(cmd=("/sbin/init",)))
+    payload = NodePayload(
+        hostname="early",
+        env={"WHO": "process"},
+        files=(GuestFile("/etc/conf", b"in place\n"),),
+        commands=(GuestCommand("touch /root/done"),),
+    )
+    with boot(bundle, [disk], tmp_path, options=handed_over(tmp_path, payload)) as guest:
+        guest.expect(r"early\r\nin place\r\nprocess 1\r\n")
+        guest.shell()

@@ -11,6 +11,7 @@ import pytest
 
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.guest_exec import ExecRequest, GuestExec, GuestState
+from gns3_minivm.guest_payload import FW_CFG_NAME, GuestCommand, GuestFile, NodePayload
 from tests.support.guest import Guest, assert_clean, boot, overlay
 from tests.support.minivm import gns3_minivm
 
@@ -19,6 +20,18 @@ RUN apt-get update && apt-get install -y --no-install-recommends systemd systemd
 CMD ["/sbin/init"]
 """
 TAG = "gns3-minivm-test-systemd"
+PAYLOAD = NodePayload(
+    sysctls={"net.ipv4.ip_default_ttl": "7"},
+    files=(
+        GuestFile(
+            "/etc/systemd/system/by-payload.service",
+            b"[Service]\nType=oneshot\nRemainAfterExit=yes\n"
+            b"ExecStart=/bin/sh -c 'cat /proc/sys/net/ipv4/ip_default_ttl >/root/unit'\n",
+        ),
+        GuestFile("/etc/systemd/system/multi-user.target.d/wants.conf", b"[Unit]\nWants=by-payload.service\n"),
+    ),
+    commands=(GuestCommand("echo by a command >/root/command"),),
+)
 
 
 async def runs_commands(guest: Guest) -> None:
@@ -45,11 +58,15 @@ async def test_a_systemd_image_boots_its_own_systemd(bundle: Bundle, docker_host
     finished = await gns3_minivm("convert", TAG, "-o", str(converted), environment={"DOCKER_HOST": docker_host})
     assert finished.status == 0, finished.err
     node = overlay(converted, tmp_path / "node.qcow2")
-    with boot(bundle, [node], tmp_path, name="sd-1", options=["-m", "256"]) as guest:
+    (tmp_path / "payload").write_bytes(PAYLOAD.encode())
+    options = ["-m", "256", "-fw_cfg", f"name={FW_CFG_NAME},file={tmp_path / 'payload'}"]
+    with boot(bundle, [node], tmp_path, name="sd-1", options=options) as guest:
         guest.shell()
         assert guest.run("cat /proc/1/comm; hostname; ls /.dockerenv 2>/dev/null") == "systemd\nsd-1"
         assert guest.run("tty").startswith("/dev/")
         assert guest.run("systemctl list-units --failed --no-legend --no-pager") == ""
+        # A unit that came with the payload was there when systemd started.
+        assert guest.run("systemctl is-active by-payload; cat /root/unit /root/command") == "active\n7\nby a command"
         await runs_commands(guest)
         # The shell is still there, and another one comes when it ends.
         assert guest.run("echo still $((40+2))") == "still 42"
