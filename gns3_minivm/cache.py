@@ -245,7 +245,10 @@ class Cache:
         """Keep the cache's limit, after something was made."""
         if self.limit_bytes is None:
             return
-        pruned = self.prune(limit_bytes=self.limit_bytes)
+        try:
+            pruned = self.prune(limit_bytes=self.limit_bytes)
+        except DiskFullError as error:
+            return events.warn(f"the cache is larger than its limit: {error.message}")  # what was made is there
         if pruned.removed:
             events.info(
                 f"the cache's limit is {self.limit_bytes >> 20} MiB: removed what was not used for the longest time "

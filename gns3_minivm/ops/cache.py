@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,7 @@ def _names(cache: Cache) -> dict[Path, str]:
     """What the whole entries are, by their folders."""
     names = {bundle.folder: f"{bundle.flavour} {bundle.kernel_version}" for bundle in list_bundles(cache)}
     for disk in list_disks(cache):
-        manifest = json.loads((disk.path.parent / MANIFEST).read_text(encoding="utf-8"))
-        names[disk.path.parent] = str(manifest.get("reference") or "unknown")
+        with suppress(FileNotFoundError):  # removed meanwhile
+            manifest = json.loads((disk.path.parent / MANIFEST).read_text(encoding="utf-8"))
+            names[disk.path.parent] = str(manifest.get("reference") or "unknown")
     return names

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gns3_minivm.bundle.model import Bundle
+from gns3_minivm.convert.inspect import inspect_disk, list_files
 from gns3_minivm.formats.content import Slice, Sparse
 from gns3_minivm.guest import GuestConfig
 from tests.support.disks import GIB, MIB
@@ -60,6 +61,11 @@ def test_the_kernel_uses_and_grows_what_was_written(bundle: Bundle, disk: Path, 
         guest.press_power_button()
         guest.wait_off()
     assert_clean(node, tmp_path)
+    # `inspect` reads what the kernel has made of it: descriptors elsewhere, a deeper hash tree, another size.
+    found = inspect_disk(node).filesystem
+    assert found is not None and "meta_bg" in found.features and found.size_bytes == 10 << 30
+    assert (found.state, found.needs_recovery) == ("clean", False)
+    assert sum(1 for _ in list_files(node, b"/many")) == FILES + 2000
 
 
 def test_the_journal_is_replayed_after_a_power_cut(bundle: Bundle, disk: Path, tmp_path: Path) -> None:
@@ -75,6 +81,10 @@ def test_the_journal_is_replayed_after_a_power_cut(bundle: Bundle, disk: Path, t
         # Longer than the five seconds after which the kernel commits what is in its journal by itself.
         time.sleep(8)
         guest.process.kill()
+    report = inspect_disk(disks[0])
+    assert report.filesystem is not None and report.filesystem.needs_recovery
+    assert any("journal is dirty" in warning for warning in report.warnings)
+    assert sum(1 for _ in list_files(disks[0], b"/many")) >= FILES
     with boot(bundle, disks, tmp_path) as guest:
         guest.shell()
         assert guest.run("cat /kept; ls /many | busybox grep -c ^[0-9]") == f"kept\n{FILES}"
@@ -82,3 +92,5 @@ def test_the_journal_is_replayed_after_a_power_cut(bundle: Bundle, disk: Path, t
         guest.press_power_button()
         guest.wait_off()
     assert_clean(disks[0], tmp_path)
+    after = inspect_disk(disks[0]).filesystem
+    assert after is not None and after.journal is not None and after.journal.is_empty and not after.needs_recovery

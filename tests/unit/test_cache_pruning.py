@@ -43,8 +43,9 @@ def fill(cache: Cache, number: int, *, age_s: float = 0, size_bytes: int = 100 *
     """An entry that nobody holds, last used ``age_s`` ago."""
     with cache.make("disks", recipe(number)) as work:
         if not work.ready:
-            (work.folder / "disk").write_bytes(bytes(size_bytes))
-            work.manifest = {"reference": f"image{number}"}
+            (work.folder / "disk.qcow2").write_bytes(bytes(size_bytes))
+            told = {"size_bytes": size_bytes, "md5": "", "sha256": ""}
+            work.manifest = {"reference": f"image{number}", "disk": told}
     release(work.entry)
     then = time.time() - age_s
     os.utime(work.entry, (then, then))
@@ -232,7 +233,7 @@ def test_a_pruner_killed_at_any_moment_leaves_whole_entries(cache: Cache, run_py
         process.kill()
         process.wait()
         for entry in cache.stored():
-            assert entry.is_whole and (entry.folder / "disk").is_file()
+            assert entry.is_whole and (entry.folder / "disk.qcow2").is_file()
     fill(Cache(cache.root), 99)
     assert leftovers(cache) == []
 
@@ -246,13 +247,13 @@ def test_lock_files_of_dead_processes_are_swept_up(cache: Cache) -> None:
 
 def test_a_damaged_entry_is_made_again_under_its_lock(cache: Cache) -> None:
     entry = fill(cache, 1)
-    (entry / "disk").chmod(0o644)
-    (entry / "disk").write_text("damaged")
-    with cache.make("disks", recipe(1), lambda entry: (entry / "disk").read_text() != "damaged") as work:
+    (entry / "disk.qcow2").chmod(0o644)
+    (entry / "disk.qcow2").write_text("damaged")
+    with cache.make("disks", recipe(1), lambda entry: (entry / "disk.qcow2").read_text() != "damaged") as work:
         assert not work.ready
-        (work.folder / "disk").write_text("again")
+        (work.folder / "disk.qcow2").write_text("again")
         work.manifest = {}
-    assert (entry / "disk").read_text() == "again"
+    assert (entry / "disk.qcow2").read_text() == "again"
     assert leftovers(cache) == []
 
 

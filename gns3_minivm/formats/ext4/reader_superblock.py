@@ -100,7 +100,8 @@ class Superblock:
                 f"it has {f['s_inodes_count']} inodes, and {self.groups_count} groups of {f['s_inodes_per_group']}"
             )
         self.desc_size = f["s_desc_size"] if self._has("64bit") else s.DESC_SIZE
-        if self._has("64bit") and not _DESC_SIZE_64BIT_MIN <= self.desc_size <= _DESC_SIZE_MAX:
+        size = self.desc_size
+        if self._has("64bit") and (size & (size - 1) or not _DESC_SIZE_64BIT_MIN <= size <= _DESC_SIZE_MAX):
             raise _damaged(f"its group descriptors have {self.desc_size} bytes")
 
     def _has(self, feature: str) -> bool:
@@ -150,44 +151,47 @@ class Superblock:
 
     def inode_table(self, group: int) -> int:
         """The first block of a group's inode table."""
-        low, high = self._descriptor(group)
-        return low["bg_inode_table_lo"] | high[2] << 32
+        if not 0 <= group < self.groups_count:
+            raise DamagedImageError(f"the ext4 file system points to block group {group}, which it does not have")
+        index, within = divmod(group, self.block_size // self.desc_size)
+        start = self._descriptors_at(index) + within * self.desc_size
+        data = self._source.read(start, self.desc_size)
+        low: int = s.GROUP_DESC.unpack(data)["bg_inode_table_lo"]
+        return low | int.from_bytes(data[_TABLE_HIGH_AT : _TABLE_HIGH_AT + 4], "little") << 32
 
     @cached_property
     def counts(self) -> Counts:
         """Sums over all groups."""
-        blocks = inodes = directories = 0
-        for low, high in map(self._descriptor, range(self.groups_count)):
-            blocks += low["bg_free_blocks_count_lo"] | high[3] << 16
-            inodes += low["bg_free_inodes_count_lo"] | high[4] << 16
-            directories += low["bg_used_dirs_count_lo"] | high[5] << 16
+        per_block = self.block_size // self.desc_size
+        totals = [0, 0, 0]
+        for index in range(-(-self.groups_count // per_block)):
+            size = min(per_block, self.groups_count - index * per_block) * self.desc_size
+            rows = list(_DESC_COUNTS.iter_unpack(self._source.read(self._descriptors_at(index), size)))
+            step = self.desc_size // s.DESC_SIZE
+            # The high halves of the counts lie as the low ones do, 32 bytes on.
+            for shift, half in ((0, rows[::step]), (16, rows[1::step] if step > 1 else ())):
+                for column, values in enumerate(zip(*half, strict=True)):
+                    totals[column] += sum(values) << shift
+        blocks, inodes, directories = totals
         if blocks * self.allocation_size > self.size_bytes or inodes > self.fields["s_inodes_count"]:
             raise DamagedImageError("the ext4 group descriptors are damaged: they count more free space than there is")
         return Counts(blocks, inodes, directories)
 
-    def _descriptor(self, group: int) -> tuple[dict[str, int], tuple[int, ...]]:
-        """A group's descriptor: the fields of its low half, the first fields of the high half."""
-        if not 0 <= group < self.groups_count:
-            raise DamagedImageError(f"the ext4 file system points to block group {group}, which it does not have")
-        per_block = self.block_size // self.desc_size
-        index, within = divmod(group, per_block)
-        first = self.fields["s_first_data_block"]
+    def _descriptors_at(self, index: int) -> int:
+        """The byte at which a block of group descriptors starts."""
         if self._has("meta_bg") and index >= self.fields["s_first_meta_bg"]:
-            home = index * per_block
-            block = first + home * self.fields["s_blocks_per_group"] + self._has_superblock(home)
-        else:
-            block = s.SUPERBLOCK_OFFSET // self.block_size + 1 + index
-        data = self._source.read(block * self.block_size + within * self.desc_size, self.desc_size)
-        high = _DESC_HIGH.unpack(data[s.DESC_SIZE : _DESC_SIZE_64BIT_MIN]) if len(data) > s.DESC_SIZE else (0,) * 6
-        return s.GROUP_DESC.unpack(data), high
+            home = index * (self.block_size // self.desc_size)
+            first = self.fields["s_first_data_block"] + home * self.fields["s_blocks_per_group"]
+            return (first + self._has_superblock(home)) * self.block_size
+        return (s.SUPERBLOCK_OFFSET // self.block_size + 1 + index) * self.block_size
 
     def _has_superblock(self, group: int) -> bool:
         return has_superblock(group) if self._has("sparse_super") else True
 
 
-# The second half of a group descriptor of 64 bytes: bg_block_bitmap_hi bg_inode_bitmap_hi bg_inode_table_hi
-# bg_free_blocks_count_hi bg_free_inodes_count_hi bg_used_dirs_count_hi, the rest is not used here.
-_DESC_HIGH = struct.Struct("<IIIHHH14x")
+# Of 32 bytes of a group descriptor: bg_free_blocks_count bg_free_inodes_count bg_used_dirs_count, low or high halves.
+_DESC_COUNTS = struct.Struct("<12xHHH14x")
+_TABLE_HIGH_AT = 40
 
 
 def _feature_names(bits: int, names: dict[int, str], letter: str) -> Iterator[str]:
