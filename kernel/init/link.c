@@ -102,6 +102,29 @@ static void order_links(int socket)
     }
 }
 
+static void set_up(int socket, const char *name)
+{
+    struct ifreq request = {0};
+    snprintf(request.ifr_name, IFNAMSIZ, "%.15s", name);
+    if (ioctl(socket, SIOCGIFFLAGS, &request))
+        return;
+    request.ifr_flags |= IFF_UP;
+    if (ioctl(socket, SIOCSIFFLAGS, &request))
+        say_error("%s is not up", name);
+}
+
+void links_up(void)
+{
+    static struct link links[LINKS_MAX];
+    int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (descriptor < 0)
+        return;
+    size_t count = read_links(links);
+    for (size_t i = 0; i < count; i++)
+        set_up(descriptor, links[i].name);
+    close(descriptor);
+}
+
 void links_begin(void)
 {
     struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};

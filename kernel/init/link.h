@@ -3,5 +3,7 @@
 #define MINIVM_LINK_H
 
 void links_begin(void);
+/* All cards are switched on, as GNS3 does it in its Docker nodes. */
+void links_up(void);
 
 #endif

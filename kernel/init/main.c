@@ -216,6 +216,7 @@ int main(int count, char **arguments, char **environment)
     program_plan(&program, &config, &options, kernel_environment);
     resolver_begin(&options, program.own_init);
     network_begin(&options);
+    links_up();
     if (options.init)
         become_other_init(&program, options.init);
     else if (program.own_init)

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -12,16 +14,43 @@
 #include "say.h"
 #include "text.h"
 
+/* The length of a module without the signature at its end (Linux, include/linux/module_signature.h). */
+static size_t unsigned_size(const unsigned char *module, size_t size)
+{
+    static const char mark[] = "~Module signature appended~\n";
+    enum { MARK = sizeof mark - 1, INFO = 12 };
+    if (size < MARK + INFO || memcmp(module + size - MARK, mark, MARK))
+        return size;
+    const unsigned char *length = module + size - MARK - 4;
+    size_t all = MARK + INFO + ((size_t)length[0] << 24 | length[1] << 16 | length[2] << 8 | length[3]);
+    return all < size ? size - all : size;
+}
+
+/*
+ * The signature is only shown to a kernel that insists on it (lockdown=, module.sig_enforce): what else is in the initial
+ * RAM disk has none, and without KVM checking them takes a tenth of the time from the kernel to the prompt.
+ */
+static bool load(const unsigned char *module, size_t size)
+{
+    size_t plain = unsigned_size(module, size);
+    if (!syscall(SYS_init_module, module, plain, "") || errno == EEXIST)
+        return true;
+    return plain < size && (!syscall(SYS_init_module, module, size, "") || errno == EEXIST);
+}
+
 static void load_file(const char *path)
 {
+    struct stat status;
     int file = initramfs_open(path);
-    if (file < 0) {
+    void *module = MAP_FAILED;
+    if (file >= 0 && !fstat(file, &status))
+        module = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file, 0);
+    if (module == MAP_FAILED || !load(module, (size_t)status.st_size))
         say_error("module %s", path);
-        return;
-    }
-    if (syscall(SYS_finit_module, file, "", 0) && errno != EEXIST)
-        say_error("module %s", path);
-    close(file);
+    if (module != MAP_FAILED)
+        munmap(module, (size_t)status.st_size);
+    if (file >= 0)
+        close(file);
     initramfs_remove(path);
 }
 

@@ -47,3 +47,15 @@ def test_a_machine_without_network_cards_and_name_boots(bundle: Bundle, tmp_path
         guest.expect("minivm: gw=10.0.0.254: Network (is )?unreachable")
         guest.shell()
         assert guest.run("hostname; ls /sys/class/net") == "from-the-image\nlo"
+
+
+def test_cards_are_up_also_with_a_kernel_that_insists_on_signed_modules(bundle: Bundle, tmp_path: Path) -> None:
+    assert bundle.busybox is not None
+    disk = guest_disk(tmp_path / "disk.qcow2", busybox_tree(bundle.busybox), GuestConfig(cmd=("sh",)))
+    options = " ".join(USER_NETWORK.format(i) for i in range(2)).split()
+    with boot(bundle, [disk], tmp_path, words="module.sig_enforce lockdown=integrity", options=options) as guest:
+        guest.shell()
+        flags = guest.run("cat /sys/class/net/eth0/flags /sys/class/net/eth1/flags /proc/sys/kernel/tainted").split()
+        assert flags == ["0x1003", "0x1003", "0"]
+        guest.press_power_button()
+        guest.wait_off(20)
