@@ -28,6 +28,7 @@ REQUEST_MAX = 65536
 Channel = Literal["stdout", "stderr"]
 _CHANNELS: dict[str, Channel] = {"o": "stdout", "e": "stderr"}
 _ACKNOWLEDGE_EVERY = 8
+_INPUT_WINDOW = 4
 _CHUNK_SIZE = 65536
 
 
@@ -128,7 +129,7 @@ class Exchange:
         self._on_output = on_output
         self._input = [stream[at : at + REQUEST_DATA_MAX] for at in range(0, len(stream), REQUEST_DATA_MAX)]
         self._pieces = len(self._input) + (request.stdin is not None)
-        self._sent = 0
+        self._arrived = self._sent = 0
         self._expected = self._acknowledged = 0
         self._asked_for = -1
         self._received_bytes = 0
@@ -137,7 +138,7 @@ class Exchange:
 
     def begin(self, now: float) -> list[Frame]:
         self._heard_at = self._asked_at = now
-        return [self._piece()]
+        return self._send_on()
 
     def take(self, frame: Frame, now: float) -> list[Frame]:
         """Take a frame with this conversation's identifier.  Raises GuestError where the guest refuses."""
@@ -180,8 +181,9 @@ class Exchange:
         if now - self._asked_at < self._limits.ask_again_s:
             return self._acknowledge()
         self._asked_for = -1
-        again = self.ask_again(now) if self._sent else []
-        return again + ([self._piece()] if self._sent < self._pieces else [])
+        again = self.ask_again(now) if self._arrived else []
+        self._sent = self._arrived
+        return again + self._send_on()
 
     def _acknowledge(self) -> list[Frame]:
         if self._acknowledged == self._expected:
@@ -189,18 +191,24 @@ class Exchange:
         self._acknowledged = self._expected
         return [Frame("A", self.id, self._expected)]
 
-    def _piece(self) -> Frame:
-        if self._sent < len(self._input):
-            return Frame("D", self.id, self._sent, self._input[self._sent])
-        return Frame("E", self.id, self._sent)
+    def _send_on(self) -> list[Frame]:
+        first, self._sent = self._sent, min(self._arrived + _INPUT_WINDOW, self._pieces)
+        return [self._piece(number) for number in range(first, self._sent)]
+
+    def _piece(self, number: int) -> Frame:
+        if number < len(self._input):
+            return Frame("D", self.id, number, self._input[number])
+        return Frame("E", self.id, number)
 
     def _take_answer(self, frame: Frame) -> list[Frame]:
-        if frame.number > self._pieces or frame.number < self._sent:
+        if not self._arrived <= frame.number <= self._sent:
             return []
-        # The one that was sent is full of what it has; it says when there is room.
-        full = frame.number == self._sent and frame.data == b"full"
-        self._sent = frame.number
-        return [] if full or self._sent == self._pieces else [self._piece()]
+        self._arrived = frame.number
+        if frame.data == b"full":
+            # The command reads too slowly; the guest says when there is room.
+            self._sent = self._arrived
+            return []
+        return self._send_on()
 
     def _take_refusal(self, frame: Frame) -> list[Frame]:
         reason = frame.data.decode("ascii", "replace")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -72,7 +73,7 @@ async def test_a_persons_line_is_not_disturbed_and_sees_no_frame(lab: Lab, node:
 
 
 async def test_two_programs_on_two_connections_share_a_console(node: Node) -> None:
-    data = os.urandom(50_000)
+    data = os.urandom(20_000)
 
     async def copy(console: NodeConsole, name: str) -> bytes:
         async with GuestExec(console, console) as commands:
@@ -96,6 +97,4 @@ async def test_a_connection_that_is_cut_ends_its_command_only(node: Node) -> Non
 
 
 def without_frames(shown: str) -> str:
-    import re
-
     return re.sub(r"\x1b\]7411;[^\x1b]*\x1b\\", "", shown)

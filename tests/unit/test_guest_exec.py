@@ -172,17 +172,30 @@ def test_what_is_missing_is_asked_for_once_until_time_has_passed() -> None:
 
 
 def test_input_goes_piece_by_piece_and_waits_where_there_is_no_room() -> None:
-    made, _ = exchange(b"x" * 2 * REQUEST_DATA_MAX)
-    [first] = made.begin(0)
-    assert (first.kind, first.number, len(first.data)) == ("D", 0, REQUEST_DATA_MAX)
-    assert [frame.number for frame in made.take(Frame("a", made.id, 1), 0)] == [1]
-    assert made.take(Frame("a", made.id, 1, b"full"), 0) == []
-    assert [frame.number for frame in made.take(Frame("a", made.id, 1), 0)] == [1]
-    assert [frame.kind for frame in made.take(Frame("a", made.id, 2), 0)] == ["D"]
-    assert made.take(Frame("a", made.id, 3), 0) == [Frame("E", made.id, 3)]
+    def numbers(frames: list[Frame]) -> list[tuple[str, int]]:
+        return [(frame.kind, frame.number) for frame in frames]
+
+    made, _ = exchange(b"x" * 6 * REQUEST_DATA_MAX)
+    begun = made.begin(0)
+    assert numbers(begun) == [("D", 0), ("D", 1), ("D", 2), ("D", 3)]
+    assert {len(frame.data) for frame in begun} == {REQUEST_DATA_MAX}
+    assert numbers(made.take(Frame("a", made.id, 1), 0)) == [("D", 4)]
+    # The second piece found no room, and so those behind it are not taken either.
+    for _ in range(4):
+        assert made.take(Frame("a", made.id, 1, b"full"), 0) == []
+    assert numbers(made.take(Frame("a", made.id, 1), 0)) == [("D", 1), ("D", 2), ("D", 3), ("D", 4)]
+    assert numbers(made.take(Frame("a", made.id, 4), 0)) == [("D", 5), ("D", 6), ("E", 7)]
     # An answer that was on its way for long.
     assert made.take(Frame("a", made.id, 2), 0) == []
-    assert made.take(Frame("a", made.id, 4), 0) == []
+    assert made.take(Frame("a", made.id, 8), 0) == []
+
+
+def test_input_that_is_lost_is_sent_again_when_nothing_is_heard() -> None:
+    made, _ = exchange(b"x" * 6 * REQUEST_DATA_MAX)
+    made.begin(0)
+    made.take(Frame("a", made.id, 2), 0)
+    assert made.tick(0.9) == []
+    assert [(frame.kind, frame.number) for frame in made.tick(1.1)] == [("R", 0), *(("D", n) for n in range(2, 6))]
 
 
 def test_output_is_acknowledged_before_the_window_is_full_and_when_it_pauses() -> None:
