@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import hashlib
 import json
@@ -23,16 +22,13 @@ from gns3_minivm.catalog import Catalog
 from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.pipeline import convert
 from gns3_minivm.convert.recipe import DiskRecipe
-from gns3_minivm.errors import ArchitectureError, ImageNotFoundError, RegistryError
+from gns3_minivm.errors import ArchitectureError, ImageNotFoundError
 from gns3_minivm.events import Events
-from gns3_minivm.images import registry as registry_module
 from gns3_minivm.images.build import Build, build_image
 from gns3_minivm.images.engine import BuildOptions, connect
 from gns3_minivm.images.registry_image import RegistryOptions
 from gns3_minivm.images.resolve import Sources, resolve
 from tests.support.layers import file, tar_bytes
-from tests.support.minivm import gns3_minivm
-from tests.support.new_engine import running_new_engine
 from tests.support.registry import running_registry
 from tests.support.tools import require_tool
 
@@ -162,29 +158,6 @@ def test_the_old_layout_of_docker_save_gives_the_engines_bytes(saved: Path, expe
     assert digest_of_disk(f"docker-archive:{packed}", tmp_path) == expected
 
 
-@pytest.mark.parametrize("store", ["overlay2", "containerd"])
-def test_the_new_layout_of_docker_save_gives_the_engines_bytes(
-    saved: Path, image: str, expected: Any, tmp_path: Path, store: str
-) -> None:
-    new = tmp_path / "new.tar"
-    with running_new_engine(containerd_store=store == "containerd") as host:
-        client: Any = docker.APIClient(base_url=host, timeout=300)
-        try:
-            with saved.open("rb") as stream:
-                for message in client.load_image(stream):
-                    assert "error" not in message, message
-            with new.open("wb") as stream:
-                stream.writelines(client.get_image(image))
-        finally:
-            client.close()
-        assert digest_of_disk(f"docker-daemon:{image}", tmp_path, host) == expected
-    names = names_in(new)
-    assert {"oci-layout", "index.json", "manifest.json"} <= set(names)
-    assert not [name for name in names if name.endswith("layer.tar")]
-    assert digest_of_disk(f"docker-archive:{new}", tmp_path) == expected
-    assert digest_of_disk(f"oci-archive:{new}", tmp_path) == expected
-
-
 def to_old(source: Path, target: Path) -> None:
     """Write what ``docker save`` wrote before Docker 25."""
     with tarfile.open(source) as archive:
@@ -249,56 +222,6 @@ def test_plain_names_are_looked_for_in_the_registry_that_the_user_names(
     assert digest_of_disk("docker://registry.invalid/oracle-plain:1", tmp_path, options=mirrored) == expected
     with pytest.raises(ImageNotFoundError, match="has no image oracle-nothing"):
         digest_of_disk("docker://oracle-nothing:1", tmp_path, options=options)
-
-
-def test_a_registry_with_a_login_takes_dockers_credentials(
-    saved: Path, expected: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "registry").mkdir()
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    with running_registry(tmp_path / "registry", {USER: HASHED}) as host:
-        copy(saved, f"docker://{host}/private/x:1", "--dest-creds", f"{USER}:{PASSWORD}")
-        with pytest.raises(RegistryError, match="asks for a name and password"):
-            digest_of_disk(f"docker://{host}/private/x:1", tmp_path)
-        words = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        (tmp_path / "config.json").write_text(json.dumps({"auths": {host: {"auth": words}}}))
-        assert digest_of_disk(f"docker://{host}/private/x:1", tmp_path) == expected
-
-
-def test_a_certificate_is_checked_unless_the_registry_is_called_insecure(
-    saved: Path, expected: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
-    words += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    run(require_tool("openssl"), *words)
-    (tmp_path / "registry").mkdir()
-    with running_registry(tmp_path / "registry", certificate=(certificate, key)) as host:
-        name = f"docker://{host}/tls/x:1"
-        copy(saved, name)
-        # On this machine's own addresses any certificate will do.
-        assert digest_of_disk(name, tmp_path) == expected
-        monkeypatch.setattr(registry_module, "is_loopback", lambda host: False)
-        with pytest.raises(RegistryError, match="cannot be trusted") as caught:
-            digest_of_disk(name, tmp_path)
-        assert "--insecure-registry" in caught.value.hint
-        assert digest_of_disk(name, tmp_path, options=RegistryOptions(insecure=frozenset({host}))) == expected
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-        assert digest_of_disk(name, tmp_path) == expected
-
-
-async def test_the_command_needs_no_engine_for_a_registry(
-    registry: str, saved: Path, expected: Any, tmp_path: Path
-) -> None:
-    copy(saved, f"docker://{registry}/command:1")
-    output = tmp_path / "disk.qcow2"
-    finished = await gns3_minivm(
-        *("convert", f"docker://{registry}/command:1", "-o", str(output), "--json"),
-        cache=tmp_path / "cache",
-        environment={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"},
-    )
-    assert finished.result()["disk"]["sha256"] == expected[1]
-    assert hashlib.sha256(output.read_bytes()).hexdigest() == expected[1]
 
 
 def test_a_rootfs_is_the_same_disk_however_it_is_compressed(docker_host: str, tmp_path: Path) -> None:
