@@ -7,13 +7,16 @@ The server's own words are kept: API v2 sends ``{"message", "status"}``, v3 ``{"
 from __future__ import annotations
 
 import asyncio
+import base64
 import errno
+import functools
 import json
 import os
 import re
 import socket
 import ssl
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 
@@ -46,7 +49,8 @@ _RIGHTS_HINT = (
 
 def from_status(address: Address, action: str, status: int, body: bytes) -> ServerError:
     """The error of an answer that is not 2xx; ``action`` says what was asked for, as in "list the images"."""
-    words = server_words(body)
+    # Before the words are cut to length: half a password is a secret too.
+    words = server_words(_scrubbed(body.decode("utf-8", "replace"), address).encode())
     kind: type[ServerError]
     if 300 <= status < 400:
         kind, hint = RejectedError, "Give the URL that the server really has (http or https, host, port, path)."
@@ -198,10 +202,27 @@ def _reason(error: BaseException) -> str:
 
 
 def _scrubbed(text: str, address: Address) -> str:
-    """``text`` without credentials, whoever put them there."""
+    """``text`` without credentials, whoever put them there: passwords in every form in which they travel, and tokens."""
     text = re.sub(r"([a-z]+://)[^/\s@]*:[^/\s@]*@", r"\1", text, flags=re.IGNORECASE)
     text = re.sub(r"(token=)[^&\s]+", r"\1…", text)
-    # A password such as "admin" is an ordinary word: blanking it out would only make messages illegible.
-    if address.password and len(address.password) >= 8:
-        text = text.replace(address.password, "…")
+    text = re.sub(r"\b(Basic|Bearer) [A-Za-z0-9+/=._~-]{8,}", r"\1 …", text)
+    # JSON web tokens, wherever they stand.
+    text = re.sub(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*", "…", text)
+    for form in _forms(address):
+        text = re.sub(form, "…", text)
     return text
+
+
+@functools.lru_cache(maxsize=64)
+def _forms(address: Address) -> tuple[str, ...]:
+    """Patterns for an address's password as it is, percent-encoded, in JSON and in basic authentication."""
+    password = address.password or ""
+    # A password such as "admin" is an ordinary word: blanking it out would only make messages illegible.
+    if len(password) < 4 or password == address.username:
+        return ()
+    whole = f"{address.username}:{password}".encode()
+    plain = {password, quote(password), quote(password, safe=""), json.dumps(password)[1:-1]}
+    patterns = [re.escape(form) for form in sorted(plain, key=len, reverse=True)]
+    if len(password) < 8:
+        patterns = [rf"(?<!\w){pattern}(?!\w)" for pattern in patterns]
+    return (re.escape(base64.b64encode(whole).decode("ascii")), *patterns)

@@ -82,8 +82,14 @@ class ServerV3(RestServer):
     ) -> Uploaded:
         async with self._upload_lock(LOCAL_COMPUTE, filename):
             waits = iter(_COLLISION_WAITS_S)
+            broken: ConnectError | None = None
             for attempt in itertools.count(1):
-                if (present := await self._present(filename, size_bytes, md5, replace)) is not None:
+                try:
+                    present = await self._present(filename, size_bytes, md5, replace)
+                except ConnectError as error:
+                    # What went wrong first says more.
+                    raise broken or error from None
+                if present is not None:
                     return Uploaded(present, sent=False)
                 try:
                     return await self._send(source, filename, size_bytes, md5, progress)
@@ -94,6 +100,7 @@ class ServerV3(RestServer):
                     # Not the same time for both.
                     await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
                 except ConnectError as error:
+                    broken = error
                     await self._pause(attempt, error)
             raise AssertionError  # the count has no end
 
