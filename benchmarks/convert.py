@@ -15,7 +15,8 @@ several layers, built from benchmarks/layers) and tree (65,000 files, 1.3 GB).  
 (a folder) and registry (Debian's docker-registry on the loopback interface).
 
 Then the memory at its peak is set beside what is promised, a second convert is timed, and so are trees of 10,000 to
-300,000 files (--linear).  Ratios are of the least times; a target that does not hold is told, and is no failure.
+300,000 files (--linear).  A ratio is the median of the single rounds', whose range is told too; a target that does not hold
+is told, and is no failure.
 
 Needs root, a Docker engine, skopeo, umoci, docker-registry, e2fsprogs, qemu-img and zstd.
 """
@@ -69,6 +70,8 @@ class Target:
     value: float
     limit: float
     at_least: bool = False
+    rounds: tuple[float, ...] = ()
+    """The values of the single rounds, of which ``value`` is the median."""
 
     @property
     def holds(self) -> bool:
@@ -99,15 +102,19 @@ def compare(ways: Ways, repeats: int) -> list[Row]:
 
 def speed_targets(rows: Sequence[Row], start_s: float) -> Iterator[Target]:
     """The promises about one image from one source."""
-    least = {row.way: min(row.wall_s) for row in rows}
+    wall_s = {row.way: row.wall_s for row in rows}
     about = f"{rows[0].image} from {rows[0].source}"
-    factor = ENGINE_FACTOR if rows[0].source == "engine" else NO_ENGINE_FACTOR
-    yield Target(f"{about}: times faster than the pipeline", least[PIPELINE] / least[OURS], factor, at_least=True)
-    if rows[0].source == "engine":
-        best = least[BEST] / least[OURS]
-        yield Target(f"{about}: times faster than the pipeline at its best", best, ENGINE_BEST_FACTOR, at_least=True)
-        floor = (least[OURS] - start_s) / least[FLOOR]
-        yield Target(f"{about}: times the floor, beside the interpreter's start", floor, FLOOR_FACTOR)
+    from_engine = rows[0].source == "engine"
+    factors = {PIPELINE: ENGINE_FACTOR if from_engine else NO_ENGINE_FACTOR}
+    if from_engine:
+        factors[BEST] = ENGINE_BEST_FACTOR
+    for way, factor in factors.items():
+        rounds = tuple(theirs / ours for theirs, ours in zip(wall_s[way], wall_s[OURS], strict=True))
+        yield Target(f"{about}: times faster than the {way}", statistics.median(rounds), factor, True, rounds)
+    if from_engine:
+        rounds = tuple((ours - start_s) / floor for floor, ours in zip(wall_s[FLOOR], wall_s[OURS], strict=True))
+        what = f"{about}: times the floor, beside the interpreter's start"
+        yield Target(what, statistics.median(rounds), FLOOR_FACTOR, rounds=rounds)
 
 
 def files_of(folder: Path) -> int:
@@ -194,7 +201,8 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 def verdicts(targets: Sequence[Target]) -> Iterator[str]:
     for one in targets:
         sign, word = ("<>"[one.at_least]), "holds" if one.holds else "MISSED"
-        yield f"{word:<7}{one.about}: {one.value:.2f} ({sign}= {one.limit:.4g})"
+        spread = f", {min(one.rounds):.2f} to {max(one.rounds):.2f}" if len(one.rounds) > 1 else ""
+        yield f"{word:<7}{one.about}: {one.value:.2f} ({sign}= {one.limit:.4g}{spread})"
 
 
 def say(text: str) -> None:
