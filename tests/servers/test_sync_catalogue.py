@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import uuid
@@ -271,7 +272,7 @@ async def test_uploads_to_several_servers_run_side_by_side_and_shared_files_are_
         for event in seen
         if isinstance(event, StepStarted | StepFinished) and started[event.step].startswith("Upload")
     ]
-    overlaps = [one for one, other in zip(order, order[1:], strict=False) if one[1] and other[1] and one[0] != other[0]]
+    overlaps = [one for one, other in itertools.pairwise(order) if one[1] and other[1] and one[0] != other[0]]
     assert overlaps, order
 
 
