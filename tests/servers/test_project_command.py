@@ -255,3 +255,38 @@ async def test_an_import_that_breaks_leaves_no_project(source: Source, tmp_path:
     finished = await gns3_minivm("project", "import", str(broken), "--server", url)
     assert finished.status == 1 and "could not import the project" in finished.err
     assert await source.server.projects() == before
+
+
+@pytest.mark.long
+async def test_a_large_project_is_moved_within_little_memory(source: Source, tmp_path: Path) -> None:
+    size, limit_kib = 700_000_000, 150_000
+    folder = source.process.directory / "projects" / source.project.project_id / "project-files" / "qemu"
+    large = folder / source.node.node_id / "large.bin"
+    large.parent.mkdir(parents=True, exist_ok=True)
+    large.write_bytes(b"")
+    os.truncate(large, size)
+    file, url = tmp_path / "lab.gns3project", source.process.url
+    for words in (("export", source.project.name, "-o", str(file)), ("import", str(file), "--name", "large-copy")):
+        status, peak_kib = await run_measured("project", *words, "--server", url)
+        assert status == 0 and peak_kib < limit_kib, (words, peak_kib)
+    assert file.stat().st_size > size
+    [copy] = [project for project in await source.server.projects() if project.name == "large-copy"]
+    await source.server.delete_project(copy.project_id)
+
+
+async def run_measured(*words: str) -> tuple[int, int]:
+    """Run a command in a process of its own; its exit status and peak memory (KiB)."""
+    program = (
+        "import sys\n"
+        "from gns3_minivm.cli.run import run_command_line\n"
+        "status = run_command_line(sys.argv[1:])\n"
+        # Not getrusage: what it tells starts with the peak of the process that started this one.
+        "peak = next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM:'))\n"
+        "print(status, peak)\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, *words), stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    status, peak_kib = out.decode().split()[-2:]
+    return int(status), int(peak_kib)
