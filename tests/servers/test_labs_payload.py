@@ -12,7 +12,8 @@ from tests.support.lab import Lab, open_lab
 from tests.support.minivm import gns3_minivm
 from tests.support.tools import require_tool
 
-BINARY = random.Random(2).randbytes(300_000)
+# Far more than a command line holds, and more than a megabyte.
+BINARY = random.Random(2).randbytes(1_500_000)
 
 
 async def hand_over(lab: Lab, node_id: str, payload: NodePayload) -> None:
