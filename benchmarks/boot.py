@@ -1,6 +1,6 @@
 """How long a guest takes from the start of QEMU to a shell that answers, beside what it could take at the least.
 
-    python benchmarks/boot.py [--adapters 1,16] [--repeats 7] [--image busybox-minivm] [--json]
+    python benchmarks/boot.py [--adapters 1,16] [--repeats 7] [--image busybox-minivm] [--kernel NAME] [--json]
 
 Three ways to start the same kernel on the same machine, in turn, so that other work on this computer meets all alike:
 
@@ -42,6 +42,7 @@ from gns3_minivm.errors import GuestError, MiniVMError, NotFoundError, ToolError
 from gns3_minivm.events import Events
 from gns3_minivm.formats.cpio import write_cpio
 from gns3_minivm.formats.tree import FileTree
+from gns3_minivm.ops.kernel_choice import KernelChoice
 from gns3_minivm.ops.sources import ImageSettings, Workshop
 from gns3_minivm.ops.template import TemplateSettings, describe
 from gns3_minivm.qemu.command import GuestMachine, command_line, find_qemu
@@ -124,9 +125,11 @@ def _wait_until_up(process: subprocess.Popen[bytes], way: Way) -> None:
             process.stdin.flush()
 
 
-async def template_machine(image: str, settings: Settings, events: Events) -> tuple[GuestMachine, Bundle]:
+async def template_machine(
+    image: str, settings: Settings, events: Events, kernel: KernelChoice | None = None
+) -> tuple[GuestMachine, Bundle]:
     """The machine that GNS3 would start for the template of an image."""
-    workshop = Workshop(settings, ImageSettings(), events)
+    workshop = Workshop(settings, ImageSettings(), events, kernel=kernel)
     try:
         bundle = await workshop.bundle()
         source = await workshop.find(image)
@@ -193,13 +196,15 @@ def debian_initrd(bundle: Bundle, folder: Path) -> Path:
     return target
 
 
-def ways(machine: GuestMachine, bundle: Bundle, folder: Path) -> list[Way]:
-    line = re.compile(FLOOR_LINE.encode())
-    return [
-        Way("floor", replace(machine, initrd=floor_initrd(folder), disks=()), line),
-        Way("minivm", machine),
-        Way("debian", replace(machine, initrd=debian_initrd(bundle, folder), append=f"{machine.append} init=/bin/sh")),
-    ]
+def ways(names: Sequence[str], machine: GuestMachine, bundle: Bundle, folder: Path) -> list[Way]:
+    """The floor, and those of the other ways that are named."""
+    found = [Way("floor", replace(machine, initrd=floor_initrd(folder), disks=()), re.compile(FLOOR_LINE.encode()))]
+    if "minivm" in names:
+        found.append(Way("minivm", machine))
+    if "debian" in names:
+        initrd = debian_initrd(bundle, folder)
+        found.append(Way("debian", replace(machine, initrd=initrd, append=f"{machine.append} init=/bin/sh")))
+    return found
 
 
 def collect(found: Sequence[Way], adapters: Sequence[int], repeats: int, qemu: str, accelerated: bool) -> list[Row]:
@@ -248,16 +253,17 @@ async def main() -> None:
     parser.add_argument("--adapters", default="1,16", help="numbers of adapters (default: 1,16)")
     parser.add_argument("--repeats", type=int, default=7, help="turns that count (default: 7)")
     parser.add_argument("--image", default="busybox-minivm", help="appliance or image (default: busybox-minivm)")
-    parser.add_argument("--ways", default="floor,minivm,debian", help="which of floor,minivm,debian; the floor always")
+    parser.add_argument("--kernel", help="kernel bundle, as for gns3-minivm boot (default: debian)")
+    parser.add_argument("--ways", default="minivm,debian", help="which of minivm,debian beside the floor")
     parser.add_argument("--json", action="store_true", help="print one JSON document with all samples")
     chosen = parser.parse_args()
     settings = Settings.from_environment()
-    machine, bundle = await template_machine(chosen.image, settings, Events())
+    machine, bundle = await template_machine(chosen.image, settings, Events(), KernelChoice(name=chosen.kernel))
     folder = settings.cache_root / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
     qemu = find_qemu()
     accelerated = await acceleration_works(qemu, machine.kernel, settings.cache_root)
-    found = [way for way in ways(machine, bundle, folder) if way.name in ("floor", *chosen.ways.split(","))]
+    found = ways(chosen.ways.split(","), machine, bundle, folder)
     adapters = [int(count) for count in chosen.adapters.split(",")]
     rows = collect(found, adapters, chosen.repeats, qemu, accelerated)
     if chosen.json:

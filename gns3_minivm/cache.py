@@ -94,16 +94,18 @@ class Cache:
         self._swept = False
 
     def find(self, kind: Kind, recipe_id: str) -> Path | None:
-        """The folder of a finished entry, or None."""
+        """The folder of a finished entry, or None.  Raises DiskFullError if it may not be looked at."""
         entry = self._entry(kind, recipe_id)
-        return entry if (entry / MANIFEST).is_file() else None
+        with self._writing():
+            return entry if (entry / MANIFEST).is_file() else None
 
     def use(self, kind: Kind, recipe_id: str) -> Path | None:
         """As ``find``; the entry counts as used now, and no process removes it before this one has ended."""
         entry = self._entry(kind, recipe_id)
-        while entry := self.find(kind, recipe_id):  # type: ignore[assignment]
+        while self.find(kind, recipe_id):
             try:
-                hold(entry)
+                with self._writing():
+                    hold(entry)
             except FileNotFoundError:
                 continue
             with suppress(OSError):  # somebody else's cache, which can only be read

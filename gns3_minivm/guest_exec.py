@@ -385,7 +385,7 @@ class GuestExec:
         try:
             self._writer.write(data)
             await self._writer.drain()
-        except (ConnectionError, BrokenPipeError) as error:
+        except OSError as error:
             raise GuestError("the guest's console has closed") from error
 
     async def _read(self) -> None:
@@ -397,8 +397,8 @@ class GuestExec:
                     self._on_text(text)
                 for frame in frames:
                     self._deliver(frame)
-        except ConnectionError:
-            pass
+        except OSError:
+            pass  # as its end
         finally:
             self.ended = True
             for inbox in self._inboxes.values():

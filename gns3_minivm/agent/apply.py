@@ -64,10 +64,11 @@ async def apply(
     An appliance that fails does not stop the others; its error is in its result.
     """
     results = []
+    sent: dict[Upload, str] = {}
     for item in plan.appliances:
         desired = item.desired
         try:
-            results.append(await _apply_one(server, item, supply, events))
+            results.append(await _apply_one(server, item, supply, events, sent))
         except MiniVMError as error:
             results.append(ApplianceResult(desired.name, desired.template.template_id, "failed", error=error))
     for removal in plan.removals:
@@ -79,7 +80,10 @@ async def apply(
     return tuple(results)
 
 
-async def _apply_one(server: Server, item: AppliancePlan, supply: Supply, events: Events) -> ApplianceResult:
+async def _apply_one(
+    server: Server, item: AppliancePlan, supply: Supply, events: Events, sent: dict[Upload, str]
+) -> ApplianceResult:
+    """``sent`` are the files that are there since an earlier appliance of this plan, with their names."""
     if item.conflicts:
         raise ConflictError(
             f"{server.url}: " + "; ".join(conflict.message for conflict in item.conflicts), hint=item.conflicts[0].hint
@@ -87,9 +91,11 @@ async def _apply_one(server: Server, item: AppliancePlan, supply: Supply, events
     desired = item.desired
     uploaded = []
     for upload in item.uploads:
-        filename, sent = await _upload(server, upload, supply, events)
-        if sent:
-            uploaded.append(filename)
+        filename = sent.get(upload, "")
+        if not filename:
+            filename, now = await _upload(server, upload, supply, events)
+            sent[upload] = filename
+            uploaded += [filename] if now else []
         if filename != upload.filename:
             desired = desired.with_filename(upload.filename, filename)
     outcome, changes = await _apply_template(server, item, desired, events)

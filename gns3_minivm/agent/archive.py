@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+import zstandard
 
 from gns3_minivm.cancel import checkpoint
 from gns3_minivm.errors import UserError
@@ -24,6 +28,8 @@ PROJECT_FILE = "project.gns3"
 IMAGES = "images/QEMU/"
 _REMOTE_IMAGES = "images/qemu/"
 _CHUNK_SIZE = 1 << 20
+_ZSTD = 93
+"""The number of the compression method (APPNOTE.TXT 4.4.5)."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,8 @@ def read_archive(path: Path) -> ProjectArchive:
         names = {member.filename: member.file_size for member in archive.infolist()}
         if PROJECT_FILE not in names:
             raise UserError(f"{path} is no portable project of GNS3: it has no {PROJECT_FILE}", hint=_FILE_HINT)
-        topology = _topology(path, archive.read(PROJECT_FILE))
+        with _member(archive, path, PROJECT_FILE) as stream:
+            topology = _topology(path, stream.read())
     images = {name.removeprefix(IMAGES): size for name, size in names.items() if _is_image(name)}
     return ProjectArchive(
         path,
@@ -90,7 +97,7 @@ def take_image(path: Path, filename: str, target: Path) -> bool:
     with _opened(path) as archive:
         for folder in (IMAGES, _REMOTE_IMAGES):
             if folder + filename in archive.namelist():
-                with archive.open(folder + filename) as stream, target.open("wb") as out:
+                with _member(archive, path, folder + filename) as stream, target.open("wb") as out:
                     _copy(stream, out)
                 return True
     return False
@@ -99,7 +106,7 @@ def take_image(path: Path, filename: str, target: Path) -> bool:
 def image_md5(path: Path, filename: str) -> str:
     """The md5 of an image in an archive (blocking)."""
     digest = hashlib.md5(usedforsecurity=False)
-    with _opened(path) as archive, archive.open(IMAGES + filename) as stream:
+    with _opened(path) as archive, _member(archive, path, IMAGES + filename) as stream:
         while chunk := stream.read(_CHUNK_SIZE):
             checkpoint()
             digest.update(chunk)
@@ -117,12 +124,30 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except NotImplementedError as error:
         raise UserError(
             f"{path}: its files are compressed in a way that cannot be read here ({error})",
-            hint="Export the project with `gns3-minivm project export`, or with another compression than zstd.",
+            hint="Export the project with `gns3-minivm project export`.",
         ) from error
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, EOFError, struct.error, zstandard.ZstdError) as error:
         raise UserError(f"{path} is no portable project of GNS3, or not whole ({error})", hint=_FILE_HINT) from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error})", hint=_FILE_HINT) from error
+
+
+@contextmanager
+def _member(archive: zipfile.ZipFile, path: Path, name: str) -> Iterator[IO[bytes]]:
+    """The content of one file; also of zstd, the default of GNS3 3.0, which zipfile learns with Python 3.14 only."""
+    member = archive.getinfo(name)
+    if member.compress_type != _ZSTD:
+        with archive.open(member) as stream:
+            yield stream
+        return
+    with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        # APPNOTE.TXT 4.3.7: the lengths of name and extra field are the last four of 30 bytes, which these follow.
+        start = member.header_offset + 30 + sum(struct.unpack_from("<26x2H", view, member.header_offset))
+        with (
+            memoryview(view)[start : start + member.compress_size] as content,
+            zstandard.ZstdDecompressor().stream_reader(content) as stream,
+        ):
+            yield stream
 
 
 def _topology(path: Path, text: bytes) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def _registered_one(server: ServerReport, item: AppliancePlan, *, dry_run: bool)
     if item.nothing_to_do:
         return [f"{name}: nothing to do", *_left(item)]
     if dry_run or result is None:
-        return [f"{name}:", *_to_do(item), *_left(item)]
+        return [f"{name}:", *dict.fromkeys(_to_do(item)), *_left(item)]
     lines = [f"  {'uploaded':10} {filename}" for filename in result.uploaded]
     detail = _changes(result.changes) if result.changes else _summary(item)
     if result.outcome != "unchanged":
@@ -103,11 +103,15 @@ def _plan_of(server: ServerReport) -> list[str]:
         return [*lines, f"{server.name}: cannot be asked"]
     lines.append(f"{server.name} ({server.url}, GNS3 {server.version}):")
     unchanged = 0
+    shown: set[str] = set()
     for item in server.plan.appliances:
         if item.conflicts:
             lines += [f"  {'conflict':10} {item.desired.name}: {conflict.message}" for conflict in item.conflicts]
             continue
-        lines += [*_to_do(item), *_left(item)]
+        # Files that several appliances share are sent once.
+        to_do = [line for line in _to_do(item) if line not in shown]
+        shown |= set(to_do)
+        lines += [*to_do, *_left(item)]
         unchanged += item.nothing_to_do
     if unchanged:
         lines.append(f"  {'nothing':10} to do for {unchanged} of {len(server.plan.appliances)}")
@@ -120,7 +124,12 @@ def _plan_of(server: ServerReport) -> list[str]:
 
 
 def _to_do(item: AppliancePlan) -> Iterator[str]:
+    from gns3_minivm.ops.report import NOT_BUILT
+
     for upload in item.uploads:
+        if upload.filename.endswith(NOT_BUILT):
+            yield f"  {'upload':10} a kernel, which has to be built first"
+            continue
         why = f" (the {upload.damaged} there is damaged)" if upload.damaged else ""
         yield f"  {'upload':10} {upload.filename}{why}"
     kind = type(item.template).__name__
@@ -138,7 +147,8 @@ def _left(item: AppliancePlan) -> list[str]:
 
 def _summary(item: AppliancePlan) -> str:
     template = getattr(item.template, "template", item.desired.template)
-    return f"{template.ram_mb} MB, {template.adapters} adapters, {template.cpus} CPU"
+    counts = ((template.adapters, "adapter"), (template.cpus, "CPU"))
+    return ", ".join([f"{template.ram_mb} MB", *(f"{n} {what}{'' if n == 1 else 's'}" for n, what in counts)])
 
 
 def _changes(changes: object) -> str:

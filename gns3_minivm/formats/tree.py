@@ -22,6 +22,8 @@ ID_MAX = (1 << 32) - 2
 """The largest uid and gid; one more means "no change" to the kernel."""
 _LINKS_FOLLOWED_MAX = 40
 """As the kernel (MAXSYMLINKS)."""
+_TARGETS_MAX = 4 * PATH_MAX
+"""Bytes of the links' targets on one way: forty of the longest, for every name of a layer, would take hours."""
 
 Children = dict[bytes, "Node"]
 Body = Children | Content | tuple[int, int] | None
@@ -205,7 +207,7 @@ class FileTree:
     def _descend(self, parts: list[bytes], *, create: bool) -> Node | None:
         trail = [self.root]
         todo = parts[::-1]
-        followed = 0
+        followed = walked = 0
         while todo:
             part = todo.pop()
             if part in (b"", b"."):
@@ -222,8 +224,13 @@ class FileTree:
                 child = trail[-1].children[part] = new_directory()
             elif child.is_symlink:
                 followed += 1
+                walked += len(child.target)
                 if followed > _LINKS_FOLLOWED_MAX:
                     raise DamagedImageError(f"more than {_LINKS_FOLLOWED_MAX} symbolic links at {printable(part)}")
+                if walked > _TARGETS_MAX:
+                    raise DamagedImageError(
+                        f"symbolic links of {walked} bytes in all; at most {_TARGETS_MAX} are followed"
+                    )
                 if child.target.startswith(b"/"):
                     del trail[1:]
                 todo.extend(reversed(child.target.split(b"/")))

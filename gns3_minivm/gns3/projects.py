@@ -36,7 +36,9 @@ class ProjectRoutes(Routes):
     async def open_project(self, project_id: str) -> Project:
         path = f"/projects/{quote(project_id)}/open"
         # The controller may first copy images to computes, and hash them.
-        answer = await self._object("POST", path, f"open the project {project_id}", {}, timeout_s=None)
+        answer = await self._object(
+            "POST", path, f"open the project {project_id}", {}, timeout_s=self._transport.limits.creation_s
+        )
         return replies.project(answer)
 
     async def snapshots(self, project_id: str) -> list[Snapshot]:
@@ -67,7 +69,9 @@ class ProjectRoutes(Routes):
                 body = {"node_type": "qemu", "name": f"image-{number}", "compute_id": compute_id,
                         "properties": {"kernel_image": filename, "platform": "x86_64"}}  # fmt: skip
                 path = f"/projects/{quote(project.project_id)}/nodes"
-                await self._command("POST", path, f"read the image {filename}", body, timeout_s=None)
+                await self._command(
+                    "POST", path, f"read the image {filename}", body, timeout_s=self._transport.limits.creation_s
+                )
             async with aclosing(self.export_project(project.project_id, with_images=True)) as archive:
                 async for chunk in archive:
                     yield chunk

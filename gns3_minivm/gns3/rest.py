@@ -138,7 +138,13 @@ class RestServer(ProjectRoutes, HealthRoutes):
         path = f"/projects/{quote(project_id)}/templates/{quote(template_id)}"
         # The controller may first copy images to the compute, and hash them.
         node = self._node_from(
-            await self._object("POST", path, f"create a node from template {template_id}", body, timeout_s=None)
+            await self._object(
+                "POST",
+                path,
+                f"create a node from template {template_id}",
+                body,
+                timeout_s=self._transport.limits.creation_s,
+            )
         )
         if name is None or node.name == name:
             return node

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from gns3_minivm.agent.apply import ApplianceResult
+from gns3_minivm.agent.desired import NOT_BUILT
 from gns3_minivm.agent.nodes import WHAT_TO_DO, OldNode
 from gns3_minivm.agent.plan import AppliancePlan, Plan
 from gns3_minivm.errors import MiniVMError
 
-__all__ = ["WHAT_TO_DO", "ServerReport", "SyncResult"]
+__all__ = ["NOT_BUILT", "WHAT_TO_DO", "ServerReport", "SyncResult"]
 
 
 @dataclass(frozen=True)

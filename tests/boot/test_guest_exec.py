@@ -291,3 +291,25 @@ async def test_a_guest_that_is_stopped_in_the_middle_is_told(bundle: Bundle, tmp
             guest.monitor("quit")
             with pytest.raises(GuestError, match="console has closed|has not answered"):
                 await opened.commands.run(ExecRequest(["busybox", "sleep", "100"]))
+
+
+async def test_beside_an_init_of_the_image_there_are_commands_and_a_terminal_for_its_getty(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    """The getty hangs its terminal up before it starts; it is a pseudo terminal under the serial line's name."""
+    assert bundle.busybox is not None
+    tree = busybox_tree(bundle.busybox, {"etc/inittab": "ttyS0::respawn:/bin/busybox getty -n -l /bin/sh 0 ttyS0\n"})
+    tree.add_directory(b"sbin")
+    tree.add_symlink(b"sbin/init", b"/bin/busybox")
+    disk = guest_disk(tmp_path / "disk.qcow2", tree, GuestConfig(cmd=("/sbin/init",)))
+    with boot(bundle, [disk], tmp_path, name="exec-4") as guest:
+        async with console(guest) as opened:
+            answer = await opened.commands.run(ExecRequest(shell="cat /proc/1/comm; ls -l /proc/1/exe"))
+            assert answer.stdout.startswith(b"init\n") and b"busybox" in answer.stdout
+            for turn in range(2):
+                # What is typed before the prompt is thrown away by the getty.
+                await opened.expect(b"# ")
+                opened.shown.clear()
+                opened.writer.write(b"echo typed-%d-$((40+2)); exit\r" % turn)
+                await opened.expect(b"typed-%d-42" % turn)
+                assert (await opened.commands.run(ExecRequest(["true"]))).exit_status == 0

@@ -16,6 +16,7 @@ from gns3_minivm.bundle.apt import AptSource
 from gns3_minivm.bundle.deb import open_deb, sha256_of
 from gns3_minivm.bundle.init_binary import compile_init
 from gns3_minivm.bundle.model import Bundle
+from gns3_minivm.bundle.owner import owning_package
 from gns3_minivm.bundle.packages import DebFiles
 from gns3_minivm.cache import Cache
 from gns3_minivm.errors import ToolError
@@ -206,3 +207,13 @@ def test_the_kernel_image_is_what_qemu_boots_directly(bundle: Bundle) -> None:
     assert header[0x202:0x206] == b"HdrS"
     # Not an ELF file, which GNS3 3.0 takes for an IOU image.
     assert header[:4] != b"\x7fELF"
+
+
+def test_dpkg_knows_which_package_a_file_is_of() -> None:
+    require_tool("dpkg-query")
+    owner = owning_package(Path("/bin/ls"))
+    assert owner is not None
+    assert (owner.name, owner.source.split()[0]) == ("coreutils", "coreutils")
+    assert owner.version == owner.source.split()[1]
+    assert owner.copyright.is_file()
+    assert owning_package(Path(__file__)) is None

@@ -10,12 +10,15 @@ import hashlib
 import random
 import re
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gns3_minivm.artifacts import Artifact
 from gns3_minivm.formats import ext4, qcow2
@@ -24,6 +27,15 @@ from tests.support.hostile import convert_or_refuse, nothing_left_in
 from tests.support.layers import Item, directory, file, hard_link, item, symlink, tar_bytes
 from tests.support.minivm import gns3_minivm
 from tests.support.oci import layout, make_image, write_files
+from tests.support.odd_tars import (
+    ARCHIVES,
+    HEADER_FIELDS,
+    RECORD_KEYS,
+    RECORD_VALUES,
+    VALUES,
+    with_field,
+    with_records,
+)
 from tests.support.tools import require_tool
 
 OUTSIDE = "/var/tmp/gns3-minivm-outside"
@@ -149,6 +161,37 @@ def test_a_layer_that_no_disk_can_be_made_of_is_named_with_its_entry(tmp_path: P
     assert not isinstance(error, Artifact)
     assert re.match(rf"layer 2 of 2 \(sha256:{digest}\).*{words}", error.message, re.DOTALL), error.message
     assert error.hint
+
+
+def assert_clean_or_refused(layers: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        disk = convert_or_refuse(write_image(folder, layers), folder / "cache")
+        if isinstance(disk, Artifact):
+            with judged(disk.path, folder) as reader:
+                assert reader.lookup(b".minivm/config")
+        else:
+            assert re.match(r"layer \d of \d \(sha256:|the disk", disk.message), disk.message
+
+
+ODD_ARCHIVES = st.one_of(
+    st.builds(with_field, st.sampled_from(ARCHIVES), st.integers(0, 99), st.sampled_from(HEADER_FIELDS), VALUES),
+    st.builds(with_records, st.dictionaries(st.sampled_from(RECORD_KEYS), RECORD_VALUES, max_size=6), st.binary()),
+)
+SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
+
+
+@settings(SETTINGS, max_examples=30)
+@given(st.lists(ODD_ARCHIVES, min_size=1, max_size=3))
+def test_odd_layers_are_refused_or_give_a_clean_disk(layers: list[bytes]) -> None:
+    assert_clean_or_refused(layers)
+
+
+@pytest.mark.long
+@settings(SETTINGS, max_examples=1000)
+@given(st.lists(ODD_ARCHIVES, min_size=1, max_size=3))
+def test_many_odd_layers_are_refused_or_give_a_clean_disk(layers: list[bytes]) -> None:
+    assert_clean_or_refused(layers)
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.ZstdCompressor().compress], ids=["gzip", "zstd"])

@@ -19,6 +19,7 @@ import pytest
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import Node, Project, QemuTemplate
+from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Server
 from tests.support.blobs import random_artifact
 from tests.support.gns3 import Generation, GNS3Process, running_gns3
@@ -159,8 +160,11 @@ async def test_an_archive_of_gns3s_own_is_completed_by_the_importing_server_or_r
     source: Source, tmp_path: Path
 ) -> None:
     file = tmp_path / "own.gns3project"
+    assert isinstance(source.server, RestServer)
+    # As the GUIs ask for it, with each generation's own compression: deflate, and zstd on API v3.
+    path = f"/v{source.server.generation}/projects/{source.project.project_id}/export"
     with file.open("wb") as stream:
-        async for chunk in source.server.export_project(source.project.project_id, with_images=True):
+        async for chunk in source.server._transport.download(path, "export", params={"include_images": "yes"}):
             stream.write(chunk)
     url = source.process.url
     # This server has the initial RAM disk.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
+import os
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 
 from gns3_minivm.agent.desired import MARK, template_id
 from gns3_minivm.bundle.model import Bundle
+from gns3_minivm.events import Event, Events, StepFinished, StepStarted
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
@@ -185,9 +189,8 @@ async def test_a_new_version_is_a_new_file_and_nodes_on_the_old_one_are_listed(s
         async with await connect(parse_address(process.url)) as client:
             project = await client.create_project(f"p-{site.tag}")
             await client.create_node(project.project_id, template_id(web), name="pc1")
-            if name == "three":
-                # Nodes of closed projects count as well.
-                await client.close_project(project.project_id)
+            # Nodes of closed projects count as well.
+            await client.close_project(project.project_id)
             projects[name] = project.project_id
         template = await site.template(name, web)
         assert template is not None
@@ -227,6 +230,11 @@ async def test_a_dead_server_and_one_without_its_password_do_not_stop_the_others
     web = site.add("web")
     site.servers["dead"] = {"url": f"http://127.0.0.1:{free_port()}"}
     site.servers["locked"] = {"url": "http://127.0.0.1:9", "username": "a", "password_env": "NOT_SET_AT_ALL"}
+    site.servers["three"]["password"] = "wrong-s3cret"
+    wrong = await site.sync("--server", "three", "--json", "--verbose")
+    assert wrong.status == 1 and "refuses this user name and password" in wrong.out
+    assert "wrong-s3cret" not in wrong.out + wrong.err
+    site.servers["three"]["password"] = "admin"
     partly = await site.sync()
     assert partly.status == 3, partly.err
     assert "NOT_SET_AT_ALL" in partly.err and "nothing answers there" in partly.err
@@ -242,8 +250,30 @@ async def test_an_image_that_cannot_be_found_does_not_stop_the_others(site: Test
     site.appliances.append({"name": "missing", "image": f"rootfs:{site.folder}/missing.tar"})
     partly = await site.sync("--json")
     assert partly.status == 3
-    assert '"name": "missing"' in partly.out
+    events = [json.loads(line) for line in partly.out.splitlines()]
+    [planned] = [event for event in events if event["event"] == "plan"]
+    assert [actions(server) for server in planned["servers"]] == [{"web": "create"}, {"web": "create"}]
+    assert events[-1]["event"] == "result"
+    assert [error["name"] for error in events[-1]["errors"]] == ["missing"]
     assert await site.template("two", web) is not None
+
+
+async def test_uploads_to_several_servers_run_side_by_side_and_shared_files_are_sent_once(site: TestSite) -> None:
+    for stem in ("a", "b"):
+        site.add(stem, size="1G")
+        write_root(Path(site.appliances[-1]["image"].removeprefix("rootfs:")), os.urandom(12 << 20).hex())
+    seen: list[Event] = []
+    await site.synced(events=Events(seen.append))
+    started = {event.step: event.title for event in seen if isinstance(event, StepStarted)}
+    uploads = [title.split() for title in started.values() if title.startswith("Upload")]
+    assert len({tuple(words) for words in uploads}) == len(uploads), uploads
+    order = [
+        (started[event.step].split()[-1], isinstance(event, StepStarted))
+        for event in seen
+        if isinstance(event, StepStarted | StepFinished) and started[event.step].startswith("Upload")
+    ]
+    overlaps = [one for one, other in itertools.pairwise(order) if one[1] and other[1] and one[0] != other[0]]
+    assert overlaps, order
 
 
 async def test_an_initrd_that_a_prune_took_away_is_noticed_and_put_back(site: TestSite) -> None:

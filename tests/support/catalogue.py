@@ -75,10 +75,10 @@ class TestSite:
     async def sync(self, *words: str, **options: Any) -> Finished:
         return await self.run("sync", *words, **options)
 
-    async def synced(self, *servers: str, **options: Any) -> dict[str, dict[str, Any]]:
+    async def synced(self, *servers: str, events: Events | None = None, **options: Any) -> dict[str, dict[str, Any]]:
         """Sync in this process, which has to succeed; the reports by server."""
         request = SyncRequest(self.write(), servers, **options)
-        result = await sync(request, self._settings, Events())
+        result = await sync(request, self._settings, events or Events())
         assert result.exit_status == 0, result.as_dict()
         return {server.name: server.as_dict() for server in result.servers}
 

@@ -29,7 +29,7 @@ class FakeRegistry:
         self.realm = ""
         self.login = "me:secret"
         self.identity_token = ""
-        self.redirect_blobs_to = ""
+        self.redirect_blobs_to = self.redirect_manifests_to = ""
         self.break_after = 0
         """Bytes of a blob's answer after which the connection ends."""
         self.ranges = True
@@ -112,6 +112,8 @@ def _answer(handler: Any, registry: FakeRegistry) -> None:
     if digest in registry.status:
         return _send(handler, registry.status[digest], b"")
     data = registry.damage.get(digest, registry.blobs[digest])
+    if match[1] == "manifests" and registry.redirect_manifests_to:
+        return _send(handler, 302, b"", {"Location": registry.redirect_manifests_to + handler.path})
     if match[1] == "manifests":
         kind = json.loads(registry.blobs[digest]).get("mediaType", "")
         stated = {"Docker-Content-Digest": registry.digest_header} if registry.digest_header else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from gns3_minivm import holds
 from gns3_minivm.cache import Cache
 from gns3_minivm.config import Settings
-from gns3_minivm.errors import ConfigError, UsageError
+from gns3_minivm.errors import ConfigError, DiskFullError, UsageError
 from gns3_minivm.events import Event, Events, Note
 from gns3_minivm.ops.cache import PruneRequest, cache_list, cache_prune, parse_age
 
@@ -236,6 +237,20 @@ def test_a_pruner_killed_at_any_moment_leaves_whole_entries(cache: Cache, run_py
             assert entry.is_whole and (entry.folder / "disk.qcow2").is_file()
     fill(Cache(cache.root), 99)
     assert leftovers(cache) == []
+
+
+def test_a_cache_that_may_not_be_looked_into_is_told(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that was made by root."""
+    entry = fill(cache, 1)
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    # Rights do not stop root, who may run the tests.
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(DiskFullError, match=f"{entry}.*Permission denied") as caught:
+        cache.use("disks", recipe(1))
+    assert "--cache" in caught.value.hint
 
 
 def test_lock_files_of_dead_processes_are_swept_up(cache: Cache) -> None:

@@ -151,6 +151,15 @@ def test_the_root_entry_sets_the_root(tmp_path: Path) -> None:
     assert paths(merged(tmp_path, [symlink(".", "elsewhere"), file("a")])) == ["a"]
 
 
+def test_a_way_through_links_that_are_too_long_together_is_refused(tmp_path: Path) -> None:
+    back_and_forth = "d/" * 600 + "../" * 600
+    links = [symlink(f"l{number}", f"{back_and_forth}l{number + 1}") for number in range(6)]
+    entries = [directory("d/" * 600), *links, directory("l6")]
+    assert paths(merged(tmp_path, [*entries, file("l1/x")]))[-1] == "l6/x"
+    with pytest.raises(DamagedImageError, match="entry 'l0/x': symbolic links of 18012 bytes in all"):
+        merged(tmp_path, [*entries, file("l0/x")])
+
+
 def test_hard_links_share_one_inode(tmp_path: Path) -> None:
     tree = merged(tmp_path, [file("a", b"data"), hard_link("d/b", "a"), hard_link("c", "/d/b")])
     assert node(tree, "a") is node(tree, "d/b") is node(tree, "c")
@@ -170,6 +179,18 @@ def test_the_last_entry_of_an_inode_describes_it(tmp_path: Path) -> None:
 def test_a_hard_link_may_come_before_its_target(tmp_path: Path) -> None:
     tree = merged(tmp_path, [hard_link("b", "c"), hard_link("c", "a"), file("a", b"data")])
     assert node(tree, "a") is node(tree, "b") is node(tree, "c")
+
+
+def test_links_that_wait_for_one_another_take_linear_time(tmp_path: Path) -> None:
+    # Hours, if every link were tried again after each one.
+    chain = [hard_link(f"{number}", f"{number + 1}") for number in range(20_000)]
+    tree = merged(tmp_path, [*chain, file("20000", b"data")])
+    assert node(tree, "0") is node(tree, "9999") is node(tree, "20000")
+
+
+def test_a_way_may_lead_through_a_waiting_link_to_a_symlink(tmp_path: Path) -> None:
+    tree = merged(tmp_path, [hard_link("a", "w/f"), hard_link("w", "s"), symlink("s", "d"), file("d/f", b"data")])
+    assert node(tree, "a") is node(tree, "d/f")
 
 
 def test_a_name_written_after_a_waiting_link_wins(tmp_path: Path) -> None:

@@ -139,7 +139,21 @@ def test_a_token_server_that_is_not_safe_gets_no_credentials(registry: FakeRegis
 
 
 @pytest.mark.parametrize("auth", ["basic", "bearer"])
+@pytest.mark.parametrize("what", ["manifests", "blobs"])
 def test_credentials_do_not_follow_a_redirect_to_another_host(
+    registry: FakeRegistry, image: BlobImage, tmp_path: Path, auth: str, what: str
+) -> None:
+    registry.auth = auth
+    with fake_registry(image) as other:
+        setattr(registry, f"redirect_{what}_to", f"http://{other.host}")
+        assert pull(registry, tmp_path, **login(registry)) == LAYERS
+        assert other.asked(f"/{what}/")
+        assert not [headers for headers in other.asked("") if "Authorization" in headers]
+        assert all("Authorization" in headers for headers in registry.asked(f"/{what}/")[1:])
+
+
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_all_layers_of_another_host_come_without_credentials(
     registry: FakeRegistry, image: BlobImage, tmp_path: Path, auth: str
 ) -> None:
     registry.auth = auth

@@ -80,6 +80,7 @@ LIBRARIES: dict[str, set[str]] = {
     "convert": {"zstandard"},
     "bundle": {"zlib_ng", "zstandard"},
     "gns3": {"aiohttp", "pydantic"},
+    "agent": {"zstandard"},
     "catalog": {"pydantic"},
     "catalogue": {"pydantic"},
     "config": {"pydantic", "yaml"},

@@ -35,6 +35,10 @@ _OPAQUE = b".wh..wh..opq"
 FILE_SIZE_MAX = 1 << 44
 """Bytes in one file: 2^32 blocks of 4 KiB."""
 
+_PASSES_MAX = 40
+
+_Waiting = tuple[Node, bytes, Entry]
+"""A hard link whose target has not come yet: its directory, its name, its entry."""
 _TYPES = {
     h.REGTYPE: stat.S_IFREG,
     h.GNU_SPARSE: stat.S_IFREG,
@@ -97,7 +101,7 @@ class _Merge:
     def __init__(self, tree: FileTree) -> None:
         self._tree = tree
         self._parents: dict[bytes, Node] = {}
-        self._links_waiting: list[tuple[Node, bytes, Entry]] = []
+        self._links_waiting: list[_Waiting] = []
         self.current: bytes | None = None
         """The name of the entry at work, for messages."""
 
@@ -174,24 +178,40 @@ class _Merge:
 
     def _link_waiting(self) -> None:
         waiting = self._links_waiting
-        while waiting:
-            missing = []
-            for parent, name, entry in waiting:
-                self.current = entry.name
-                target = self._tree.lookup(entry.linkname)
-                if target is None:
-                    missing.append((parent, name, entry))
-                elif target.is_directory:
-                    raise DamagedImageError(f"a hard link to the directory {printable(entry.linkname)}")
-                elif name not in parent.children:
-                    # A name that is there again was written after the link, and the last one wins.
-                    place(parent, name, target)
+        # More than once, because a link to a symbolic link may be what another one's way leads through.
+        for _ in range(_PASSES_MAX):
+            missing = self._link_pass(waiting)
+            if not missing:
+                break
             if len(missing) == len(waiting):
                 _, _, entry = missing[0]
                 self.current = entry.name
                 raise DamagedImageError(f"the hard link's target {printable(entry.linkname)} does not exist")
             waiting = missing
+        else:
+            raise DamagedImageError(f"hard links that wait for one another, more than {_PASSES_MAX} times")
         self._links_waiting = []
+
+    def _link_pass(self, waiting: list[_Waiting]) -> list[_Waiting]:
+        """Make the links whose targets are there, each followed by those that wait for it; returns the others."""
+        blocked: dict[tuple[Node, bytes], list[_Waiting]] = {}
+        missing: list[_Waiting] = []
+        todo = waiting[::-1]
+        while todo:
+            parent, name, entry = link = todo.pop()
+            self.current = entry.name
+            at, last = self._tree.resolve_parent(entry.linkname, create=False)
+            target = at.children.get(last) if at is not None else None
+            if target is None:
+                (missing if at is None else blocked.setdefault((at, last), [])).append(link)
+                continue
+            if target.is_directory:
+                raise DamagedImageError(f"a hard link to the directory {printable(entry.linkname)}")
+            if name not in parent.children:
+                # A name that is there again was written after the link, and the last one wins.
+                place(parent, name, target)
+            todo += blocked.pop((parent, name), [])
+        return missing + [link for links in blocked.values() for link in links]
 
 
 def _describe_again(node: Node, entry: Entry) -> None:
