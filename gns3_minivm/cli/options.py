@@ -144,7 +144,7 @@ def _source_flags() -> list[Callable[[Any], Any]]:
                      "--network."),
         click.option("--registry", metavar="HOST[/PATH]", envvar="GNS3_MINIVM_REGISTRY",
                      help="Where names without a registry are looked for after the Docker engine (default: the "
-                     "environment variable GNS3_MINIVM_REGISTRY; without it, nowhere)."),
+                     "environment variable GNS3_MINIVM_REGISTRY, else registries.conf, else where the engine would look)."),
         click.option("--registry-mirror", "registry_mirrors", metavar="HOST=MIRROR", multiple=True,
                      envvar="GNS3_MINIVM_REGISTRY_MIRRORS", help="Ask MIRROR (HOST[/PATH]) before the registry HOST; "
                      "may be given several times (default: GNS3_MINIVM_REGISTRY_MIRRORS, separated by spaces)."),

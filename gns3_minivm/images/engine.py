@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Self
+from urllib.parse import urlsplit
 
 from gns3_minivm.cancel import checkpoint
 from gns3_minivm.errors import EngineError, ImageNotFoundError, MiniVMError
@@ -85,6 +86,12 @@ class Engine:
         with self._translated("asking for the version"):
             found: dict[str, Any] = self._client.version()
         return found
+
+    def default_registry(self) -> str:
+        """The host where the engine looks for names without one, empty if it says none (``GET /info``)."""
+        with self._translated("asking for its registry"):
+            found = self._client.info().get("IndexServerAddress") or ""
+        return urlsplit(found).netloc if "//" in found else str(found).partition("/")[0]
 
     def inspect(self, reference: str) -> dict[str, Any]:
         """What the engine knows of an image (``GET /images/{name}/json``).

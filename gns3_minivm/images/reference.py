@@ -69,6 +69,15 @@ def parse_reference(text: str) -> Reference:
     return Reference(host, path, tag, digest)
 
 
+def is_reference(text: str) -> bool:
+    """Whether this may be the name of an image in a registry (an image ID of an engine is none)."""
+    try:
+        parse_reference(text)
+    except UsageError:
+        return False
+    return True
+
+
 def parse_place(text: str) -> tuple[str, str]:
     """Split ``HOST[:PORT][/PATH]``, the place of a registry or mirror; raises UsageError."""
     host, _, path = text.strip().rstrip("/").partition("/")

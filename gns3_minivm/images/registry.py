@@ -53,6 +53,10 @@ class DeniedError(RegistryError):
     """The registry refuses: wrong or missing credentials, or (many say it so) no such repository."""
 
 
+class NoRegistryError(RegistryError):
+    """What answers is a web site, and no registry."""
+
+
 class _Interrupted(Exception):
     """A failure that may pass: worth another attempt."""
 
@@ -183,9 +187,14 @@ class Repository(Blobs):
                 if self._authorization == used:
                     self._authorization = self._log_in(session, challenge)
             response = self._follow(session, url, headers, self._authorization)
-        if response.status_code in (200, 206):
+        is_page = response.headers.get("Content-Type", "").startswith("text/html")
+        if response.status_code in (200, 206) and not is_page:
             return response
         with closing(response):
+            if is_page and response.status_code in (200, 404):
+                raise NoRegistryError(
+                    f"{self.host} is a web site and no registry", hint="Check the host in the image's name."
+                )
             raise self._failure(response, what)
 
     def _base(self, session: requests.Session) -> str:

@@ -1,7 +1,8 @@
 """Images that a registry has; no Docker engine is needed.
 
-A name without a host has no registry of its own: which one is meant, the user says (RegistryOptions).  There, a name of
-one part is looked for as it is and then below ``library/``, as Docker's convention has it.
+A name without a host has no registry of its own: which one is meant, the user says, by an option (RegistryOptions) or in
+registries.conf.  There, a name of one part is looked for as it is and then below ``library/``, as Docker's convention has
+it.  By the same convention a host may be but a name: where it turns out to be no registry, ``index.HOST`` is asked.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from gns3_minivm.images.manifests import Blobs, OciImage, read_image
 from gns3_minivm.images.model import Image, ImageInfo, Layer
 from gns3_minivm.images.oci import ARCHITECTURE, guest_config, short_name
 from gns3_minivm.images.reference import Reference, parse_place, parse_reference
+from gns3_minivm.images.registries_conf import RegistriesConf, read_registries_conf
 
 if TYPE_CHECKING:
+    from gns3_minivm.images.credentials import Credentials
     from gns3_minivm.images.registry import Repository
 
 _OFFICIAL = "library"
+_INDEX = "index."
 NO_REGISTRY_HINT = (
-    "Write the registry into the name (docker://HOST/NAME), or name one for all such names with --registry HOST or "
-    "GNS3_MINIVM_REGISTRY."
+    "Write the registry into the name (docker://HOST/NAME), or name one for all such names with --registry HOST, "
+    "GNS3_MINIVM_REGISTRY, or in registries.conf."
 )
 
 
@@ -91,42 +95,98 @@ def find_in_registry(text: str, options: RegistryOptions, environ: Mapping[str, 
     """Look an image up in its registry, its mirrors first (blocking).
 
     Raises UsageError, ImageNotFoundError, ArchitectureError, DamagedImageError, RegistryError, and ConfigError or
-    ToolError for credentials that cannot be had.
+    ToolError for credentials or settings of the user that cannot be read.
     """
     # Spares their import where no registry is asked.
-    from gns3_minivm.images.credentials import find_credentials
-    from gns3_minivm.images.registry import Repository
+    from gns3_minivm.images.registry import NoRegistryError, Repository
 
-    credentials = partial(find_credentials, environ=os.environ if environ is None else environ)
-    places = _places(parse_reference(text), options)
-    repositories = [Repository(place.host, place.path, credentials, options.insecure) for place in places]
+    environ = os.environ if environ is None else environ
+    conf = read_registries_conf(environ)
+    places = _places(parse_reference(text), options, conf)
+    insecure = options.insecure | {parse_place(place)[0] for rule in conf.rules for place in rule.insecure}
+    credentials = partial(_credentials, environ=environ)
+    repositories = [Repository(place.host, place.path, credentials, insecure) for place in places]
     failures: list[MiniVMError] = []
-    for number, (place, repository) in enumerate(zip(places, repositories, strict=True)):
+    # The lists grow while they are gone through: what a host stands for is known only when it has answered.
+    for number, (place, repository) in enumerate(zip(places, repositories, strict=False)):
         try:
             image = abandonable(_look_up, text, repository, place.target)
             # A mirror may have the manifest but not all that it names.
             return OciSourceImage(oci_info(text, image, *short_name(text)), image, repositories[number:])
         except (ImageNotFoundError, RegistryError, ImageError) as error:
             failures.append(error)
+            if isinstance(error, NoRegistryError):
+                meant = _index_places(place)
+                places += meant
+                repositories += [Repository(one.host, one.path, credentials, insecure) for one in meant]
     # The last place is the registry itself (or the plain name's second form), and its words count most; but what is
     # denied or damaged in one place and not found in another is there.
     last = next((error for error in reversed(failures) if not isinstance(error, ImageNotFoundError)), failures[-1])
-    others = [error.message for error in failures if error is not last]
+    others = list(dict.fromkeys(error.message for error in failures if error.message != last.message))
     before = f" (also: {'; '.join(others)})" if others else ""
     raise type(last)(f"{last.message}{before}", hint=last.hint) from last
 
 
-def _places(reference: Reference, options: RegistryOptions) -> list[Reference]:
+def has_registry(name: str, options: RegistryOptions, environ: Mapping[str, str] | None = None) -> bool:
+    """Whether there is a registry to ask for a name as the user has written it.  Raises ConfigError."""
+    try:
+        reference = parse_reference(name)
+    except UsageError:
+        return False  # an image ID, or no name at all
+    if reference.host or options.default:
+        return True
+    conf = read_registries_conf(os.environ if environ is None else environ)
+    return reference.path in conf.aliases or bool(conf.search)
+
+
+def _places(reference: Reference, options: RegistryOptions, conf: RegistriesConf) -> list[Reference]:
     if reference.host:
-        mirrors = [parse_place(place) for place in options.mirrors.get(reference.host, ())]
-        return [*(reference.at(host, _join(path, reference.path)) for host, path in mirrors), reference]
-    if not options.default:
+        return _places_of_host(reference, options, conf)
+    if not options.default and (alias := conf.aliases.get(reference.path)):
+        host, path = parse_place(alias)
+        return _places_of_host(reference.at(host, path), options, conf)
+    places = []
+    for base in (options.default,) if options.default else conf.search:
+        host, path = parse_place(base)
+        found = [reference.at(host, _join(path, reference.path)), *_official(reference, host, path)]
+        places += [place for one in found for place in _places_of_host(one, options, conf)]
+    if not places:
         raise ImageNotFoundError(f"the name {str(reference)!r} says no registry", hint=NO_REGISTRY_HINT)
-    host, path = parse_place(options.default)
-    found = [reference.at(host, _join(path, reference.path))]
-    if "/" not in reference.path:
-        found.append(reference.at(host, _join(path, _OFFICIAL, reference.path)))
-    return [place for one in found for place in _places(one, options)]
+    return places
+
+
+def _places_of_host(reference: Reference, options: RegistryOptions, conf: RegistriesConf) -> list[Reference]:
+    mirrors = [_join(place, reference.path) for place in options.mirrors.get(reference.host, ())]
+    name = f"{reference.host}/{reference.path}"
+    rule = conf.rule_for(name)
+    if rule and rule.blocked:
+        raise RegistryError(
+            f"{rule.prefix} is blocked by the user's registries.conf",
+            hint="Take `blocked` out, or use another registry.",
+        )
+    names = [*mirrors, *(rule.rewritten(name) if rule else (name,))]
+    return [reference.at(*parse_place(one)) for one in names]
+
+
+def _official(reference: Reference, host: str, path: str = "") -> list[Reference]:
+    return [] if "/" in reference.path else [reference.at(host, _join(path, _OFFICIAL, reference.path))]
+
+
+def _index_places(place: Reference) -> list[Reference]:
+    """Where the images of a host are that is no registry itself."""
+    if ":" in place.host or "." not in place.host or place.host.startswith(_INDEX):
+        return []
+    host = _INDEX + place.host
+    return [place.at(host, place.path), *_official(place, host)]
+
+
+def _credentials(place: str, environ: Mapping[str, str]) -> Credentials | None:
+    from gns3_minivm.images.credentials import find_credentials
+
+    found = find_credentials(place, environ)
+    if found is None and place.startswith(_INDEX):
+        found = find_credentials(place.removeprefix(_INDEX), environ)
+    return found
 
 
 def _join(*parts: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gns3_minivm.errors import EngineError, ImageNotFoundError, RegistryError, UsageError
@@ -22,8 +22,8 @@ from gns3_minivm.images.engine_image import find_image
 from gns3_minivm.images.model import Image
 from gns3_minivm.images.oci import short_name
 from gns3_minivm.images.oci_layout import find_in_folder, find_in_oci_archive
-from gns3_minivm.images.reference import parse_reference
-from gns3_minivm.images.registry_image import RegistryOptions, find_in_registry
+from gns3_minivm.images.reference import is_reference
+from gns3_minivm.images.registry_image import RegistryOptions, find_in_registry, has_registry
 from gns3_minivm.images.rootfs import find_rootfs
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def resolve(name: str, sources: Sources, events: Events) -> Resolved:
     if scheme == ENGINE_SCHEME:
         return Resolved(find_image(sources.connect(), rest), None)
     if scheme == REGISTRY_SCHEME:
-        return Resolved(find_in_registry(rest, sources.registries), None)
+        return Resolved(find_in_registry(rest, _with_default(rest, sources)), None)
     if scheme in FILE_SCHEMES:
         return Resolved(FILE_SCHEMES[scheme](rest), None)
     appliance = sources.catalog().find(name)
@@ -127,24 +127,27 @@ def _appliance_image(appliance: Appliance, sources: Sources, events: Events) -> 
 
 def _bare_image(name: str, sources: Sources) -> Image:
     """An image of the engine, else of a registry."""
-    asked = _registry_in(name, sources.registries)
     try:
         return _engine_image(name, sources)
     except (EngineError, ImageNotFoundError) as error:
-        if not asked:
+        registries = _with_default(name, sources)
+        if not has_registry(name, registries):
             raise
         try:
-            return find_in_registry(name, sources.registries)
+            return find_in_registry(name, registries)
         except (ImageNotFoundError, RegistryError) as refusal:
-            raise type(refusal)(f"{error.message}; {refusal.message}", hint=refusal.hint) from refusal
+            raise type(refusal)(f"{error.message}; {refusal.message}", hint=error.hint) from refusal
 
 
-def _registry_in(name: str, options: RegistryOptions) -> bool:
-    """Whether there is a registry to ask for a bare name."""
+def _with_default(name: str, sources: Sources) -> RegistryOptions:
+    """The options; for a name that says no registry, where the user names none either, with the engine's own default."""
+    if has_registry(name, sources.registries) or not is_reference(name):
+        return sources.registries
     try:
-        return bool(parse_reference(name).host or options.default)
-    except UsageError:
-        return False  # an image ID, or no name at all: the engine says what it thinks of it
+        place = sources.connect().default_registry()
+    except EngineError:
+        return sources.registries
+    return replace(sources.registries, default=place)
 
 
 def _engine_image(name: str, sources: Sources) -> Image:

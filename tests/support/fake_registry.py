@@ -40,6 +40,8 @@ class FakeRegistry:
         self.status: dict[str, int] = {}
         """Answers without a body for a digest."""
         self.digest_header = ""
+        self.page = ""
+        """A web page that is all it has to say."""
         self.together: threading.Barrier | None = None
         """Blobs are answered for only when as many have been asked for at once."""
         self.stall: set[str] = set()
@@ -91,6 +93,8 @@ def _answer(handler: Any, registry: FakeRegistry) -> None:
         return _token(handler, registry, query)
     if parts.path == "/v2/":
         return _send(handler, 200, b"{}")
+    if registry.page:
+        return _send(handler, 404, registry.page.encode(), {"Content-Type": "text/html; charset=utf-8"})
     if registry.busy:
         registry.busy -= 1
         return _send(handler, 503, b"")

@@ -24,8 +24,12 @@ DIFF_ID = "sha256:" + "1" * 64
 class FakeEngine(Engine):
     """An engine that holds some images, by name."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, registry: str = "") -> None:
         self.names = names
+        self.registry = registry
+
+    def default_registry(self) -> str:
+        return self.registry
 
     def __str__(self) -> str:
         return "unix:///fake.sock"
@@ -51,6 +55,11 @@ def find(
     name: str, *, connect: Any = nothing, busybox: Any = nothing, folders: tuple[Path, ...] = (), registry: str = ""
 ) -> Resolved:
     return resolve(name, Sources(lambda: Catalog(folders), connect, busybox, RegistryOptions(registry)), Events())
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", "/dev/null")
 
 
 @pytest.fixture
@@ -133,8 +142,16 @@ def test_docker_with_slashes_means_the_registry_and_nothing_else() -> None:
     with fake_registry(make_image([b"layer"])) as registry:
         assert find(f"docker://{registry.host}/team/app:1").appliance is None
         assert find("docker://app:1", registry=registry.host).image.info.version == "1"
-    with pytest.raises(ImageNotFoundError, match="says no registry"):
-        find("docker://busybox-minivm")
+    for connect in (no_engine, FakeEngine):
+        with pytest.raises(ImageNotFoundError, match="says no registry"):
+            find("docker://busybox-minivm", connect=connect)
+
+
+@pytest.mark.parametrize("name", ["docker://app:1", "app:1", "team/app:1"])
+def test_a_name_without_a_registry_is_looked_for_where_the_engine_would(name: str) -> None:
+    with fake_registry(make_image([b"layer"])) as registry:
+        found = find(name, connect=lambda: FakeEngine(registry=registry.host))
+    assert (found.image.info.name, found.image.info.version) == ("app", "1")
 
 
 @pytest.mark.parametrize(
