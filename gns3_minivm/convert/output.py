@@ -33,7 +33,7 @@ def check_output(path: Path, *, replace: bool) -> None:
 
 
 def copy_output(source: Path, path: Path, *, replace: bool, step: Step | None = None) -> None:
-    """Copy a finished file to ``path`` under a temporary name beside it, then give it its name (blocking).
+    """Copy a finished file to ``path``, which gets its name when it is whole (blocking).
 
     Raises UsageError if ``path`` exists and is not to be replaced, DiskFullError.
     """
@@ -42,14 +42,35 @@ def copy_output(source: Path, path: Path, *, replace: bool, step: Step | None = 
     temporary = folder / f".{path.name[:80]}.{secrets.token_hex(8)}.tmp"
     try:
         try:
-            with temporary.open("xb") as target, source.open("rb") as origin:
+            descriptor = _open_nameless(folder)
+            nameless = descriptor is not None
+            if descriptor is None:
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            with os.fdopen(descriptor, "wb") as target, source.open("rb") as origin:
                 _copy(origin.fileno(), target.fileno(), step)
                 os.fsync(target.fileno())
+                if nameless:
+                    # Any folder's descriptor makes it linkat(2), which follows the link that stands for the file.
+                    os.link(f"/proc/self/fd/{target.fileno()}", temporary, src_dir_fd=target.fileno())
             name_output(temporary, path, replace=replace)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise (disk_error(error, folder) or error) from error
+
+
+def _open_nameless(folder: Path) -> int | None:
+    """A new file without a name, so that nothing is left of it whatever happens; None where there is no such thing."""
+    try:
+        descriptor = os.open(folder, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+            return None  # the file system's or the kernel's affair; what else is wrong shows when a name is made
+        raise
+    if os.path.exists(f"/proc/self/fd/{descriptor}"):
+        return descriptor
+    os.close(descriptor)
+    return None  # without /proc it could not be given a name
 
 
 def _copy(source: int, target: int, step: Step | None) -> None:

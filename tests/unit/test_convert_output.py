@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gns3_minivm.cancel import Interrupted
+from gns3_minivm.convert import output
 from gns3_minivm.convert.output import check_output, copy_output
 from gns3_minivm.errors import DiskFullError, UsageError
 from gns3_minivm.events import Event, Events, StepAdvanced
@@ -118,3 +119,21 @@ def test_a_place_that_cannot_be_written_is_told_beforehand(tmp_path: Path) -> No
     (tmp_path / "dangling").symlink_to("nowhere")
     with pytest.raises(UsageError, match="exists"):
         check_output(tmp_path / "dangling", replace=False)
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_a_copy_that_is_killed_leaves_nothing_where_the_file_system_can_make_files_without_names(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool
+) -> None:
+    seen: list[list[str]] = []
+
+    def look(*args: Any) -> None:
+        seen.append(names(target))
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    if not nameless:
+        monkeypatch.setattr(output, "_open_nameless", lambda folder: None)
+    monkeypatch.setattr(fcntl, "ioctl", look)
+    copy_output(source, target, replace=False)
+    assert len(seen[0]) == (0 if nameless else 1)
+    assert names(target) == ["mine.qcow2"] and target.read_bytes() == DATA
