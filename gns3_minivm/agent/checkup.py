@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gns3_minivm.agent.desired import is_ours
+from gns3_minivm.artifacts import Artifact
 from gns3_minivm.errors import MiniVMError, ServerError
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.model import IMAGE_FIELDS, LOCAL_COMPUTE, ComputeHealth, QemuTemplate, Rights, ServerImage
 from gns3_minivm.gns3.server import Server
 
 Level = Literal["ok", "unknown", "warning", "problem"]
-Expected = Callable[[str], tuple[int, str] | None]
-"""Size and md5 of an image file that this machine knows, by its name."""
+Known = Callable[[str], Artifact | None]
+"""The file that this machine has built under a name that servers have it by."""
 
 _OLDEST_QEMU_FOR_ZSTD = (5, 1)
 _FULL_DISK_PERCENT = 95
@@ -42,12 +43,12 @@ def failed(check: str, error: MiniVMError) -> Finding:
     return Finding(check, "problem", error.message, error.hint)
 
 
-async def look(server: Server, address: Address, expected: Expected) -> list[Finding]:
+async def look(server: Server, address: Address, known: Known) -> list[Finding]:
     """Everything that one server shows.  A check that fails is a finding and does not stop the others."""
     findings = [Finding("version", "ok", f"GNS3 {server.version}, API v{server.generation}")]
     findings += [Finding("login", "warning", text) for text in server.warnings]
     findings += _connection(server, address)
-    checks = (_rights(server), _raw_images(server), _computes(server), _ubridge(server), _images(server, expected))
+    checks = (_rights(server), _raw_images(server), _computes(server), _ubridge(server), _images(server, known))
     names = ("rights", "raw-images", "computes", "ubridge", "images")
     for name, found in zip(names, await asyncio.gather(*checks, return_exceptions=True), strict=True):
         if isinstance(found, MiniVMError):
@@ -175,7 +176,7 @@ async def _ubridge(server: Server) -> list[Finding]:
     return [Finding("ubridge", "unknown", "no node runs, and the API does not tell whether ubridge is installed", hint)]
 
 
-async def _images(server: Server, expected: Expected) -> list[Finding]:
+async def _images(server: Server, known: Known) -> list[Finding]:
     ours = [template.values for template in await server.templates() if is_ours(template) and template.values]
     findings: list[Finding] = []
     stores: dict[str, _Store] = {}
@@ -188,11 +189,11 @@ async def _images(server: Server, expected: Expected) -> list[Finding]:
         except ServerError as error:
             findings.append(failed("images", error))
             continue
-        findings += [
-            Finding("images", "problem", f"template {template.name}: image {name} {fault}", _healing(template.name))
-            for name in _images_of(template)
-            if (fault := await stores[place].fault(name, expected(name)))
-        ]
+        for name in _images_of(template):
+            if (fault := await stores[place].fault(name, known(name))) is not None:
+                text = f"template {template.name}: image {name} {fault.words}"
+                hint = _sent_again(template.name) if fault.sent_again else _by_hand(name, known(name))
+                findings.append(Finding("images", "problem", text, hint))
     if not findings:
         findings.append(Finding("images", "ok", f"{len(ours)} templates of ours, and their images are there"))
     return findings
@@ -202,8 +203,24 @@ def _images_of(template: QemuTemplate) -> list[str]:
     return [name for name in (getattr(template, field) for field in IMAGE_FIELDS) if name]
 
 
-def _healing(name: str) -> str:
+def _sent_again(name: str) -> str:
     return f"Run `gns3-minivm sync`, or `gns3-minivm register {name}`: it is sent again."
+
+
+def _by_hand(filename: str, artifact: Artifact | None) -> str:
+    source = str(artifact.path) if artifact else "the file (register it on another server to have it made)"
+    return (
+        f"The server takes no file for a record that it has: copy {source} to images/QEMU/{filename} on the server, and"
+        f" remove {filename}.md5sum beside it."
+    )
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What is wrong with an image, and whether an upload mends it."""
+
+    words: str
+    sent_again: bool
 
 
 @dataclass(frozen=True)
@@ -220,21 +237,25 @@ class _Store:
         listed, on_disk = await asyncio.gather(server.images(compute_id), server.disk_images(compute_id))
         return cls(server, compute_id, {i.filename: i for i in listed}, {i.filename: i for i in on_disk})
 
-    async def fault(self, name: str, expected: tuple[int, str] | None) -> str:
-        """What is wrong with an image; empty if nothing is seen."""
+    async def fault(self, name: str, artifact: Artifact | None) -> _Fault | None:
+        """What is wrong with an image; None if nothing is seen."""
         listed, there = self.listed.get(name), self.on_disk.get(name)
+        # API v3 keeps a record that does not change with the file.
+        mended = self.server.images_per_compute
         if there is None:
-            return "is missing on the server's disk" if listed else "is missing"
+            return _Fault("is missing on the server's disk", mended) if listed else _Fault("is missing", True)
         if listed is None:
-            return "lies on the server's disk and is missing in its database"
+            return _Fault("lies on the server's disk and is missing in its database", True)
         if _differ(listed.size_bytes, there.size_bytes) or _differ(listed.md5, there.md5):
-            return f"is damaged: {_shown(there)} on the disk, {_shown(listed)} when it arrived"
-        if expected and (there.size_bytes, there.md5) != expected:
-            size_bytes, md5 = expected
+            return _Fault(f"is damaged: {_shown(there)} on the disk, {_shown(listed)} when it arrived", mended)
+        if artifact and (there.size_bytes, there.md5) != (artifact.size_bytes, artifact.md5):
             # Listed checksums go stale.
-            if there.size_bytes != size_bytes or await self.server.image_md5(name, self.compute_id) != md5:
-                return f"is damaged: {_shown(there)}, not {size_bytes} bytes, md5 {md5}"
-        return ""
+            same_size = there.size_bytes == artifact.size_bytes
+            if not same_size or await self.server.image_md5(name, self.compute_id) != artifact.md5:
+                return _Fault(
+                    f"is damaged: {_shown(there)}, not {artifact.size_bytes} bytes, md5 {artifact.md5}", mended
+                )
+        return None
 
 
 def _differ(one: object, other: object) -> bool:

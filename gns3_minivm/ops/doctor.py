@@ -15,7 +15,7 @@ from typing import Any
 
 from gns3_minivm import __version__
 from gns3_minivm.agent.across import on_each
-from gns3_minivm.agent.checkup import Expected, Finding, failed, is_here, look
+from gns3_minivm.agent.checkup import Finding, failed, is_here, look
 from gns3_minivm.bundle.build import find as find_bundle
 from gns3_minivm.cache import Cache
 from gns3_minivm.cancel import run_blocking
@@ -63,12 +63,12 @@ class Diagnosis:
 async def examine(servers: Sequence[Address], settings: Settings, events: Events) -> Diagnosis:
     """Look at this machine and at every server at once; nothing is changed anywhere."""
     cache = Cache(settings.cache_root)
-    expected = await run_blocking(_expected, cache)
+    known = await run_blocking(known_files, cache)
     by_url = {address.url: address for address in servers}
 
     async def one(server: Server) -> list[Finding]:
         with events.step(f"Look at {server.url}"):
-            found = await look(server, by_url[server.url], expected)
+            found = await look(server, by_url[server.url], known)
         return [_seen_from_here(finding) for finding in found] if is_here(by_url[server.url]) else found
 
     here, outcomes = await asyncio.gather(_this_machine(cache, events), on_each(servers, one))
@@ -87,17 +87,6 @@ def _seen_from_here(finding: Finding) -> Finding:
     if path:
         return Finding("ubridge", "ok", f"{path} is installed on this machine")
     return Finding("ubridge", "warning", "ubridge is not in this user's PATH on this machine", finding.hint)
-
-
-def _expected(cache: Cache) -> Expected:
-    """Sizes and checksums of what this machine has built, by the names that servers have it by."""
-    find = known_files(cache)
-
-    def known(filename: str) -> tuple[int, str] | None:
-        artifact = find(filename)
-        return (artifact.size_bytes, artifact.md5) if artifact else None
-
-    return known
 
 
 async def _this_machine(cache: Cache, events: Events) -> list[Finding]:
