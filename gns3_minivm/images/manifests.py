@@ -34,6 +34,8 @@ _LAYER_TYPE = re.compile(
     r"([.+](gzip|zstd))?"
 )
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _DEPTH_MAX = 4
 _HINT = "Push or save the image again."
 
@@ -158,10 +160,23 @@ def parse_object(reference: str, data: bytes) -> dict[str, Any]:
     """The JSON object that some bytes are; raises DamagedImageError."""
     try:
         value = json.loads(data)
+        if _SURROGATE_ESCAPE.search(data):
+            value = _without_surrogates(value)
     except (ValueError, RecursionError) as error:
         raise DamagedImageError(f"a document of {reference} is not JSON: {error}", hint=_HINT) from error
     if not isinstance(value, dict):
         raise DamagedImageError(f"a document of {reference} is no JSON object", hint=_HINT)
+    return value
+
+
+def _without_surrogates(value: Any) -> Any:
+    """Halves of UTF-16 pairs, which no text can hold, become U+FFFD, as in Go, and so in what an engine says."""
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
     return value
 
 

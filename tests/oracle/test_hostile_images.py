@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import random
 import re
 import tarfile
@@ -14,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -22,11 +24,12 @@ from hypothesis import strategies as st
 
 from gns3_minivm.artifacts import Artifact
 from gns3_minivm.formats import ext4, qcow2
+from gns3_minivm.guest import decode_config
 from tests.support.disks import judge, run
 from tests.support.hostile import convert_or_refuse, nothing_left_in
 from tests.support.layers import Item, directory, file, hard_link, item, symlink, tar_bytes
 from tests.support.minivm import gns3_minivm
-from tests.support.oci import layout, make_image, write_files
+from tests.support.oci import CONFIG, layout, make_image, write_files
 from tests.support.odd_tars import (
     ARCHIVES,
     HEADER_FIELDS,
@@ -161,6 +164,40 @@ def test_a_layer_that_no_disk_can_be_made_of_is_named_with_its_entry(tmp_path: P
     assert not isinstance(error, Artifact)
     assert re.match(rf"layer 2 of 2 \(sha256:{digest}\).*{words}", error.message, re.DOTALL), error.message
     assert error.hint
+
+
+# Configurations: what a disk is made of all the same, and what is refused.
+ODD_CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
+    "halves of characters": ({"config": {"Env": ["A=\ud800"], "Labels": {"\udfff": "\udcff"}, "User": "\udc80"}}, ""),
+    "control characters": ({"config": {"Env": ["A=\0b\n"], "StopSignal": "\n; rm", "WorkingDir": "\x1b[2J"}}, ""),
+    "a way out as folder": ({"config": {"WorkingDir": "../../..", "Volumes": {"/../../x": {}}}}, ""),
+    "a variable without a value": ({"config": {"Env": ["A", "", "=", "=x"]}}, ""),
+    "megabytes of a variable": ({"config": {"Env": ["A=" + "x" * 3_000_000]}}, ""),
+    "another system": ({"os": "\ud800"}, "is made for"),
+    "a number as architecture": ({"architecture": 5}, "is made for"),
+    "no layers": ({"rootfs": 5}, "has no layers"),
+    "layers that are numbers": ({"rootfs": {"diff_ids": [5]}}, "names a layer 5"),
+    "words that are none": ({"config": {"Cmd": [None]}}, "holds .* as its Cmd"),
+    "no object": ({"config": "text"}, "holds 'text' as its config"),
+}
+
+
+@pytest.mark.parametrize("name", ODD_CONFIGS)
+def test_an_odd_configuration_is_refused_or_gives_a_clean_disk(tmp_path: Path, name: str) -> None:
+    changes, words = ODD_CONFIGS[name]
+    image = make_image([tar_bytes([file("a", b"x")])])
+    config = json.loads(image.blobs[image.manifest["config"]["digest"]])
+    image.manifest["config"] = image.add(json.dumps(config | changes).encode(), CONFIG)
+    found = convert_or_refuse(f"oci:{write_files(tmp_path / 'image', layout(image))}", tmp_path / "cache")
+    if words:
+        assert not isinstance(found, Artifact) and re.search(words, found.message), found
+        found.message.encode()
+    else:
+        assert isinstance(found, Artifact), found
+        with judged(found.path, tmp_path) as reader:
+            ino = reader.lookup(b".minivm/config")
+            assert ino is not None
+            decode_config(reader.read_file(ino))
 
 
 def assert_clean_or_refused(layers: list[bytes]) -> None:
