@@ -245,15 +245,24 @@ async def test_a_dead_server_and_one_without_its_password_do_not_stop_the_others
     assert (await site.sync("--server", "locked")).status == 2
 
 
-async def test_an_image_that_cannot_be_found_does_not_stop_the_others(site: TestSite) -> None:
-    web = site.add("web")
+async def test_an_image_that_cannot_be_found_or_made_does_not_stop_the_others(site: TestSite) -> None:
+    broken, web = site.add("broken"), site.add("web")
+    tar = Path(site.appliances[0]["image"].removeprefix("rootfs:"))
+    tar.write_bytes(tar.read_bytes()[:515])
     site.appliances.append({"name": "missing", "image": f"rootfs:{site.folder}/missing.tar"})
     partly = await site.sync("--json")
     assert partly.status == 3
     events = [json.loads(line) for line in partly.out.splitlines()]
     [planned] = [event for event in events if event["event"] == "plan"]
-    assert [actions(server) for server in planned["servers"]] == [{"web": "create"}, {"web": "create"}]
+    assert [actions(server) for server in planned["servers"]] == [
+        {"broken": "create", "web": "create"},
+        {"broken": "create", "web": "create"},
+    ]
     assert events[-1]["event"] == "result"
+    for server in events[-1]["servers"]:
+        assert outcomes(server) == {"broken": "failed", "web": "created"}
+        assert server["appliances"][0]["error"]["code"] == "image-damaged"
+        assert await site.template(server["name"], broken) is None
     assert [error["name"] for error in events[-1]["errors"]] == ["missing"]
     assert await site.template("two", web) is not None
 
