@@ -18,7 +18,7 @@ from gns3_minivm.errors import ArchitectureError, DamagedImageError, ImageNotFou
 from gns3_minivm.images.archive_file import HINT, ArchiveImage, read_documents
 from gns3_minivm.images.manifests import digest_of, parse_object
 from gns3_minivm.images.model import ImageInfo
-from gns3_minivm.images.oci import ARCHITECTURE, check_diff_ids, check_platform, guest_config, short_name
+from gns3_minivm.images.oci import ARCHITECTURE, check_diff_ids, check_platform, guest_config, legible, short_name
 
 _DIGEST_IN_NAME = re.compile(r"(?:^|/)([0-9a-f]{64})(?:\.json)?$")
 
@@ -80,7 +80,9 @@ def _tags(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _choose(path: Path, entries: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
-    there = ", ".join(tag for entry in entries for tag in _tags(entry)) or f"{len(entries)} images without a name"
+    there = (
+        legible(", ".join(tag for entry in entries for tag in _tags(entry))) or f"{len(entries)} images without a name"
+    )
     if wanted.startswith("@") and wanted[1:].isdecimal() and int(wanted[1:]) < len(entries):
         return entries[int(wanted[1:])]
     if not wanted:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gns3_minivm.errors import ArchitectureError, DamagedImageError
-from gns3_minivm.images.oci import ARCHITECTURE, check_diff_ids, check_platform
+from gns3_minivm.images.oci import ARCHITECTURE, check_diff_ids, check_platform, legible
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -137,7 +137,7 @@ def choose(reference: str, offered: Sequence[Descriptor]) -> Descriptor:
 
 def _platform_name(descriptor: Descriptor) -> str:
     parts = [descriptor.platform.get(key) for key in ("os", "architecture", "variant")]
-    return "/".join(str(part)[:40] for part in parts if part) or "an unnamed platform"
+    return legible("/".join(str(part)[:40] for part in parts if part)) or "an unnamed platform"
 
 
 def read_document(reference: str, blobs: Blobs, descriptor: Descriptor) -> dict[str, Any]:

@@ -72,10 +72,16 @@ def _damaged(key: str, value: Any) -> DamagedImageError:
     )
 
 
+def legible(text: str) -> str:
+    """A text that came with an image, for messages: short, and without what a terminal would act on."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text[:201])
+    return shown if len(shown) <= 200 else f"{shown[:200]}..."
+
+
 def check_platform(reference: str, operating_system: str, architecture: str) -> None:
     """Raise ArchitectureError for an image that no kernel bundle can run."""
     # Images made by `docker import` of old engines may name neither.
-    found = f"{operating_system or 'linux'}/{architecture or ARCHITECTURE}"
+    found = legible(f"{operating_system or 'linux'}/{architecture or ARCHITECTURE}")
     if found == f"linux/{ARCHITECTURE}":
         return
     hint = "Only Linux images can run."

@@ -25,6 +25,7 @@ from gns3_minivm.images.manifests import (
     read_image,
 )
 from gns3_minivm.images.model import Image
+from gns3_minivm.images.oci import legible
 from gns3_minivm.images.registry_image import OciSourceImage, oci_info
 from gns3_minivm.images.unpack import CHUNK_SIZE
 
@@ -70,7 +71,7 @@ def _split(place: str) -> tuple[Path, str]:
 def _find(reference: str, blobs: Blobs, index: bytes, tag: str) -> tuple[OciImage, Descriptor]:
     entries = descriptors(reference, parse_object(reference, index).get("manifests"))
     tags = list(dict.fromkeys(str(entry.annotations.get(TAG_ANNOTATION) or "") for entry in entries))
-    there = ", ".join(filter(None, tags)) or "none with a tag"
+    there = legible(", ".join(filter(None, tags))) or "none with a tag"
     if tag:
         entries = [entry for entry in entries if entry.annotations.get(TAG_ANNOTATION) == tag]
     elif len(tags) > 1:

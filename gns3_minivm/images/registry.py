@@ -31,6 +31,7 @@ from gns3_minivm.images.authorization import basic, parse_challenges, token_requ
 from gns3_minivm.images.credentials import Credentials
 from gns3_minivm.images.endpoints import system_error
 from gns3_minivm.images.manifests import DOCUMENT_MAX, MANIFEST_TYPES, Blobs, Descriptor, digest_of
+from gns3_minivm.images.oci import legible
 
 CONNECT_LIMIT_S = 10.0
 READ_LIMIT_S = 60.0
@@ -326,7 +327,7 @@ class Repository(Blobs):
     def _words(self, response: requests.Response) -> str:
         try:
             first = json.loads(self._read(response))["errors"][0]
-            words = " ".join(str(first.get("message") or first.get("code") or "").split())[:200]
+            words = legible(" ".join(str(first.get("message") or first.get("code") or "").split()))
         except (ValueError, LookupError, TypeError, AttributeError, DamagedImageError, _Interrupted):
             return ""
         secret = self._authorization.partition(" ")[2]

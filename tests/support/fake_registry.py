@@ -38,7 +38,8 @@ class FakeRegistry:
         self.damage: dict[str, bytes] = {}
         """Other bytes for a digest."""
         self.status: dict[str, int] = {}
-        """Answers without a body for a digest."""
+        """Answers for a digest; ``words`` is what they say."""
+        self.words = ""
         self.digest_header = ""
         self.page = ""
         """A web page that is all it has to say."""
@@ -110,7 +111,8 @@ def _answer(handler: Any, registry: FakeRegistry) -> None:
         registry.stalled.set()
         registry.released.wait(20)
     if digest in registry.status:
-        return _send(handler, registry.status[digest], b"")
+        said = json.dumps({"errors": [{"message": registry.words}]}).encode() if registry.words else b""
+        return _send(handler, registry.status[digest], said)
     data = registry.damage.get(digest, registry.blobs[digest])
     if match[1] == "manifests" and registry.redirect_manifests_to:
         return _send(handler, 302, b"", {"Location": registry.redirect_manifests_to + handler.path})

@@ -344,6 +344,19 @@ def test_a_strange_manifest_is_a_data_error(registry: FakeRegistry, data: bytes)
         find_in_registry(f"{registry.host}/team/app:1", RegistryOptions(), {})
 
 
+def test_what_a_registry_says_cannot_act_on_a_terminal(registry: FakeRegistry, image: BlobImage) -> None:
+    registry.words = "\x1b[2J\x9b31m " + "long" * 1000
+    registry.status[registry.tags["1"]] = 418
+    with pytest.raises(RegistryError, match=r"answers 418 .*: \?\[2J\?31m longlong") as caught:
+        find_in_registry(f"{registry.host}/team/app:1", RegistryOptions(), {})
+    assert caught.value.message.isprintable() and len(caught.value.message) < 500
+    registry.status.clear()
+    registry.tags["1"] = image.index("linux/\x1b[2J")["digest"]
+    with pytest.raises(ArchitectureError) as other:
+        find_in_registry(f"{registry.host}/team/app:1", RegistryOptions(), {})
+    assert other.value.message.isprintable()
+
+
 def test_an_artifact_is_no_image(registry: FakeRegistry, image: BlobImage) -> None:
     image.manifest["config"]["mediaType"] = "application/vnd.example.chart"
     registry.tags["1"] = image.top["digest"]
