@@ -223,6 +223,17 @@ async def test_files_of_several_megabytes_go_both_ways(shell: Guest) -> None:
         assert answer.stdout == data + data
 
 
+@pytest.mark.long
+async def test_a_command_whose_host_is_gone_is_killed_after_a_minute(shell: Guest) -> None:
+    running = ExecRequest(shell="busybox ps | grep -c '[s]leep 777'")
+    async with console(shell) as opened:
+        opened.writer.write(encode_request(Frame("D", "abcdabcdabcdabcd", 0, b"arg busybox\narg sleep\narg 777\n\n")))
+        await asyncio.sleep(50)
+        assert (await opened.commands.run(running)).stdout == b"1\n"
+        await asyncio.sleep(15)
+        assert (await opened.commands.run(running)).stdout == b"0\n"
+
+
 async def test_input_waits_for_a_command_that_reads_late(shell: Guest) -> None:
     data = os.urandom(80_000)
     async with console(shell) as opened:
