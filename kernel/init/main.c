@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -177,9 +178,19 @@ static void run_main_program(struct program *program)
     run_on_console(&shell, NULL, CONSOLE_MAIN);
 }
 
+/* As Docker's.  Set for process 1 itself, because PAM gives its limits to whoever logs in. */
+static void set_limits(void)
+{
+    /* Programs that raise their own limit find room, others are not slowed by a huge one. */
+    setrlimit(RLIMIT_NOFILE, &(struct rlimit){.rlim_cur = 65536, .rlim_max = 1048576});
+    /* The kernel's default goes by the memory: some hundred processes for a user of a small machine. */
+    setrlimit(RLIMIT_NPROC, &(struct rlimit){.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY});
+}
+
 static void begin(int count, char **arguments)
 {
     umask(022);
+    set_limits();
     console_hush();
     mounts_begin();
     hurry(true);
@@ -204,7 +215,6 @@ int main(int count, char **arguments, char **environment)
     begin(count, arguments);
     mount_root();
     mounts_move_root();
-    file_write("/run/minivm/init", "");
     mounts_module_disk();
     autoload_begin();
     modules_load(MODULES_EARLY);

@@ -116,6 +116,8 @@ void network_begin(const struct options *options)
     /* As in Docker's containers: any user may listen on port 80, and ping. */
     file_write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
     file_write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
+    /* The engine has it on for its host, whose value each container gets: routers route without being told. */
+    file_write("/proc/sys/net/ipv4/ip_forward", "1");
     for (size_t i = 0; i < options->modules.count; i++)
         module_probe(options->modules.item[i]);
     for (size_t i = 0; i < options->sysctls.count; i++)

@@ -199,6 +199,18 @@ void power_begin_initctl(void)
     initctl = open("/run/initctl", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 }
 
+bool power_write_initctl(bool restart)
+{
+    struct initctl_request request = {
+        .magic = INITCTL_MAGIC, .command = INITCTL_RUNLEVEL, .runlevel = restart ? '6' : '0'};
+    /* Without a reader, this fails instead of waiting for one. */
+    int fifo = open("/run/initctl", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    bool done = fifo >= 0 && write(fifo, &request, sizeof request) == sizeof request;
+    if (fifo >= 0)
+        close(fifo);
+    return done;
+}
+
 void power_poll_for(struct pollfd sources[POWER_SOURCES])
 {
     sources[0] = (struct pollfd){.fd = signals, .events = POLLIN};

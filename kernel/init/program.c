@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -74,8 +73,10 @@ static void plan_environment(struct program *program, const struct config *confi
             words_set(&program->env, *kernel_environment);
     for (size_t i = 0; i < options->env.count; i++)
         words_set(&program->env, options->env.item[i]);
-    if (!words_get(&program->env, "HOME"))
-        words_add(&program->env, format("HOME=%s", program->account.home));
+    /* As in Docker: an empty one counts as none. */
+    const char *home = words_get(&program->env, "HOME");
+    if (!home || !*home)
+        words_set(&program->env, format("HOME=%s", program->account.home));
     words_set(&program->env, format("PATH=%s:" TOOLS, words_get(&program->env, "PATH")));
 }
 
@@ -191,9 +192,6 @@ static int failed(const char *what)
 int program_become(const struct program *program)
 {
     const struct account *account = &program->account;
-    /* As Docker's: programs that raise their own limit find room, others are not slowed by a huge one. */
-    struct rlimit files = {.rlim_cur = 65536, .rlim_max = 1048576};
-    setrlimit(RLIMIT_NOFILE, &files);
     make_dirs(program->work_dir, 0755);
     if (setgroups(account->group_count, account->groups) || setgid(account->gid) || setuid(account->uid))
         return failed("changing to the program's user");

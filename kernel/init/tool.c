@@ -6,42 +6,49 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/reboot.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "network.h"
 #include "power.h"
 
-/* Whether PID 1 is this program and not, say, the shell of init=/bin/sh. */
+/* systemd's signals are SIGRTMIN+4 for "power off" and SIGRTMIN+5 for "reboot", counted as the kernel does. */
+enum { SYSTEMD_POWEROFF = 34 + 4 };
+
+/* Whether PID 1 is this program and not, say, the shell of init=/bin/sh, or the first process of a container. */
 static bool init_is_ours(void)
 {
-    char target[64];
-    ssize_t length = readlink("/proc/1/exe", target, sizeof target - 1);
-    if (length < 0)
+    struct stat first, own;
+    return !stat("/proc/1/exe", &first) && !stat("/proc/self/exe", &own) && first.st_dev == own.st_dev &&
+           first.st_ino == own.st_ino;
+}
+
+/* Asks whoever is process 1 for an orderly end; false if nobody takes such a request. */
+static bool ask_for_end(bool restart)
+{
+    if (init_is_ours())
+        return !kill(1, restart ? SIGINT : SIGUSR2);
+    /* A fifo reaches out of a PID namespace, too. */
+    if (power_write_initctl(restart))
         return true;
-    target[length] = '\0';
-    return !strcmp(target, "/init") && !access("/run/minivm/init", F_OK);
+    return !access("/run/systemd/system", F_OK) && !kill(1, SYSTEMD_POWEROFF + restart);
 }
 
 static int stop(const char *name, bool at_once)
 {
     bool restart = !strcmp(name, "reboot");
-    if (!at_once && init_is_ours()) {
-        if (!kill(1, restart ? SIGINT : SIGUSR2))
-            return 0;
-        fprintf(stderr, "%s: %s\n", name, strerror(errno));
-        return 1;
-    }
+    if (!at_once && ask_for_end(restart))
+        return 0;
     sync();
     reboot(restart ? RB_AUTOBOOT : RB_POWER_OFF);
     fprintf(stderr, "%s: %s\n", name, strerror(errno));
     return 1;
 }
 
-/* For systemd, whose signal for "power off" is SIGRTMIN+4, counted as the kernel does. */
 static int pass_on_button(void)
 {
     while (!power_wait_for_button())
-        if (kill(1, 34 + 4))
+        if (kill(1, SYSTEMD_POWEROFF))
             return 1;
     return 1;
 }

@@ -17,7 +17,7 @@ WORDS = (
     "COLOUR=blue env.GREETING=hello "
     "ip.eth0=10.1.0.1/24 ip.eth0=2001:db8::1/64 ip.eth1=bogus "
     "gw=10.1.0.254 route=10.2.0.0/16,10.1.0.253 dns=10.1.0.53,2001:db8::53 "
-    'sysctl.net.ipv4.ip_forward=1 modules=dummy run="echo once > /root/once" '
+    'sysctl.net.ipv4.ip_default_ttl=77 modules=dummy run="echo once > /root/once" '
     "minivm.nonsense=1 mistyped "
 )
 # As a GNS3 3.0 server forms it: adapters behind bridges.  The order of the command line is not that of the slots.
@@ -87,7 +87,7 @@ def test_file_systems_are_mounted_and_run_is_fresh_but_seeded(guest: Guest) -> N
     assert expected.items() <= mounts.items()
     assert "/tmp" not in mounts
     assert guest.run("cat /run/postgresql/keep") == "seed"
-    assert guest.run("readlink /dev/stdout") == "/proc/self/fd/1"
+    assert guest.run("readlink /dev/stdout; readlink /etc/mtab") == "/proc/self/fd/1\n/proc/mounts"
 
 
 def test_environment_work_directory_and_path_are_the_images(guest: Guest) -> None:
@@ -124,9 +124,18 @@ def test_interfaces_that_the_image_configures_are_up_but_those_of_the_words_stay
 
 
 def test_kernel_settings_are_those_of_docker_and_of_the_words(guest: Guest) -> None:
-    names = ("ip_unprivileged_port_start", "ping_group_range", "ip_forward")
+    names = ("ip_unprivileged_port_start", "ping_group_range", "ip_forward", "ip_default_ttl")
     values = guest.run("cat " + " ".join(f"/proc/sys/net/ipv4/{name}" for name in names)).splitlines()
-    assert values == ["0", "0\t2147483647", "1"]
+    assert values == ["0", "0\t2147483647", "1", "77"]
+
+
+def test_limits_are_those_of_docker_and_not_those_of_a_small_memory(guest: Guest) -> None:
+    # PAM takes those of process 1 for whoever logs in.
+    for process in ("1", "self"):
+        lines = guest.run(f"cat /proc/{process}/limits").splitlines()
+        limits = {line[:25].strip(): line[25:].split()[:2] for line in lines}
+        assert limits["Max processes"] == ["unlimited", "unlimited"]
+        assert limits["Max open files"] == ["65536", "1048576"]
 
 
 def test_the_module_disk_is_found_and_its_modules_load(guest: Guest) -> None:

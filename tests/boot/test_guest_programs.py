@@ -121,10 +121,18 @@ def typed_ahead(guest: Guest) -> None:
     guest.wait_off(20)
 
 
-def test_a_containers_init_is_process_1_of_its_own_processes(bundle: Bundle, tmp_path: Path) -> None:
-    script = "#!/bin/sh\ntrap 'exit 0' TERM\necho I am $$\nread line\n"
-    disk = make(bundle, tmp_path, GuestConfig(entrypoint=("dumb-init", "x"), user="web"), {"bin/dumb-init": script})
+def test_a_containers_init_is_process_1_of_its_own_processes_and_they_can_power_off(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    script = """#!/bin/sh
+trap 'echo stopped in order; exit 0' TERM
+echo I am $$
+read line
+/run/minivm/bin/poweroff
+while :; do sleep 0.2; done
+"""
+    disk = make(bundle, tmp_path, GuestConfig(entrypoint=("dumb-init", "x")), {"bin/dumb-init": script})
     with boot(bundle, [disk], tmp_path) as guest:
         guest.expect("I am 1\r\n")
-        guest.press_power_button()
-        guest.wait_off(30)
+        guest.send("\r")
+        assert "stopped in order" in guest.wait_off(30)
