@@ -179,7 +179,7 @@ def measure_images(options: argparse.Namespace, work: Path, start_s: float) -> t
     with running_registry(work / "registry") as registry:
         for number, name in enumerate(options.image):
             say(f"preparing {name}")
-            image: Input = prepare(name, work / f"image{number}", registry, options.build_network)
+            image: Input = prepare(name, work / f"image{number}", registry, options.build_network, options.source)
             for source in options.source:
                 ways = Ways(image, source, work)
                 found = compare(ways, options.repeats)

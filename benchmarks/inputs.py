@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,15 +59,17 @@ def find_image(name: str, folder: Path, build_network: str | None) -> str:
     return name
 
 
-def prepare(name: str, folder: Path, registry: str, build_network: str | None) -> Input:
-    """Make the image's other forms with the tools that people have for it."""
+def prepare(name: str, folder: Path, registry: str, build_network: str | None, sources: Collection[str]) -> Input:
+    """Make the image's other forms, those that ``sources`` need, with the tools that people have for it."""
     engine = find_image(name, folder, build_network)
     folder.mkdir()
     archive, oci = folder / "image.tar", folder / "oci"
     place = f"{registry}/benchmark/{folder.name}:1"
     call("docker", "save", "-o", archive, engine)
-    call("skopeo", "copy", "-q", f"docker-archive:{archive}", f"oci:{oci}:1")
-    call("skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{oci}:1", f"docker://{place}")
+    if "oci" in sources or "registry" in sources:
+        call("skopeo", "copy", "-q", f"docker-archive:{archive}", f"oci:{oci}:1")
+    if "registry" in sources:
+        call("skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{oci}:1", f"docker://{place}")
     return Input(name, engine, archive, oci, place, archive.stat().st_size)
 
 

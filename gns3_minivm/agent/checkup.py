@@ -13,7 +13,15 @@ from gns3_minivm.agent.desired import is_ours
 from gns3_minivm.artifacts import Artifact
 from gns3_minivm.errors import MiniVMError, ServerError
 from gns3_minivm.gns3.address import Address
-from gns3_minivm.gns3.model import IMAGE_FIELDS, LOCAL_COMPUTE, ComputeHealth, QemuTemplate, Rights, ServerImage
+from gns3_minivm.gns3.model import (
+    IMAGE_FIELDS,
+    LOCAL_COMPUTE,
+    SCRATCH_PROJECT,
+    ComputeHealth,
+    QemuTemplate,
+    Rights,
+    ServerImage,
+)
 from gns3_minivm.gns3.server import Server
 
 Level = Literal["ok", "unknown", "warning", "problem"]
@@ -21,6 +29,7 @@ Known = Callable[[str], Artifact | None]
 """The file that this machine has built under a name that servers have it by."""
 
 _OLDEST_QEMU_FOR_ZSTD = (5, 1)
+_SCRATCH = re.escape(SCRATCH_PROJECT) + r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _FULL_DISK_PERCENT = 95
 _FILLING_DISK_PERCENT = 85
 
@@ -48,8 +57,15 @@ async def look(server: Server, address: Address, known: Known) -> list[Finding]:
     findings = [Finding("version", "ok", f"GNS3 {server.version}, API v{server.generation}")]
     findings += [Finding("login", "warning", text) for text in server.warnings]
     findings += _connection(server, address)
-    checks = (_rights(server), _raw_images(server), _computes(server), _ubridge(server), _images(server, known))
-    names = ("rights", "raw-images", "computes", "ubridge", "images")
+    checks = (
+        _rights(server),
+        _raw_images(server),
+        _computes(server),
+        _ubridge(server),
+        _images(server, known),
+        _leftovers(server),
+    )
+    names = ("rights", "raw-images", "computes", "ubridge", "images", "projects")
     for name, found in zip(names, await asyncio.gather(*checks, return_exceptions=True), strict=True):
         if isinstance(found, MiniVMError):
             findings.append(failed(name, found))
@@ -197,6 +213,14 @@ async def _images(server: Server, known: Known) -> list[Finding]:
     if not findings:
         findings.append(Finding("images", "ok", f"{len(ours)} templates of ours, and their images are there"))
     return findings
+
+
+async def _leftovers(server: Server) -> list[Finding]:
+    names = [project.name for project in await server.projects() if re.fullmatch(_SCRATCH, project.name)]
+    hint = "Delete it, unless a `gns3-minivm project export` is running just now."
+    return [
+        Finding("projects", "warning", f"project {name} is left of an export that was killed", hint) for name in names
+    ]
 
 
 def _images_of(template: QemuTemplate) -> list[str]:

@@ -15,6 +15,8 @@ LOCAL_COMPUTE = "local"
 """The compute on the server itself."""
 VM_COMPUTE = "vm"
 """The GNS3 VM, which runs nodes where the server itself has no QEMU (Windows, macOS)."""
+SCRATCH_PROJECT = "gns3-minivm-"
+"""What the names of projects begin with that we make for a moment; an id follows."""
 
 
 @dataclass(frozen=True)

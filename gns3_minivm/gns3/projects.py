@@ -8,9 +8,10 @@ from contextlib import aclosing
 from pathlib import Path
 from urllib.parse import quote
 
+from gns3_minivm.errors import ServerError
 from gns3_minivm.gns3 import messages, replies
 from gns3_minivm.gns3.messages import checked
-from gns3_minivm.gns3.model import LOCAL_COMPUTE, Project, Snapshot
+from gns3_minivm.gns3.model import LOCAL_COMPUTE, SCRATCH_PROJECT, Project, Snapshot
 from gns3_minivm.gns3.routes import Routes
 from gns3_minivm.gns3.server import Progress, no_progress
 
@@ -62,7 +63,7 @@ class ProjectRoutes(Routes):
     async def export_images(
         self, filenames: Sequence[str], compute_id: str = LOCAL_COMPUTE
     ) -> AsyncGenerator[bytes, None]:
-        project = await self.create_project(f"gns3-minivm-{uuid.uuid4()}")
+        project = await self.create_project(f"{SCRATCH_PROJECT}{uuid.uuid4()}")
         try:
             for number, filename in enumerate(filenames, 1):
                 # As a kernel: GNS3 exports every property that ends in "image", and does not look into the file.
@@ -75,8 +76,17 @@ class ProjectRoutes(Routes):
             async with aclosing(self.export_project(project.project_id, with_images=True)) as archive:
                 async for chunk in archive:
                     yield chunk
-        finally:
-            await self.delete_project(project.project_id)
+        except BaseException:
+            await self._discard(project.project_id)
+            raise
+        await self.delete_project(project.project_id)
+
+    async def _discard(self, project_id: str) -> None:
+        """Delete a project after a failure, which is what shall be told."""
+        try:
+            await self.delete_project(project_id)
+        except ServerError:
+            pass
 
     async def import_project(
         self, project_id: str, source: Path, size_bytes: int, progress: Progress = no_progress, *, name: str = ""

@@ -59,8 +59,9 @@ def arm_libraries() -> Path:
         command = [sys.executable, "-m", "pip", *words, f"--dest={wheels}", *pins]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
         part = target.with_suffix(".part")
-        for wheel in wheels.glob("*.whl"):
-            zipfile.ZipFile(wheel).extractall(part)
+        for path in wheels.glob("*.whl"):
+            with zipfile.ZipFile(path) as wheel:
+                wheel.extractall(part)
         part.rename(target)
     return target
 

@@ -191,6 +191,14 @@ async def test_nothing_changes_on_a_server(client: Server, gns3_server: GNS3Proc
     assert await state() == before
 
 
+async def test_what_a_killed_export_has_left_is_told(client: Server, gns3_server: GNS3Process) -> None:
+    project = await client.create_project(f"gns3-minivm-{uuid.uuid4()}")
+    found = await findings(gns3_server.url)
+    await client.delete_project(project.project_id)
+    [finding] = found["projects"]
+    assert finding["level"] == "warning" and project.name in finding["message"]
+
+
 @pytest.mark.parametrize("words", [("--server", "ftp://x")])
 async def test_a_wrong_url_is_a_usage_error(words: tuple[str, ...]) -> None:
     assert (await gns3_minivm("doctor", *words)).status == 2

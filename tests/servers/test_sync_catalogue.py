@@ -332,14 +332,16 @@ async def test_remove_takes_the_template_away_and_names_its_nodes(site: TestSite
     web = site.add("web")
     await site.synced()
     words = [word for process in site.processes.values() for word in ("--server", process.url)]
+    dry = await gns3_minivm("remove", web, "--dry-run", "--delete-images", *words)
+    assert dry.status == 0 and dry.out.count("would be removed") == 2
+    # What one API deletes, the other one leaves to people.
+    assert f"by hand    images/QEMU/{web}-" in dry.out and f"delete     {web}-" in dry.out
+    assert await site.template("two", web) is not None
     process = site.processes["two"]
     async with await connect(parse_address(process.url)) as client:
         project = await client.create_project(f"p-{site.tag}")
         try:
             await client.create_node(project.project_id, template_id(web), name="pc1")
-            dry = await gns3_minivm("remove", web, "--dry-run", *words)
-            assert dry.status == 0 and dry.out.count("would be removed") == 2
-            assert await site.template("two", web) is not None
             done = await gns3_minivm("remove", web, "--delete-images", *words)
             assert done.status == 0, done.err
         finally:

@@ -6,10 +6,13 @@ They are made with mmdebstrap, which only unpacks the packages (nothing of them 
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 from tests.support.cache import cache_folder
 from tests.support.engine import apt_settings
@@ -45,6 +48,9 @@ def _make(folder: Path, suite: str, packages: Sequence[str], architecture: str) 
     try:
         apt.write_text(apt_settings())
         made = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if made.returncode and os.geteuid() != 0 and not os.environ.get("CI"):
+            # Where users may not make namespaces, mmdebstrap needs root.
+            pytest.skip(f"mmdebstrap cannot make a root of {suite} as this user")
         if made.returncode:
             raise RuntimeError(f"{' '.join(command)} failed:\n{made.stderr[-3000:]}")
         unpack = [

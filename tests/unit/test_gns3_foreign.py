@@ -197,3 +197,33 @@ def test_a_short_password_is_not_blanked_out_of_ordinary_words() -> None:
 )
 def test_only_broken_connections_are_worth_another_try(kind: type[BaseException], passing: bool) -> None:
     assert is_passing(make(kind)) is passing
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "long:Secret@7/ß",
+        "long%3ASecret%407%2F%C3%9F",
+        "long%3ASecret%407/%C3%9F",
+        "long:Secret@7/\\u00df",
+        "Basic dXNlcjpsb25nOlNlY3JldEA3L8Of",
+        "dXNlcjpsb25nOlNlY3JldEA3L8Of",
+        "Bearer abcdefgh.ijklmnop",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZG1pbiJ9.c2lnbmF0dXJl",
+        "http://user:long:Secret@7/ß@host",
+    ],
+)
+def test_a_secret_in_the_servers_words_is_blanked_out_in_every_form(form: str) -> None:
+    address = parse_address("http://host:3080", username="user", password="long:Secret@7/ß")
+    for body in (f"before {form} after", json.dumps({"message": f"before {form} after"}), "x" * 560 + f" {form} after"):
+        message = from_status(address, "x", 409, body.encode()).message
+        assert form not in message and "Secret" not in message and "c2lnbmF0dXJl" not in message
+        assert "before" in message or "xxx" in message
+
+
+def test_a_short_password_is_blanked_out_as_a_word_only() -> None:
+    address = parse_address("http://host:3080", username="user", password="star")
+    message = from_status(address, "x", 409, b"star is wrong, cannot start").message
+    assert "cannot start" in message and "star is" not in message
+    default = parse_address("http://host:3080", username="admin", password="admin")
+    assert "user admin" in from_status(default, "x", 409, b"user admin exists").message
