@@ -375,7 +375,7 @@ async def _send_part(writer: AbstractStreamWriter, stream: BinaryIO, source: Pat
     finally:
         # Nothing is read meanwhile, and a server that refuses an upload says why before it hangs up.
         await asyncio.sleep(0)
-        await asyncio.sleep(0 if transport.is_reading() else _LAST_WORDS_S)
+        await asyncio.sleep(_LAST_WORDS_S if transport.is_closing() else 0)
 
 
 def _unreadable(source: Path, error: OSError) -> HostError:
