@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -85,8 +86,10 @@ def _make(image: Image, recipe: DiskRecipe, path: Path, cache: Cache, events: Ev
 
             made = write_disk(layers, recipe, path, events)
             image.confirm()
-            # While the spool is being removed.
+            # While the spool is being removed, and the disk written out (the cache would have to wait for that anyway).
             measuring = other.submit(measure, Kind.DISK, path, recipe.filename)
+        with path.open("rb") as written:
+            os.fsync(written.fileno())
         disk = measuring.result()
     return {
         "recipe": recipe.as_dict(),

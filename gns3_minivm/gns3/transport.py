@@ -9,28 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import io
 import ipaddress
 import json
+import os
 import ssl
 import urllib.request
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_writer import StreamWriter
 
 from gns3_minivm.errors import ConfigError, HostError, MiniVMError, ServerFaultError
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.foreign import from_exception, from_status, is_passing
 
 Progress = Callable[[int], None]
-Body = bytes | Callable[[], AsyncIterator[bytes]]
+Body = bytes | Callable[[], aiohttp.Payload]
 
 LOGIN_ROUTE = "/access/users/authenticate"
 _CHUNK_SIZE = 1 << 20
+_LAST_WORDS_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -171,20 +177,22 @@ class Transport:
         loop = asyncio.get_running_loop()
         sent = 0
 
-        async def body() -> AsyncIterator[bytes]:
+        def advanced(amount: int) -> None:
+            nonlocal sent
+            sent += amount
+            progress(amount)
+            # After the last byte the server hashes all of them before it answers.
+            rest = size_bytes / self.limits.digest_bytes_per_s if sent == size_bytes else 0
+            timeout.reschedule(loop.time() + self.limits.stall_s + rest)
+
+        async def write(writer: AbstractStreamWriter) -> None:
             nonlocal sent
             # After a renewed login all is sent again.
             if sent:
                 progress(-sent)
             sent = 0
             try:
-                async for chunk in _chunks(stream, source, size_bytes):
-                    yield chunk
-                    sent += len(chunk)
-                    progress(len(chunk))
-                    # After the last byte the server hashes all of them before it answers.
-                    rest = size_bytes / self.limits.digest_bytes_per_s if sent == size_bytes else 0
-                    timeout.reschedule(loop.time() + self.limits.stall_s + rest)
+                await _send_file(writer, stream, source, size_bytes, advanced, in_kernel=self.address.scheme == "http")
             except HostError as error:
                 failure.append(error)
                 raise
@@ -194,6 +202,7 @@ class Transport:
         with await _open_file(source) as stream:
             try:
                 async with asyncio.timeout(self.limits.stall_s) as timeout:
+                    body = partial(_FileBody, write)
                     return await self.send("POST", path, action, body, headers=headers, params=params, timeout_s=None)
             except TimeoutError as error:
                 raise from_exception(self.address, action, error) from error
@@ -296,18 +305,77 @@ async def _open_file(source: Path) -> BinaryIO:
         raise _unreadable(source, error) from error
 
 
-async def _chunks(stream: BinaryIO, source: Path, size_bytes: int) -> AsyncIterator[bytes]:
-    """Exactly ``size_bytes`` from the start of a file; the reads run in a thread.  Raises HostError."""
-    left = size_bytes
+class _FileBody(aiohttp.Payload):
+    """A request's body that ``write`` sends."""
+
+    def __init__(self, write: Callable[[AbstractStreamWriter], Awaitable[None]]) -> None:
+        super().__init__(None, content_type="application/octet-stream")
+        self._write = write
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await self._write(writer)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        await self._write(writer)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise TypeError("the body of an upload is not text")
+
+
+async def _send_file(
+    writer: AbstractStreamWriter,
+    stream: BinaryIO,
+    source: Path,
+    size_bytes: int,
+    advanced: Progress,
+    *,
+    in_kernel: bool,
+) -> None:
+    """Send exactly ``size_bytes`` from the start of a file, by the kernel where nothing encrypts them.
+
+    Raises HostError for the file, OSError for the connection.
+    """
+    done = 0
+    in_kernel = in_kernel and isinstance(writer, StreamWriter)
+    if in_kernel:
+        # The kernel writes behind aiohttp's back.
+        writer.send_headers()
+    while done < size_bytes:
+        wanted = min(size_bytes - done, _CHUNK_SIZE)
+        if in_kernel:
+            sent = await _send_part(writer, stream, source, done, wanted)
+        else:
+            chunk = await asyncio.to_thread(_read, stream, source, done, wanted)
+            await writer.write(chunk)
+            sent = len(chunk)
+        if not sent:
+            raise HostError(f"{source}: is {size_bytes - done} bytes shorter than it was", hint="Build it again.")
+        done += sent
+        advanced(sent)
+
+
+def _read(stream: BinaryIO, source: Path, start: int, amount: int) -> bytes:
     try:
-        stream.seek(0)
-        while left and (chunk := await asyncio.to_thread(stream.read, min(left, _CHUNK_SIZE))):
-            left -= len(chunk)
-            yield chunk
+        stream.seek(start)
+        return stream.read(amount)
     except OSError as error:
         raise _unreadable(source, error) from error
-    if left:
-        raise HostError(f"{source}: is {left} bytes shorter than it was", hint="Build it again.")
+
+
+async def _send_part(writer: AbstractStreamWriter, stream: BinaryIO, source: Path, start: int, amount: int) -> int:
+    transport = writer.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+    try:
+        return await asyncio.get_running_loop().sendfile(transport, stream, start, amount)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ESTALE):  # what a disk says, and no network
+            raise _unreadable(source, error) from error
+        raise
+    finally:
+        # Nothing is read meanwhile, and a server that refuses an upload says why before it hangs up.
+        await asyncio.sleep(0)
+        await asyncio.sleep(_LAST_WORDS_S if transport.is_closing() else 0)
 
 
 def _unreadable(source: Path, error: OSError) -> HostError:
