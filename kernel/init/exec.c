@@ -273,6 +273,8 @@ void exec_begin(const struct program *program, bool recovery)
 
 void exec_take(const struct frame *frame)
 {
+    if (!main_program.argv.count)
+        return; /* ifup may take its time before the main program is started; the host asks again */
     if (frame->version != FRAME_VERSION) {
         reply('n', frame->id, "version");
         return;

@@ -39,10 +39,11 @@ def scratch(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def shell(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
-    """An ordinary image whose shell has the console."""
+    """An ordinary image whose shell has the console, after an ifup during which the first test already asks."""
     folder = tmp_path_factory.mktemp("shell")
     assert bundle.busybox is not None
-    disk = guest_disk(folder / "disk.qcow2", busybox_tree(bundle.busybox), GuestConfig(cmd=("sh",)))
+    files = {"etc/network/interfaces": "auto eth0\n", "sbin/ifup": "#!/bin/sh\nsleep 3\n"}
+    disk = guest_disk(folder / "disk.qcow2", busybox_tree(bundle.busybox, files), GuestConfig(cmd=("sh",)))
     with boot(bundle, [disk], folder, name="exec-2") as running:
         yield running
 
