@@ -82,8 +82,6 @@ const char *account_resolve(struct account *account, const char *user, const cha
         account->shell = field[6];
     } else if (parse_number(name, 0xfffffffeUL, &number)) {
         account->uid = (uid_t)number;
-        if (!number)
-            account->home = "/root";
     } else {
         return "there is no such user in /etc/passwd";
     }

@@ -241,5 +241,8 @@ void identity_begin(const struct options *options)
     }
     write_hostname(name);
     write_hosts(name);
+    /* As Docker has it: the C library, and so df and others, look for it. */
+    if (symlink("/proc/mounts", "/etc/mtab") && errno != EEXIST)
+        say_error("/etc/mtab");
     renew_identity();
 }

@@ -150,9 +150,6 @@ void mounts_move_root(void)
     mount_at("cgroup2", "/sys/fs/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     if (mkdir("/tmp", 0700) == 0 && chmod("/tmp", 01777))
         say_error("/tmp");
-    /* As Docker has it: the C library, and so df and others, look for it. */
-    if (symlink("/proc/mounts", "/etc/mtab") && errno != EEXIST && errno != ENOENT && errno != EROFS)
-        say_error("/etc/mtab");
     offer_commands();
 }
 
