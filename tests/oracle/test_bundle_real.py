@@ -42,7 +42,8 @@ def debs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     require_tool("apt-get")
     folder = tmp_path_factory.mktemp("debs")
     with AptSource(Cache(tmp_path_factory.mktemp("cache"))).resolve(Events()) as found:
-        return sorted(found.fetch(folder, Events()).values())
+        found.fetch(folder, Events())
+    return sorted(folder.glob("*.deb"))
 
 
 @pytest.fixture(scope="session")
