@@ -2,14 +2,15 @@
 
     python benchmarks/boot.py [--adapters 1,16] [--repeats 7] [--image busybox-minivm] [--kernel NAME] [--json]
 
-Three ways to start the same kernel on the same machine, in turn, so that other work on this computer meets all alike:
+Four ways to start the same kernel on the same machine, in turn, so that other work on this computer meets all alike:
 
 minivm   our bundle, with the template's own kernel command line, to the answer of a shell
 debian   the same kernel and disk with the initial RAM disk that Debian's initramfs-tools makes (defaults), and init=/bin/sh:
          to the answer of a shell that has no settings, no network and no job control
 floor    the same kernel with an initial RAM disk that holds one tiny static program, to the line that it prints
+plain    the floor without what our templates spare in QEMU's options and the kernel's words: only console=ttyS0 quiet
 
-All three get the same QEMU command line but for the initrd, with the same number of adapters: the floor is what QEMU, its
+All but plain get the same QEMU command line but for the initrd, with the same number of adapters: the floor is what QEMU, its
 BIOS and the kernel cost on that machine, of which the cards' PCI devices are a part, and their driver is not.
 
 Wall time is from before QEMU is started; CPU time is QEMU's own, user and system, up to the same moment.  Debian's initial
@@ -42,6 +43,7 @@ from gns3_minivm.errors import GuestError, MiniVMError, NotFoundError, ToolError
 from gns3_minivm.events import Events
 from gns3_minivm.formats.cpio import write_cpio
 from gns3_minivm.formats.tree import FileTree
+from gns3_minivm.guest import CPU_MODEL
 from gns3_minivm.ops.kernel_choice import KernelChoice
 from gns3_minivm.ops.sources import ImageSettings, Workshop
 from gns3_minivm.ops.template import TemplateSettings, describe
@@ -51,6 +53,8 @@ from gns3_minivm.qemu.probe import acceleration_works
 LIMIT_S = 180.0
 RAM_MB = 256
 """For all three; in the 96 MB of busybox-minivm Debian's initial RAM disk ends in a kernel panic."""
+PLAIN_WORDS = "console=ttyS0 quiet"
+PLAIN_OPTIONS = f"-cpu {CPU_MODEL}"
 FLOOR_LINE = "the first line of an init"
 FLOOR_SOURCE = f"""
 static const char line[] = "{FLOOR_LINE}\\n";
@@ -197,8 +201,12 @@ def debian_initrd(bundle: Bundle, folder: Path) -> Path:
 
 
 def ways(names: Sequence[str], machine: GuestMachine, bundle: Bundle, folder: Path) -> list[Way]:
-    """The floor, and those of the other ways that are named."""
-    found = [Way("floor", replace(machine, initrd=floor_initrd(folder), disks=()), re.compile(FLOOR_LINE.encode()))]
+    """The floor, and those of the other ways that are named; ``plain`` shows what options and words have spared."""
+    line = re.compile(FLOOR_LINE.encode())
+    alone = replace(machine, initrd=floor_initrd(folder), disks=())
+    found = [Way("floor", alone, line)]
+    if "plain" in names:
+        found.append(Way("plain", replace(alone, append=PLAIN_WORDS, options=PLAIN_OPTIONS), line))
     if "minivm" in names:
         found.append(Way("minivm", machine))
     if "debian" in names:
@@ -254,7 +262,7 @@ async def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="turns that count (default: 7)")
     parser.add_argument("--image", default="busybox-minivm", help="appliance or image (default: busybox-minivm)")
     parser.add_argument("--kernel", help="kernel bundle, as for gns3-minivm boot (default: debian)")
-    parser.add_argument("--ways", default="minivm,debian", help="which of minivm,debian beside the floor")
+    parser.add_argument("--ways", default="plain,minivm,debian", help="which of plain,minivm,debian beside the floor")
     parser.add_argument("--json", action="store_true", help="print one JSON document with all samples")
     chosen = parser.parse_args()
     settings = Settings.from_environment()
