@@ -72,6 +72,7 @@ async def test_a_persons_line_is_not_disturbed_and_sees_no_frame(lab: Lab, node:
         assert "\x1b]7411;" in shown and "7411;" not in without_frames(shown)
 
 
+@pytest.mark.long
 async def test_two_programs_on_two_connections_share_a_console(node: Node) -> None:
     data = os.urandom(20_000)
 

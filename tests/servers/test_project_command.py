@@ -72,7 +72,9 @@ async def fresh(generation: Generation, folder: Path) -> AsyncIterator[tuple[GNS
             yield process, server
 
 
-@pytest.mark.parametrize(("here", "there"), [pytest.param(2, 2, marks=pytest.mark.long), (2, 3), (3, 3)])
+@pytest.mark.parametrize(
+    ("here", "there"), [pytest.param(2, 2, marks=pytest.mark.long), pytest.param(2, 3, marks=pytest.mark.long), (3, 3)]
+)
 async def test_a_guest_runs_after_its_project_has_moved_to_a_server_without_the_images(
     here: Generation, there: Generation, tmp_path: Path
 ) -> None:
