@@ -60,12 +60,12 @@ def one_message_with_a_hint(finished: Finished) -> str:
 async def test_a_dry_run_changes_nothing_on_the_server(server: GNS3Process, api: Server) -> None:
     # The kernel bundle that it needs to know; made here if this machine has none yet.
     (await gns3_minivm("kernel", "build", "--json")).result()
-    before = sorted(server.images.iterdir())
+    before = server.image_files
     finished = await gns3_minivm("register", "busybox-minivm", "--server", server.url, "--dry-run")
     assert finished.status == 0, finished.err
     assert "nothing was changed" in finished.out
     assert await busybox_template(api) is None
-    assert sorted(server.images.iterdir()) == before
+    assert server.image_files == before
 
 
 async def test_register_uploads_and_creates_and_a_second_run_finds_nothing_to_do(
@@ -83,15 +83,15 @@ async def test_register_uploads_and_creates_and_a_second_run_finds_nothing_to_do
     assert "-device virtio-rng-pci" in template.options
     assert "console=ttyS0" in template.kernel_command_line.split()
     names = {template.hda_disk_image, template.kernel_image, template.initrd}
-    on_disk = {path.name: path for path in server.images.iterdir()}
+    on_disk = {path.name: path for path in server.image_files}
     assert names <= set(on_disk)
     assert digests(on_disk[name] for name in names) <= digests(minivm_cache().rglob("*"))
 
-    before = {path: path.stat().st_mtime_ns for path in server.images.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in server.image_files}
     second = await gns3_minivm("register", "busybox-minivm", "--server", server.url)
     assert second.status == 0, second.err
     assert "nothing to do" in second.out
-    assert {path: path.stat().st_mtime_ns for path in server.images.iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in server.image_files} == before
     # About a second; the rest is for a machine that runs other tests beside.
     assert second.elapsed_s < 5
 
@@ -100,12 +100,12 @@ async def test_a_setting_that_changes_updates_the_template_and_uploads_nothing(
     server: GNS3Process, api: Server
 ) -> None:
     assert (await gns3_minivm("register", "busybox-minivm", "--server", server.url)).status == 0
-    before = {path: path.stat().st_mtime_ns for path in server.images.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in server.image_files}
     finished = await gns3_minivm("register", "busybox-minivm", "--adapters", "5", "--server", server.url)
     assert finished.status == 0, finished.err
     template = await busybox_template(api)
     assert template is not None and template.adapters == 5
-    assert {path: path.stat().st_mtime_ns for path in server.images.iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in server.image_files} == before
 
 
 async def test_a_wrong_password_is_one_message(server: GNS3Process) -> None:
@@ -126,11 +126,11 @@ async def test_no_server_there_is_one_message() -> None:
 async def test_an_image_without_an_engine_is_one_message_and_leaves_the_server_alone(
     server: GNS3Process, api: Server
 ) -> None:
-    before = sorted(server.images.iterdir())
+    before = server.image_files
     finished = await gns3_minivm("register", "debian:bookworm-slim", "--server", server.url, environment=NO_ENGINE)
     assert finished.status == 1
     assert "Docker engine" in one_message_with_a_hint(finished)
-    assert sorted(server.images.iterdir()) == before
+    assert server.image_files == before
 
 
 async def test_an_unknown_image_is_one_message(server: GNS3Process, docker_host: str) -> None:
@@ -170,7 +170,7 @@ async def test_interrupting_at_any_moment_leaves_nothing_half_done(
     cache = tmp_path / "cache"
     shutil.copytree(minivm_cache() / "kernels", cache / "kernels")
     words = ("register", "debian:bookworm-slim", "--as", "interrupted", "--server", server.url, "--size")
-    before = {path.name for path in server.images.iterdir()}
+    before = {path.name for path in server.image_files}
     whole = await gns3_minivm(*words, "5G", cache=cache, environment=environment)
     assert whole.status == 0, whole.err
     statuses = []
@@ -178,7 +178,7 @@ async def test_interrupting_at_any_moment_leaves_nothing_half_done(
         size = f"{5 + part}G"
         statuses.append(await interrupted_after(whole.elapsed_s * part / 6, cache, environment, *words, size))
         assert list((cache / "work").iterdir()) == []
-        names = {path.name for path in server.images.iterdir() if path.suffix != ".md5sum"}
+        names = {path.name for path in server.image_files if path.suffix != ".md5sum"}
         # API v2 keeps what came of an interrupted upload, under another name, and has no way to delete it.
         complete = {name for name in names if server.generation == 3 or not name.endswith(".tmp")}
         template = next(t.values for t in await api.templates() if t.name == "interrupted")

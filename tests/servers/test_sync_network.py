@@ -102,12 +102,12 @@ async def test_an_old_qemu_is_a_conflict_that_names_the_setting(bundle: Bundle, 
     with running_gns3(2, tmp_path / "server", variables={"PATH": str(programs)}) as process:
         site = TestSite(tmp_path, {"old": {"url": process.url}}, {"old": process})
         site.add("web")
-        before = sorted(process.images.iterdir())
+        before = process.image_files
         refused = await site.sync()
         assert refused.status == 1
         assert "needs QEMU 5.1, and compute 'local' has 4.2.1" in refused.out
         assert "compression: zlib" in refused.err
-        assert sorted(process.images.iterdir()) == before
+        assert process.image_files == before
         site.settings["compression"] = "zlib"
         assert actions((await site.synced())["old"]) == {"web": "create"}
 

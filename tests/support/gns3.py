@@ -6,6 +6,7 @@ The servers are found in ``$GNS3_MINIVM_SERVERS/g2/bin/gns3server`` and ``.../g3
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ PASSWORD = "admin"
 
 _START_LIMIT_S = 90.0
 _STOP_LIMIT_S = 30.0
+_BROUGHT = re.compile(r"(OVMF\w*\.fd|empty\d+[GT]\.qcow2)(\.md5sum|\.tmp)?")
 
 
 def server_program(generation: Generation) -> Path:
@@ -68,6 +70,11 @@ class GNS3Process:
     @property
     def images(self) -> Path:
         return self.directory / "images" / "QEMU"
+
+    @property
+    def image_files(self) -> list[Path]:
+        """The files in ``images``, but for those that a server brings itself, some time after it has started."""
+        return sorted(path for path in self.images.iterdir() if not _BROUGHT.fullmatch(path.name))
 
     @property
     def log(self) -> Path:

@@ -1,0 +1,75 @@
+"""A server whose own computer has no QEMU: nodes run on the GNS3 VM, and so the images go there.
+
+The GNS3 VM is a real second server, taken as one by GNS3's own engine "remote", which API v3 does not have any more.  That
+the first server runs on Windows beside the GUI is what a proxy makes of its answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from gns3_minivm.gns3.address import parse_address
+from gns3_minivm.gns3.detect import connect
+from gns3_minivm.gns3.rest import RestServer
+from tests.support.computes import register_compute, running_pair
+from tests.support.faults import FaultyServer, faulty
+from tests.support.lab import Lab
+from tests.support.minivm import gns3_minivm
+
+
+async def on_windows(server: FaultyServer, request: web.Request) -> web.StreamResponse:
+    headers = {"Authorization": request.headers["Authorization"]} if "Authorization" in request.headers else {}
+    async with server.session.get(f"{server.process.bare_url}{request.raw_path}", headers=headers) as answer:
+        text = await answer.text()
+        if answer.status != 200 or answer.content_type != "application/json":
+            return web.Response(text=text, status=answer.status, content_type=answer.content_type)
+    said = json.loads(text)
+    for one in said if isinstance(said, list) else [said]:
+        if "version" in one:
+            one["local"] = True
+        if one.get("compute_id") == "local":
+            one["capabilities"]["platform"] = "win32"
+    return web.json_response(said)
+
+
+async def turn_vm_on(server: RestServer) -> None:
+    """The second server, which is a compute already, becomes the VM."""
+    settings = {
+        "enable": True, "engine": "remote", "vmname": "far", "when_exit": "keep", "headless": False,
+        "allocate_vcpus_ram": False, "ram": 512, "vcpus": 1, "port": 80,
+    }  # fmt: skip
+    await server._object("PUT", "/gns3vm", "set the GNS3 VM", settings)
+    for _ in range(60):
+        if any(compute.compute_id == "vm" and compute.connected for compute in await server.computes()):
+            return
+        await asyncio.sleep(0.5)
+    raise AssertionError("the GNS3 VM is not there")
+
+
+@pytest.mark.long
+async def test_a_guest_runs_on_the_gns3_vm_where_the_server_has_no_qemu(tmp_path: Path) -> None:
+    with running_pair(2, tmp_path) as pair:
+        await register_compute(pair)
+        async with await connect(parse_address(pair.main.url)) as server, faulty(pair.main) as windows:
+            assert isinstance(server, RestServer)
+            await turn_vm_on(server)
+            windows.on(r"^GET /v\d/(version|computes)$", on_windows)
+            words = ("register", "busybox-minivm", "--server", windows.url, "--json")
+            (await gns3_minivm(*words)).result()
+            [template] = [t.values for t in await server.templates() if t.name == "busybox-minivm"]
+            assert template is not None and template.compute_id == "vm"
+            project = await server.create_project("vm-lab")
+            node = await server.create_node(project.project_id, template.template_id, name="pc-1")
+            assert node.compute_id == "vm"
+            lab = Lab(pair.main, server, project.project_id, template.template_id)
+            await lab.start(node)
+            async with lab.console(node) as console:
+                assert (await console.run("hostname")).split() == ["pc-1"]
+            await lab.stop(node)
+            again = (await gns3_minivm(*words)).result()
+            assert [item["outcome"] for item in again["servers"][0]["appliances"]] == ["unchanged"]
