@@ -41,6 +41,7 @@ PARTS = {
     "cli",
     "gns3fy",
     "guest_settings",
+    "labs",
     "library",
 }
 MAY_IMPORT: dict[str, set[str]] = {
@@ -55,6 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "agent": {"gns3"},
     "catalog": {"documents"},
     "catalogue": {"documents"},
+    "labs": {"documents", "guest_settings", "gns3", "agent"},
     "config": set(),
     "documents": set(),
     "ops": {
@@ -68,6 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "catalogue",
         "config",
         "guest_settings",
+        "labs",
     },
     "cli": {"ops", "config"},
     "gns3fy": {"gns3"},
@@ -86,6 +89,7 @@ LIBRARIES: dict[str, set[str]] = {
     "config": {"pydantic", "yaml"},
     "documents": {"pydantic", "yaml"},
     "guest_settings": {"pydantic"},
+    "labs": {"pydantic"},
     "cli": {"click", "rich"},
     "gns3fy": {"gns3fy_next", "requests"},
 }
