@@ -18,7 +18,9 @@ MARK = "Made by gns3-minivm."
 ``usage`` is the one field that both APIs have, that the GUI leaves alone when something else is edited, and that people
 may read: it says where a template comes from.
 """
-_MARK_LINE = re.compile(r"^Made by gns3-minivm\.(?: Catalogue: (?P<catalogue>\S+)\.)?[ \t]*$", re.MULTILINE)
+_MARK_LINE = re.compile(
+    r"^(?:Image: (?P<origin>.*)\n)?Made by gns3-minivm\.(?: Catalogue: (?P<catalogue>\S+)\.)?[ \t]*$", re.MULTILINE
+)
 
 EXTENSIBLE_FIELDS = frozenset({"kernel_command_line", "options"})
 """Fields that a user may add words to, at the end; what we have put there stays ours."""
@@ -60,9 +62,16 @@ def without_mark(usage: str) -> str:
     return _MARK_LINE.sub("", usage).strip()
 
 
-def with_mark(text: str, catalogue: str = "") -> str:
-    """A usage text with the mark, in place of any that it has."""
-    return f"{without_mark(text)}\n\n{mark(catalogue)}".lstrip()
+def origin_of(usage: str) -> str:
+    """The image that a marked usage text says the disk was made of, with its digest; empty if it does not."""
+    found = _MARK_LINE.search(usage)
+    return (found["origin"] or "").strip() if found else ""
+
+
+def with_mark(text: str, catalogue: str = "", origin: str = "") -> str:
+    """A usage text with the mark, in place of any that it has; the line before it says what the disk was made of."""
+    line = f"Image: {origin}\n" if origin else ""
+    return f"{without_mark(text)}\n\n{line}{mark(catalogue)}".lstrip()
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,8 @@ class DesiredAppliance:
     ``kernel_stated`` says that the user has named the kernel; otherwise a template keeps the one that it has, so that two
     agents with other kernels in their caches do not change it to and fro.  ``offered`` are the files that it would have
     been given, by field.
+
+    ``origin`` is the image that the disk is made of, with its digest; it becomes a line beside the mark.
     """
 
     template: QemuTemplate
@@ -99,6 +110,7 @@ class DesiredAppliance:
     qemu_hint: str = ""
     kernel_stated: bool = False
     offered: tuple[tuple[str, str], ...] = ()
+    origin: str = ""
 
     def __post_init__(self) -> None:
         named = {getattr(self.template, field) for field in IMAGE_FIELDS} - {""}
@@ -106,8 +118,9 @@ class DesiredAppliance:
         if named != listed or len(listed) != len(self.files):
             raise BugError(f"template {self.template.name!r} names the images {sorted(named)}, given {sorted(listed)}")
         object.__setattr__(self, "user_fields", self.user_fields | CREATE_ONLY_FIELDS)
-        if catalogue_of(self.template.usage) != self.catalogue:
-            usage = with_mark(self.template.usage, self.catalogue)
+        usage = self.template.usage
+        if catalogue_of(usage) != self.catalogue or origin_of(usage) != self.origin:
+            usage = with_mark(usage, self.catalogue, self.origin)
             object.__setattr__(self, "template", replace(self.template, usage=usage))
 
     @property

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from gns3_minivm.agent.desired import EXTENSIBLE_FIELDS, DesiredAppliance, catalogue_of, with_mark, without_mark
+from gns3_minivm.agent.desired import (
+    EXTENSIBLE_FIELDS,
+    DesiredAppliance,
+    catalogue_of,
+    origin_of,
+    with_mark,
+    without_mark,
+)
 from gns3_minivm.gns3.model import QemuTemplate
 
 Changes = Mapping[str, tuple[Any, Any]]
@@ -20,7 +27,8 @@ def differences(template: QemuTemplate, desired: DesiredAppliance) -> tuple[Chan
     for name in (field.name for field in fields(QemuTemplate)):
         old, new = getattr(template, name), getattr(desired.template, name)
         if name == "usage":
-            _compare_usage(old, desired, changes, left)
+            moved = template.hda_disk_image != desired.template.hda_disk_image
+            _compare_usage(old, desired, desired.origin if moved else origin_of(old), changes, left)
         elif old != new:
             users = name in desired.user_fields
             if name in EXTENSIBLE_FIELDS:
@@ -31,21 +39,24 @@ def differences(template: QemuTemplate, desired: DesiredAppliance) -> tuple[Chan
 
 
 def _compare_usage(
-    old: str, desired: DesiredAppliance, changes: dict[str, tuple[Any, Any]], left: dict[str, tuple[Any, Any]]
+    old: str, desired: DesiredAppliance, origin: str, changes: dict[str, Any], left: dict[str, Any]
 ) -> None:
     """Text and mark are two things in one field: the text may be the user's, and the mark a catalogue's.
 
-    A mark that the user took out of his own text is not put back, so that template is never pruned.
+    A mark that the user took out of his own text is not put back, so that template is never pruned.  ``origin`` goes
+    with the disk: one image has several digests (of an index, of a manifest, of an engine's), and two agents that know
+    others shall not change the line to and fro.
     """
     wanted = desired.template.usage
     has = catalogue_of(old)
     # Without a catalogue of our own, the one that the template belongs to keeps it.
     catalogue = desired.catalogue or has or ""
     same_text = without_mark(old) == without_mark(wanted)
+    same_mark = has == catalogue and origin == origin_of(old)
     if "usage" in desired.user_fields and not same_text:
-        if has is None or has == catalogue:
+        if has is None or same_mark:
             left["usage"] = (old, wanted)
         else:
-            changes["usage"] = (old, with_mark(old, catalogue))
-    elif not same_text or has != catalogue:
-        changes["usage"] = (old, with_mark(wanted, catalogue))
+            changes["usage"] = (old, with_mark(old, catalogue, origin))
+    elif not same_text or not same_mark:
+        changes["usage"] = (old, with_mark(wanted, catalogue, origin))

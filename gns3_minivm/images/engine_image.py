@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from gns3_minivm.errors import EngineError
 from gns3_minivm.images.archive import spool_layers
 from gns3_minivm.images.engine import Engine
-from gns3_minivm.images.model import Image, ImageInfo, Layer
+from gns3_minivm.images.model import Image, ImageInfo, Layer, SourceDigest
 from gns3_minivm.images.oci import check_diff_ids, check_platform, guest_config, short_name
+from gns3_minivm.images.reference import Reference, is_reference, parse_reference
 
 _IMAGE_ID = re.compile(r"(sha256:)?[0-9a-f]{4,64}")
 
@@ -19,10 +21,33 @@ _IMAGE_ID = re.compile(r"(sha256:)?[0-9a-f]{4,64}")
 class EngineImage(Image):
     """An image in an engine, pinned by its ID: what a tag means may change while it is read."""
 
-    def __init__(self, engine: Engine, info: ImageInfo, image_id: str) -> None:
+    def __init__(self, engine: Engine, info: ImageInfo, image_id: str, names: Sequence[str] = ()) -> None:
         self.info = info
         self.image_id = image_id
         self._engine = engine
+        self._names = names
+
+    @property
+    def source_digest(self) -> SourceDigest:
+        """By the name under which the engine says that a registry has it; engines say so of images never pushed, too."""
+        reference = self.info.reference
+        own = parse_reference(reference).path if is_reference(reference) else ""
+        names = [parse_reference(name) for name in self._names if is_reference(name)]
+        for name in sorted(names, key=lambda name: (not own.endswith(name.path), str(name))):
+            if name.digest and (place := self._with_host(name)):
+                return SourceDigest(name.digest, place)
+        return SourceDigest(self.image_id)
+
+    def _with_host(self, name: Reference) -> str:
+        if name.host:
+            return f"{name.host}/{name.path}"
+        try:
+            host = self._engine.default_registry()
+        except EngineError:
+            return ""
+        # What the engine calls its index is, by Docker's convention, the name index.HOST of the registry HOST.
+        host = host.removeprefix("index.")
+        return f"{host}/{name.path}" if host else ""
 
     def fetch(self, spool: Path, progress: Callable[[int], None]) -> list[Layer]:
         with closing(self._engine.save(self.image_id)) as pieces:
@@ -46,7 +71,7 @@ def find_image(engine: Engine, reference: str, *, name: str = "", version: str =
         config=guest_config(found.get("Config")),
         size_bytes=found.get("Size") or None,
     )
-    return EngineImage(engine, info, found["Id"])
+    return EngineImage(engine, info, found["Id"], [str(name) for name in found.get("RepoDigests") or ()])
 
 
 def _name_of(reference: str, found: dict[str, Any]) -> tuple[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +45,31 @@ class ImageInfo:
     """About how many bytes the layers have, for progress; None if the source does not say."""
 
 
+@dataclass(frozen=True)
+class SourceDigest:
+    """The digest that says which image was meant: of its manifest where it came from a registry, else its source's own.
+
+    ``repository`` (HOST/PATH) is where anybody may have it by that digest; empty where that is not known.
+    """
+
+    digest: str
+    repository: str = ""
+
+    @property
+    def pinned(self) -> str:
+        """The image as a name that will always mean it, empty where there is none."""
+        return f"{self.repository}@{self.digest}" if self.repository else ""
+
+
 class Image(ABC):
     """A resolved image: its identity is known, its layers can be had."""
 
     info: ImageInfo
+
+    @property
+    def source_digest(self) -> SourceDigest:
+        """Which image this is, for people and for whoever shall make its disk again."""
+        return SourceDigest(chain_id(self.info.diff_ids))
 
     @abstractmethod
     def fetch(self, spool: Path, progress: Callable[[int], None]) -> list[Layer]:
@@ -61,3 +83,11 @@ class Image(ABC):
 
     def confirm(self) -> None:  # noqa: B027  (most images have all that they gave in the spool)
         """Raise DamagedImageError if layers that ``fetch`` left in a file of the user's have changed since."""
+
+
+def chain_id(diff_ids: Sequence[str]) -> str:
+    """The digest of a stack of layers (OCI image-spec, config.md, "Layer ChainID")."""
+    chain = ""
+    for diff_id in diff_ids:
+        chain = f"sha256:{hashlib.sha256(f'{chain} {diff_id}'.encode()).hexdigest()}" if chain else diff_id
+    return chain

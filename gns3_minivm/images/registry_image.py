@@ -18,7 +18,7 @@ from gns3_minivm.cancel import abandonable
 from gns3_minivm.errors import ImageError, ImageNotFoundError, MiniVMError, RegistryError, UsageError
 from gns3_minivm.images.fetching import fetch_layers
 from gns3_minivm.images.manifests import Blobs, OciImage, read_image
-from gns3_minivm.images.model import Image, ImageInfo, Layer
+from gns3_minivm.images.model import Image, ImageInfo, Layer, SourceDigest
 from gns3_minivm.images.oci import ARCHITECTURE, guest_config, short_name
 from gns3_minivm.images.reference import Reference, parse_place, parse_reference
 from gns3_minivm.images.registries_conf import RegistriesConf, read_registries_conf
@@ -69,10 +69,17 @@ class OciSourceImage(Image):
     that has them.
     """
 
-    def __init__(self, info: ImageInfo, image: OciImage, places: Sequence[Blobs]) -> None:
+    def __init__(
+        self, info: ImageInfo, image: OciImage, places: Sequence[Blobs], source_digest: SourceDigest | None = None
+    ) -> None:
         self.info = info
         self._image = image
         self._places = places
+        self._source_digest = source_digest
+
+    @property
+    def source_digest(self) -> SourceDigest:
+        return self._source_digest or super().source_digest
 
     def fetch(self, spool: Path, progress: Callable[[int], None]) -> list[Layer]:
         return fetch_layers(self._image, self._places, spool, progress)
@@ -110,15 +117,17 @@ def find_in_registry(text: str, options: RegistryOptions, environ: Mapping[str, 
     # The lists grow while they are gone through: what a host stands for is known only when it has answered.
     for number, (place, repository) in enumerate(zip(places, repositories, strict=False)):
         try:
-            image = abandonable(_look_up, text, repository, place.target)
+            image, digest = abandonable(_look_up, text, repository, place.target)
+            meant = _without_mirrors(parse_reference(text), place, options, conf)
+            found = SourceDigest(digest, f"{meant.host}/{meant.path}")
             # A mirror may have the manifest but not all that it names.
-            return OciSourceImage(oci_info(text, image, *short_name(text)), image, repositories[number:])
+            return OciSourceImage(oci_info(text, image, *short_name(text)), image, repositories[number:], found)
         except (ImageNotFoundError, RegistryError, ImageError) as error:
             failures.append(error)
             if isinstance(error, NoRegistryError):
-                meant = _index_places(place)
-                places += meant
-                repositories += [Repository(one.host, one.path, credentials, insecure) for one in meant]
+                more = _index_places(place)
+                places += more
+                repositories += [Repository(one.host, one.path, credentials, insecure) for one in more]
     # The last place is the registry itself (or the plain name's second form), and its words count most; but what is
     # denied or damaged in one place and not found in another is there.
     last = next((error for error in reversed(failures) if not isinstance(error, ImageNotFoundError)), failures[-1])
@@ -145,14 +154,29 @@ def _places(reference: Reference, options: RegistryOptions, conf: RegistriesConf
     if not options.default and (alias := conf.aliases.get(reference.path)):
         host, path = parse_place(alias)
         return _places_of_host(reference.at(host, path), options, conf)
-    places = []
-    for base in (options.default,) if options.default else conf.search:
-        host, path = parse_place(base)
-        found = [reference.at(host, _join(path, reference.path)), *_official(reference, host, path)]
-        places += [place for one in found for place in _places_of_host(one, options, conf)]
+    places = [place for one in _candidates(reference, options, conf) for place in _places_of_host(one, options, conf)]
     if not places:
         raise ImageNotFoundError(f"the name {str(reference)!r} says no registry", hint=NO_REGISTRY_HINT)
     return places
+
+
+def _candidates(reference: Reference, options: RegistryOptions, conf: RegistriesConf) -> list[Reference]:
+    """What a name without a host may mean."""
+    found = []
+    for base in (options.default,) if options.default else conf.search:
+        host, path = parse_place(base)
+        found += [reference.at(host, _join(path, reference.path)), *_official(reference, host, path)]
+    return found
+
+
+def _without_mirrors(
+    reference: Reference, place: Reference, options: RegistryOptions, conf: RegistriesConf
+) -> Reference:
+    """The registry's own name of an image that was found at ``place``: a mirror is this user's affair."""
+    if reference.host:
+        return reference
+    meant = (one for one in _candidates(reference, options, conf) if place in _places_of_host(one, options, conf))
+    return next(meant, place)
 
 
 def _places_of_host(reference: Reference, options: RegistryOptions, conf: RegistriesConf) -> list[Reference]:
@@ -193,5 +217,6 @@ def _join(*parts: str) -> str:
     return "/".join(part for part in parts if part)
 
 
-def _look_up(text: str, repository: Repository, target: str) -> OciImage:
-    return read_image(text, repository, repository.manifest(target))
+def _look_up(text: str, repository: Repository, target: str) -> tuple[OciImage, str]:
+    top = repository.manifest(target)
+    return read_image(text, repository, top), top.digest

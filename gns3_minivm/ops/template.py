@@ -123,7 +123,15 @@ def describe(
         qemu_hint="Use another compression (`compression: zlib` in the catalogue, --compression zlib of register), "
         "or update QEMU there.",
         kernel_stated=kernel_stated,
+        origin=origin_text(source),
     )
+
+
+def origin_text(source: Source) -> str:
+    """The image of a disk with its digest, as a template's usage text says it."""
+    image = source.resolved.image
+    found = image.source_digest
+    return found.pinned or " ".join(filter(None, [image.info.name, image.info.version, found.digest]))
 
 
 def _kernel_files(bundle: Bundle | None) -> dict[str, WantedFile]:
