@@ -14,8 +14,10 @@ from gns3_minivm.guest import GuestConfig
 from gns3_minivm.images.model import ImageInfo
 from gns3_minivm.images.oci import ARCHITECTURE
 
-FORMAT = 1
-"""Raise it when the same image and options give other bytes: a file name stands for the same bytes for ever."""
+FORMAT = 2
+"""Raise it when the same image and options give other bytes: a file name stands for the same bytes for ever.
+
+2: a symbolic link keeps its own time where a hard link to it gives another."""
 
 
 @dataclass(frozen=True)

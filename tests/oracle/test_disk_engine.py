@@ -17,7 +17,7 @@ from typing import Any
 
 import docker
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 
 from gns3_minivm.cache import Cache
 from gns3_minivm.convert.options import DiskOptions
@@ -28,7 +28,7 @@ from tests.support.disks import Found, judge, read_back
 from tests.support.layers import Item, directory, file, hard_link, tar_bytes
 from tests.support.new_engine import running_new_engine
 from tests.support.oci import archive, make_image, saved
-from tests.support.stacks import STACKS, comparable, entries_for_engine
+from tests.support.stacks import SETTINGS, STACKS, comparable, entries_for_engine
 
 # What the engine puts into every container, and what we put onto every disk.
 THEIRS = {".dockerenv", "dev", "etc", "proc", "sys"}
@@ -102,9 +102,9 @@ def assert_same(client: Any, layers: list[list[Item]]) -> None:
     assert comparable(converted(data)) == comparable(exported(client, data, tag))
 
 
-SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
 FILE: dict[str, Any] = {"mode": 0o644, "uid": 1, "gid": 2, "mtime": 1000}
 OTHER: dict[str, Any] = {"mode": 0o4750, "uid": 3, "gid": 4, "mtime": 2000}
+CAPABLE = {"security.capability": b"\1\0\0\2" + bytes(16)}
 
 
 @settings(SETTINGS, max_examples=12)
@@ -113,6 +113,8 @@ OTHER: dict[str, Any] = {"mode": 0o4750, "uid": 3, "gid": 4, "mtime": 2000}
 @example([[("file", "a/b", FILE, {}, 600)], [("symlink", "a", FILE, "b")], [("directory", "a", FILE, {})]])
 @example([[("file", "a/b", FILE, {}, 1)], [("opaque", "a"), ("file", "a/b/c", FILE, {}, 1)], [("whiteout", "a/b")]])
 @example([[("file", "a", FILE, {}, 600), ("hard link", "b", "a", OTHER)]])
+@example([[("symlink", "a", FILE, "b"), ("hard link", "c", "a", OTHER)]])
+@example([[("file", "a", FILE, CAPABLE, 600), ("hard link", "b", "a", OTHER)]])
 def test_generated_layers_give_what_the_engine_exports(client: Any, stack: list[list[Any]]) -> None:
     assert_same(client, entries_for_engine(stack))
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from gns3_minivm.formats.tar import read_layers
 from tests.support.disks import Found, judge, make_disk, read_back, run
 from tests.support.layers import layer_of, tar_bytes
-from tests.support.stacks import STACKS, comparable, entries_of
+from tests.support.stacks import SETTINGS, STACKS, comparable, entries_of
 from tests.support.tools import require_tool
 
 
@@ -83,7 +83,6 @@ def assert_same(stack: list[list[Any]]) -> None:
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="unpacking device nodes and owners needs root")
-SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 
 @needs_root

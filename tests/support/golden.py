@@ -34,19 +34,19 @@ GOLDEN: dict[str, Any] = {
         "sha256:26e13d3363d4161ab5775c2f7df428e7a645bef674e33c0044bbb4bc3c431391",
     ],
     "disk zstd": [
-        "image-15fd614b7150-4fc6cf59710e.qcow2",
+        "image-15fd614b7150-fac456170a82.qcow2",
         "1900544",
-        "04c3ec9a738ced0014bb68f533e414cc",
+        "b7d0e115e559722bb27277a4b15e45d6",
     ],
     "disk zlib": [
-        "image-15fd614b7150-7d482c6adedc.qcow2",
+        "image-15fd614b7150-e31ddd1f7de2.qcow2",
         "2293760",
-        "5399da72c3c6126632e34d4b46dc0b0b",
+        "a4cd0b8ee39ef001d34ec1821de15948",
     ],
     "disk none": [
-        "image-15fd614b7150-f118a12401d8.qcow2",
+        "image-15fd614b7150-19a8f51767ad.qcow2",
         "6488064",
-        "0d0bb4d34cedb2762f3acec002193be8",
+        "c347d7d7be136de21977b483261715c7",
     ],
     "kernel": [
         "vmlinuz-6.1.0-99-cloud-amd64-c27d39e9838b",

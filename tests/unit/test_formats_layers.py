@@ -172,8 +172,8 @@ def test_the_last_entry_of_an_inode_describes_it(tmp_path: Path) -> None:
     assert found.xattrs == {b"user.a": b"1", b"user.b": b"2"}
     first = merged(tmp_path, [again, file("a", b"data", mode=0o600)])
     assert node(first, "b").mode == stat.S_IFREG | 0o600
-    link = merged(tmp_path, [symlink("a", "x"), again])
-    assert node(link, "b").mode == stat.S_IFLNK | 0o777
+    link = node(merged(tmp_path, [symlink("a", "x", mtime=3), again]), "b")
+    assert (link.mode, link.uid, link.gid, link.mtime_ns) == (stat.S_IFLNK | 0o777, 5, 6, 3 * 10**9)
 
 
 def test_a_hard_link_may_come_before_its_target(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from gns3_minivm.cache import Cache
 from gns3_minivm.cli.run import run_command_line
 from gns3_minivm.config import Settings
+from gns3_minivm.convert import recipe as recipe_module
 from gns3_minivm.convert.inspect import inspect_disk, list_files
 from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.recipe import DiskRecipe, find_recipe
@@ -62,9 +63,16 @@ def test_the_recipe_is_found_by_the_uuid_alone(disk: Path) -> None:
     report = inspect_disk(disk)
     assert report.recipe is not None and report.recipe.id == recipe().id
     assert report.recipe.as_dict() | {"id": ""} == {
-        "id": "", "format": 1, "architecture": "amd64", "size_bytes": SIZE, "compression": "zlib",
+        "id": "", "format": recipe_module.FORMAT, "architecture": "amd64", "size_bytes": SIZE, "compression": "zlib",
     }  # fmt: skip
     assert report.config == CONFIG and report.diff_ids == DIFF_IDS
+
+
+def test_a_disk_of_an_older_format_is_known_too(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = recipe_module.FORMAT
+    monkeypatch.setattr(recipe_module, "FORMAT", made + 1)
+    report = inspect_disk(disk)
+    assert report.recipe is not None and report.recipe.as_dict()["format"] == made
 
 
 @pytest.mark.parametrize("compression", ["zstd", "zlib", "none"])

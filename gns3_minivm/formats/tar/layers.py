@@ -1,9 +1,9 @@
 """Merges layers: whiteouts, replaced kinds, hard links, parents behind symbolic links.
 
 Whiteouts act on lower layers only, wherever they stand in the archive; those of the base layer mean nothing.  Owner,
-mode and time of a file with several names are those of its last entry, be it the file's own or a link's.  Owners and
-modes of parents that no entry names are root's and 0755.  Global pax headers, ``SCHILY.acl`` and ``LIBARCHIVE.xattr``
-records are not read, as containerd does not read them.
+mode and time of a file with several names are those of its last entry, be it the file's own or a link's; of a symbolic
+link with several names, only the owner is.  Owners and modes of parents that no entry names are root's and 0755.  Global
+pax headers, ``SCHILY.acl`` and ``LIBARCHIVE.xattr`` records are not read, as containerd does not read them.
 """
 
 from __future__ import annotations
@@ -215,11 +215,13 @@ class _Merge:
 
 
 def _describe_again(node: Node, entry: Entry) -> None:
-    """Let a hard link's entry, which describes the inode once more, have the last word, as Docker and containerd do."""
+    """Let a hard link's entry, which describes the inode once more, have the last word, as Docker does."""
     _check_owner(entry)
+    node.uid, node.gid = entry.uid, entry.gid
     if not node.is_symlink:
+        # Docker sets these through the name, which for a symbolic link would be its target's affair, so it does not.
         node.mode = stat.S_IFMT(node.mode) | entry.mode
-    node.uid, node.gid, node.mtime_ns = entry.uid, entry.gid, entry.mtime_ns
+        node.mtime_ns = entry.mtime_ns
     if entry.xattrs:
         node.xattrs = {**(node.xattrs or {}), **entry.xattrs}
 
