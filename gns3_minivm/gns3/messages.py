@@ -87,10 +87,22 @@ class TemplateCreate(TemplateFields):
     custom_adapters: Annotated[list[Any], Field(max_length=0)]
 
 
+class ProjectVariable(Strict):
+    name: Annotated[str, Field(min_length=1)]
+    value: str
+
+
 class ProjectCreate(Strict):
     name: Annotated[str, Field(min_length=1)]
     auto_close: Literal[False]
     """With True the project closes, nodes and all, 5 s after the last listener leaves."""
+    variables: list[ProjectVariable] | None = None
+    show_interface_labels: bool | None = None
+
+
+class ProjectUpdate(Strict):
+    auto_close: Literal[False] | None = None
+    variables: list[ProjectVariable] | None = None
 
 
 class NodeProperties(Strict):
@@ -104,21 +116,61 @@ class NodeProperties(Strict):
     on_close: OnClose | None = None
 
 
+class Label(Strict):
+    """A label of GNS3's; that of a node always has the node's name as its text."""
+
+    text: str
+    x: int | None = None
+    y: int | None = None
+    rotation: Annotated[int, Field(ge=-359, le=360)] | None = None
+    style: str | None = None
+
+
 class NodeUpdate(Strict):
     name: Annotated[str, Field(min_length=1)] | None = None
     x: int | None = None
     y: int | None = None
+    symbol: Annotated[str, Field(min_length=1)] | None = None
+    label: Label | None = None
     properties: NodeProperties | None = None
+
+
+class OtherNodeUpdate(NodeUpdate):
+    """Of a node that is no QEMU machine: its properties are its emulator's affair."""
+
+    properties: dict[str, Any] | None = None  # type: ignore[assignment]
 
 
 class LinkNode(Strict):
     node_id: Uuid
     adapter_number: Annotated[int, Field(ge=0)]
     port_number: Annotated[int, Field(ge=0)]
+    label: Label | None = None
 
 
-class LinkCreate(Strict):
+class LinkStyle(Strict):
+    color: Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")] | None = None
+    width: Annotated[int, Field(ge=0)] | None = None
+    type: Annotated[int, Field(ge=0, le=5)] | None = None
+    """Qt's number of the pen style."""
+
+
+class LinkUpdate(Strict):
+    filters: dict[str, list[int | str]] | None = None
+    link_style: LinkStyle | None = None
+    suspend: bool | None = None
+
+
+class LinkCreate(LinkUpdate):
     nodes: Annotated[list[LinkNode], Field(min_length=2, max_length=2)]
+
+
+class DrawingCreate(Strict):
+    svg: Annotated[str, Field(min_length=1)]
+    x: int
+    y: int
+    z: int
+    rotation: Annotated[int, Field(ge=-359, le=360)]
 
 
 def checked(model: type[Strict], values: dict[str, Any], what: str) -> dict[str, Any]:

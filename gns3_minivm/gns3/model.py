@@ -124,9 +124,12 @@ class ServerTemplate:
 
 @dataclass(frozen=True)
 class Project:
+    """``variables`` are texts that belong to the project; GNS3 shows them to people."""
+
     project_id: str
     name: str
     status: str
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,7 @@ class Port:
     adapter: int
     port: int
     mac_address: str | None
+    short_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,11 @@ class Node:
     console_port: int | None
     ports: tuple[Port, ...]
     properties: Mapping[str, Any] = field(repr=False)
+    x: int = 0
+    y: int = 0
+    symbol: str = ""
+    label: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    console_type: str = ""
 
     @property
     def image_md5s(self) -> dict[str, str]:
@@ -184,13 +193,33 @@ class Node:
 
 @dataclass(frozen=True)
 class LinkEnd:
+    """``label`` is what stands beside it; it does not count when ends are compared."""
+
     node_id: str
     adapter: int
     port: int = 0
+    label: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
 class Link:
+    """``filters`` and ``style`` are GNS3's own, by their own names."""
+
     project_id: str
     link_id: str
     ends: tuple[LinkEnd, ...]
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    style: Mapping[str, Any] = field(default_factory=dict)
+    suspended: bool = False
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Something on the canvas: SVG, and where it is."""
+
+    drawing_id: str
+    svg: str
+    x: int
+    y: int
+    z: int = 0
+    rotation: int = 0

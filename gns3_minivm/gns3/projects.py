@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from gns3_minivm.errors import ServerError
@@ -22,9 +23,24 @@ class ProjectRoutes(Routes):
     async def projects(self) -> list[Project]:
         return [replies.project(item) for item in await self._list("/projects", "list the projects")]
 
-    async def create_project(self, name: str) -> Project:
-        body = checked(messages.ProjectCreate, {"name": name, "auto_close": False}, f"project {name!r}")
+    async def create_project(self, name: str, *, variables: Mapping[str, str] | None = None) -> Project:
+        values: dict[str, Any] = {"name": name, "auto_close": False}
+        if variables is not None:
+            values |= {"variables": _as_list(variables), "show_interface_labels": True}
+        body = checked(messages.ProjectCreate, values, f"project {name!r}")
         return replies.project(await self._object("POST", "/projects", f"create the project {name!r}", body))
+
+    async def project(self, project_id: str) -> Project:
+        path = f"/projects/{quote(project_id)}"
+        return replies.project(await self._object("GET", path, f"read the project {project_id}"))
+
+    async def update_project(self, project_id: str, *, variables: Mapping[str, str] | None = None) -> Project:
+        values: dict[str, Any] = {"auto_close": False}
+        if variables is not None:
+            values["variables"] = _as_list(variables)
+        body = checked(messages.ProjectUpdate, values, f"project {project_id}")
+        path = f"/projects/{quote(project_id)}"
+        return replies.project(await self._object("PUT", path, f"update the project {project_id}", body))
 
     async def close_project(self, project_id: str) -> None:
         path = f"/projects/{quote(project_id)}/close"
@@ -95,3 +111,7 @@ class ProjectRoutes(Routes):
         params = {"name": name} if name else None
         answer = await self._transport.upload(path, "import the project", source, size_bytes, progress, params=params)
         return replies.project(self._transport.decoded(answer, "import the project"))
+
+
+def _as_list(variables: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in variables.items()]

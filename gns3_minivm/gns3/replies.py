@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from gns3_minivm.errors import ServerFaultError
 from gns3_minivm.gns3.model import (
     Compute,
+    Drawing,
     Link,
     LinkEnd,
     Node,
@@ -68,10 +69,16 @@ class _QemuTemplate(_Template):
     compute_id: str | None = None
 
 
+class _Variable(_Reply):
+    name: str | None = None
+    value: str | None = None
+
+
 class _Project(_Reply):
     project_id: str
     name: str | None = None
     status: str | None = None
+    variables: list[_Variable] | None = None
 
 
 class _Port(_Reply):
@@ -79,6 +86,7 @@ class _Port(_Reply):
     adapter_number: int
     port_number: int
     mac_address: str | None = None
+    short_name: str | None = None
 
 
 class _Node(_Reply):
@@ -93,17 +101,35 @@ class _Node(_Reply):
     console: int | None = None
     ports: list[_Port] | None = None
     properties: dict[str, Any] | None = None
+    x: int | None = None
+    y: int | None = None
+    symbol: str | None = None
+    label: dict[str, Any] | None = None
+    console_type: str | None = None
 
 
 class _LinkNode(_Reply):
     node_id: str
     adapter_number: int
     port_number: int
+    label: dict[str, Any] | None = None
 
 
 class _Link(_Reply):
     link_id: str
     nodes: list[_LinkNode] | None = None
+    filters: dict[str, Any] | None = None
+    link_style: dict[str, Any] | None = None
+    suspend: bool | None = None
+
+
+class _Drawing(_Reply):
+    drawing_id: str
+    svg: str | None = None
+    x: int | None = None
+    y: int | None = None
+    z: int | None = None
+    rotation: int | None = None
 
 
 class _ImageV2(_Reply):
@@ -173,7 +199,8 @@ def template(answer: Mapping[str, Any]) -> ServerTemplate:
 
 def project(answer: Mapping[str, Any]) -> Project:
     body = _read(_Project, answer, "project")
-    return Project(body.project_id, body.name or "", body.status or "")
+    variables = {item.name: item.value or "" for item in body.variables or () if item.name}
+    return Project(body.project_id, body.name or "", body.status or "", variables)
 
 
 def node(answer: Mapping[str, Any]) -> Node:
@@ -188,8 +215,15 @@ def node(answer: Mapping[str, Any]) -> Node:
         template_id=body.template_id,
         console_host=body.console_host or "",
         console_port=body.console,
-        ports=tuple(Port(p.name, p.adapter_number, p.port_number, p.mac_address) for p in body.ports or ()),
+        ports=tuple(
+            Port(p.name, p.adapter_number, p.port_number, p.mac_address, p.short_name or "") for p in body.ports or ()
+        ),
         properties=body.properties or {},
+        x=body.x or 0,
+        y=body.y or 0,
+        symbol=body.symbol or "",
+        label=body.label or {},
+        console_type=body.console_type or "",
     )
 
 
@@ -199,8 +233,16 @@ def with_console_host(value: Node, host: str) -> Node:
 
 def link(answer: Mapping[str, Any], project_id: str) -> Link:
     body = _read(_Link, answer, "link")
-    ends = tuple(LinkEnd(end.node_id, end.adapter_number, end.port_number) for end in body.nodes or ())
-    return Link(project_id, body.link_id, ends)
+    ends = tuple(
+        LinkEnd(end.node_id, end.adapter_number, end.port_number, str((end.label or {}).get("text", "")))
+        for end in body.nodes or ()
+    )
+    return Link(project_id, body.link_id, ends, body.filters or {}, body.link_style or {}, bool(body.suspend))
+
+
+def drawing(answer: Mapping[str, Any]) -> Drawing:
+    body = _read(_Drawing, answer, "drawing")
+    return Drawing(body.drawing_id, body.svg or "", body.x or 0, body.y or 0, body.z or 0, body.rotation or 0)
 
 
 def image_v2(answer: Mapping[str, Any]) -> ServerImage:

@@ -1,10 +1,10 @@
-"""What the two APIs have in common: templates, nodes and links, by the same routes below /v2 and /v3."""
+"""What the two APIs have in common: templates and nodes, by the same routes below /v2 and /v3."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
@@ -19,13 +19,12 @@ from gns3_minivm.errors import (
 )
 from gns3_minivm.gns3 import messages, replies
 from gns3_minivm.gns3.health import HealthRoutes
+from gns3_minivm.gns3.links import LinkRoutes
 from gns3_minivm.gns3.messages import checked
 from gns3_minivm.gns3.model import (
     CREATE_ONLY_FIELDS,
     LOCAL_COMPUTE,
     VM_COMPUTE,
-    Link,
-    LinkEnd,
     Node,
     QemuTemplate,
     ServerTemplate,
@@ -40,7 +39,7 @@ _START_HINT = (
 )
 
 
-class RestServer(ProjectRoutes, HealthRoutes):
+class RestServer(ProjectRoutes, LinkRoutes, HealthRoutes):
     """The shared part of ``v2.server`` and ``v3.server``."""
 
     template_model: type[messages.TemplateCreate]
@@ -56,6 +55,9 @@ class RestServer(ProjectRoutes, HealthRoutes):
         except NotFoundError:
             return None
         return replies.template(answer)
+
+    async def template_settings(self, template_id: str) -> Mapping[str, Any]:
+        return await self._object("GET", f"/templates/{quote(template_id)}", f"read the template {template_id}")
 
     def check_template(self, template: QemuTemplate) -> None:
         self._template_body(template)
@@ -87,6 +89,18 @@ class RestServer(ProjectRoutes, HealthRoutes):
         values = {_API_NAMES.get(name, name): value for name, value in asdict(template).items()}
         values |= {"template_type": "qemu", "custom_adapters": []}
         return checked(self.template_model, values, f"template {template.name!r}")
+
+    # Symbols
+
+    async def symbol(self, name: str) -> bytes:
+        route = f"{self._prefix}/symbols/{quote(name)}/raw"
+        return await self._transport.send("GET", route, f"read the symbol {name}")
+
+    async def upload_symbol(self, name: str, content: bytes) -> None:
+        route = f"{self._prefix}/symbols/{quote(name)}/raw"
+        # The same bytes twice are the same file, so this POST may be repeated.
+        headers = {"Content-Type": "application/octet-stream"}
+        await self._transport.send("POST", route, f"upload the symbol {name}", content, headers=headers, repeat=True)
 
     # Computes
 
@@ -152,12 +166,23 @@ class RestServer(ProjectRoutes, HealthRoutes):
         return await self.update_node(project_id, node.node_id, name=name)
 
     async def update_node(
-        self, project_id: str, node_id: str, *, name: str | None = None, properties: Mapping[str, Any] | None = None
+        self,
+        project_id: str,
+        node_id: str,
+        *,
+        name: str | None = None,
+        properties: Mapping[str, Any] | None = None,
+        x: int | None = None,
+        y: int | None = None,
+        symbol: str | None = None,
+        label: Mapping[str, Any] | None = None,
+        node_type: str = "qemu",
     ) -> Node:
-        values: dict[str, Any] = {} if name is None else {"name": name}
-        if properties is not None:
-            values["properties"] = dict(properties)
-        body = checked(messages.NodeUpdate, values, f"node {node_id}")
+        given: dict[str, Any] = {"name": name, "x": x, "y": y, "symbol": symbol}
+        given |= {"properties": properties and dict(properties), "label": label and dict(label)}
+        values = {key: value for key, value in given.items() if value is not None}
+        model = messages.NodeUpdate if node_type == "qemu" else messages.OtherNodeUpdate
+        body = checked(model, values, f"node {node_id}")
         path = self._node_path(project_id, node_id)
         return self._node_from(
             await self._object("PUT", path, f"update the node {node_id}", body, timeout_s=self._node_s)
@@ -216,22 +241,6 @@ class RestServer(ProjectRoutes, HealthRoutes):
             return (await self.read_node_file(project_id, node_id, "qemu.log")).decode("utf-8", "replace")
         except NotFoundError:
             return ""
-
-    # Links
-
-    async def links(self, project_id: str) -> list[Link]:
-        answer = await self._list(f"/projects/{quote(project_id)}/links", f"list the links of project {project_id}")
-        return [replies.link(item, project_id) for item in answer]
-
-    async def create_link(self, project_id: str, ends: Sequence[LinkEnd]) -> Link:
-        nodes = [{"node_id": end.node_id, "adapter_number": end.adapter, "port_number": end.port} for end in ends]
-        body = checked(messages.LinkCreate, {"nodes": nodes}, "link")
-        path = f"/projects/{quote(project_id)}/links"
-        return replies.link(await self._object("POST", path, "create a link", body, timeout_s=self._node_s), project_id)
-
-    async def delete_link(self, project_id: str, link_id: str) -> None:
-        path = f"/projects/{quote(project_id)}/links/{quote(link_id)}"
-        await self._command("DELETE", path, f"delete the link {link_id}", timeout_s=self._node_s)
 
 
 def _inside(path: str) -> str:

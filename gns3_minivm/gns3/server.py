@@ -13,6 +13,7 @@ from gns3_minivm.gns3.model import (
     LOCAL_COMPUTE,
     Compute,
     ComputeHealth,
+    Drawing,
     ImageUse,
     Link,
     LinkEnd,
@@ -194,8 +195,16 @@ class Server(ABC):
     async def projects(self) -> list[Project]: ...
 
     @abstractmethod
-    async def create_project(self, name: str) -> Project:
+    async def create_project(self, name: str, *, variables: Mapping[str, str] | None = None) -> Project:
         """Create and open a project that stays open when nobody looks at it."""
+
+    @abstractmethod
+    async def project(self, project_id: str) -> Project:
+        """One project, with its variables."""
+
+    @abstractmethod
+    async def update_project(self, project_id: str, *, variables: Mapping[str, str] | None = None) -> Project:
+        """Set the variables, all of them at once; and let the project stay open when nobody looks at it."""
 
     @abstractmethod
     async def open_project(self, project_id: str) -> Project:
@@ -258,10 +267,28 @@ class Server(ABC):
         """
 
     @abstractmethod
+    async def template_settings(self, template_id: str) -> Mapping[str, Any]:
+        """A template of any kind as the server has it, by GNS3's names."""
+
+    @abstractmethod
     async def update_node(
-        self, project_id: str, node_id: str, *, name: str | None = None, properties: Mapping[str, Any] | None = None
+        self,
+        project_id: str,
+        node_id: str,
+        *,
+        name: str | None = None,
+        properties: Mapping[str, Any] | None = None,
+        x: int | None = None,
+        y: int | None = None,
+        symbol: str | None = None,
+        label: Mapping[str, Any] | None = None,
+        node_type: str = "qemu",
     ) -> Node:
-        """Rename a stopped node, or change some of its properties (GNS3's names), effective at the next start."""
+        """Rename a stopped node, or change some of its properties (GNS3's names), effective at the next start.
+
+        Place, symbol and label (GNS3's names) can always be changed.  The properties of a node of another ``node_type``
+        are not checked here.
+        """
 
     @abstractmethod
     async def start_node(self, project_id: str, node_id: str, *, watch_s: float = 4) -> Node:
@@ -293,8 +320,40 @@ class Server(ABC):
     async def links(self, project_id: str) -> list[Link]: ...
 
     @abstractmethod
-    async def create_link(self, project_id: str, ends: Sequence[LinkEnd]) -> Link:
+    async def create_link(
+        self,
+        project_id: str,
+        ends: Sequence[LinkEnd],
+        *,
+        filters: Mapping[str, Any] | None = None,
+        style: Mapping[str, Any] | None = None,
+        suspended: bool = False,
+    ) -> Link:
         """Connect two ports."""
 
     @abstractmethod
+    async def update_link(
+        self,
+        project_id: str,
+        link_id: str,
+        *,
+        filters: Mapping[str, Any] | None = None,
+        style: Mapping[str, Any] | None = None,
+        suspended: bool | None = None,
+    ) -> Link:
+        """Change what is given of a link."""
+
+    @abstractmethod
     async def delete_link(self, project_id: str, link_id: str) -> None: ...
+
+    @abstractmethod
+    async def drawings(self, project_id: str) -> list[Drawing]: ...
+
+    @abstractmethod
+    async def create_drawing(
+        self, project_id: str, svg: str, *, x: int, y: int, z: int = 0, rotation: int = 0
+    ) -> Drawing:
+        """Put a picture on the canvas."""
+
+    @abstractmethod
+    async def delete_drawing(self, project_id: str, drawing_id: str) -> None: ...
