@@ -8,20 +8,17 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
-import termios
-import tty
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from gns3_minivm.errors import DiskFullError, GuestError, ToolError, UsageError, UserError
+from gns3_minivm import terminal
+from gns3_minivm.errors import DiskFullError, GuestError, ToolError, UserError
 from gns3_minivm.guest_exec import GuestExec
 from gns3_minivm.qemu.command import GuestMachine, command_line
+from gns3_minivm.terminal import raw_terminal
 
-ESCAPE_KEY = b"\x1d"
-"""Ctrl-]: once presses the power button, twice ends QEMU."""
 POWER_OFF_LIMIT_S = 60.0
 _PRESS_INTERVAL_S = 3.0
 _CHUNK_SIZE = 65536
@@ -156,58 +153,25 @@ async def attach(guest: Guest) -> None:
 
     Raises UsageError if standard input is no terminal.
     """
-    descriptor = sys.stdin.fileno() if sys.stdin is not None else -1
-    if descriptor < 0 or not os.isatty(descriptor):
-        raise UsageError(
-            "the guest's console needs a terminal, and standard input is none",
-            hint="Run one command in the guest with `gns3-minivm boot IMAGE --run COMMAND`.",
-        )
-    with _raw_terminal(descriptor):
-        await relay(guest, descriptor, sys.stdout.fileno())
+    complaint = "the guest's console needs a terminal, and standard input is none"
+    hint = "Run one command in the guest with `gns3-minivm boot IMAGE --run COMMAND`."
+    with raw_terminal(complaint, hint=hint) as (source, target):
+        await relay(guest, source, target)
 
 
 async def relay(guest: Guest, source: int, target: int) -> None:
     """Carry bytes between two file descriptors and the guest's console."""
-    loop = asyncio.get_running_loop()
-    keys: asyncio.Queue[bytes] = asyncio.Queue()
 
-    def read_keys() -> None:
-        data = os.read(source, 1024)
-        if not data:
-            loop.remove_reader(source)
-        keys.put_nowait(data)
+    async def leave(presses: int) -> bool:
+        """Once presses the power button, twice ends QEMU."""
+        if presses > 1:
+            guest.kill()
+        else:
+            os.write(target, b"\r\n[power button pressed; Ctrl-] again ends the guest at once]\r\n")
+            await guest.press_power_button()
+        return True
 
-    loop.add_reader(source, read_keys)
-    typing = asyncio.create_task(_type(guest, keys, target))
-    try:
-        while data := await guest.reader.read(_CHUNK_SIZE):
-            await asyncio.to_thread(_write_all, target, data)
-    finally:
-        loop.remove_reader(source)
-        typing.cancel()
-        with suppress(asyncio.CancelledError):
-            await typing
-
-
-async def _type(guest: Guest, keys: asyncio.Queue[bytes], target: int) -> None:
-    presses = 0
-    while data := await keys.get():
-        for number, text in enumerate(data.split(ESCAPE_KEY)):
-            if number:
-                presses += 1
-                await _leave(guest, presses, target)
-            if text:
-                guest.writer.write(text)
-                with suppress(ConnectionError):
-                    await guest.writer.drain()
-
-
-async def _leave(guest: Guest, presses: int, target: int) -> None:
-    if presses > 1:
-        guest.kill()
-    else:
-        os.write(target, b"\r\n[power button pressed; Ctrl-] again ends the guest at once]\r\n")
-        await guest.press_power_button()
+    await terminal.relay(guest.reader, guest.writer, source, target, leave)
 
 
 def prepare_overlay(machine: GuestMachine) -> None:
@@ -242,20 +206,3 @@ def _qemu_img(*words: str) -> str:
     if result.returncode:
         raise ToolError(f"`{shlex.join(words)}` ended with status {result.returncode}:\n  {result.stderr.strip()}")
     return result.stdout
-
-
-@contextmanager
-def _raw_terminal(descriptor: int) -> Iterator[None]:
-    before = termios.tcgetattr(descriptor)
-    try:
-        tty.setraw(descriptor)
-        yield
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSAFLUSH, before)
-        # What a program in the guest may have left: application keys, bracketed paste, colours, a hidden cursor.
-        os.write(sys.stdout.fileno(), b"\x1b[?1l\x1b[?2004l\x1b[0m\x1b[?25h\r\n")
-
-
-def _write_all(target: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(target, data) :]

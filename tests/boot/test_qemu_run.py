@@ -24,7 +24,8 @@ from gns3_minivm.guest_exec import ExecRequest, GuestState
 from gns3_minivm.qemu import probe, run
 from gns3_minivm.qemu.command import GuestMachine, find_qemu
 from gns3_minivm.qemu.probe import Limits, acceleration_works, runs_kernel
-from gns3_minivm.qemu.run import ESCAPE_KEY, Guest, attach, prepare_overlay, running
+from gns3_minivm.qemu.run import Guest, attach, prepare_overlay, running
+from gns3_minivm.terminal import ESCAPE_KEY
 from tests.support.disks import MIB, make_disk
 from tests.support.tools import require_tool
 

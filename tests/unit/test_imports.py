@@ -23,6 +23,7 @@ BASE = {
     "cache",
     "holds",
     "sizes",
+    "terminal",
 }
 PARTS = {
     "__init__",
