@@ -75,6 +75,7 @@ class Agent:
         template_name: str | None = None,
         compute: str | None = None,
         adopt: bool = False,
+        verify: bool = False,
         dry_run: bool = False,
     ) -> SyncResult:
         """Make templates for appliances or images on all servers."""
@@ -87,6 +88,7 @@ class Agent:
             image=self._image,
             kernel=self._kernel,
             adopt=adopt,
+            verify=verify,
             dry_run=dry_run,
         )
         return _checked(await register(request, self._settings, self._events))
@@ -98,17 +100,27 @@ class Agent:
         servers: Iterable[str] = (),
         prune: bool = False,
         adopt: bool = False,
+        verify: bool = False,
         dry_run: bool = False,
     ) -> SyncResult:
         """Bring the servers of a catalogue into the state that it describes; ``servers`` are names in it."""
         request = SyncRequest(
-            catalogue, tuple(servers), image=self._image, kernel=self._kernel, prune=prune, adopt=adopt, dry_run=dry_run
+            catalogue,
+            tuple(servers),
+            self._image,
+            self._kernel,
+            prune=prune,
+            adopt=adopt,
+            verify=verify,
+            dry_run=dry_run,
         )
         return _checked(await sync(request, self._settings, self._events))
 
-    async def status(self, catalogue: Path | None = None, *, servers: Iterable[str] = ()) -> SyncResult:
+    async def status(
+        self, catalogue: Path | None = None, *, servers: Iterable[str] = (), verify: bool = False
+    ) -> SyncResult:
         """Say how servers differ from their catalogue; nothing is changed."""
-        request = SyncRequest(catalogue, tuple(servers), image=self._image, kernel=self._kernel)
+        request = SyncRequest(catalogue, tuple(servers), image=self._image, kernel=self._kernel, verify=verify)
         return _checked(await status(request, self._settings, self._events))
 
     async def remove(self, name: str, *, delete_images: bool = False, dry_run: bool = False) -> RemoveResult:

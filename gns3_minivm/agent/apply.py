@@ -22,6 +22,7 @@ from gns3_minivm.agent.plan import (
     UpdateTemplate,
     Upload,
 )
+from gns3_minivm.agent.read_back import put_back
 from gns3_minivm.artifacts import Artifact
 from gns3_minivm.errors import BugError, ConflictError, MiniVMError, NotFoundError, ServerFaultError
 from gns3_minivm.events import Events
@@ -104,6 +105,10 @@ async def _apply_one(
 
 async def _upload(server: Server, upload: Upload, supply: Supply, events: Events) -> tuple[str, bool]:
     artifact = await supply(upload.source)
+    if upload.gone:
+        with events.step(f"Upload {upload.filename} to {server.url}", total=artifact.size_bytes, unit="bytes") as step:
+            await put_back(server, artifact, upload.filename, step.advance)
+        return upload.filename, True
     filename, replaced = upload.filename, False
     if upload.damaged:
         # Nodes are linked clones of what lies there, damaged or not.
@@ -119,6 +124,7 @@ async def _upload(server: Server, upload: Upload, supply: Supply, events: Events
             step.advance,
             compute_id=upload.compute_id,
             replace=replaced,
+            distrusted=upload.distrusted,
         )
         if done.filename != filename:
             step.detail = f"the server has it as {done.filename}"

@@ -12,6 +12,7 @@ import json
 import mmap
 import os
 import struct
+import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ import zstandard
 
 from gns3_minivm.cancel import checkpoint
 from gns3_minivm.errors import UserError
+from gns3_minivm.gns3.model import SCRATCH_PROJECT
 
 PROJECT_FILE = "project.gns3"
 IMAGES = "images/QEMU/"
@@ -92,25 +94,51 @@ def add_image(path: Path, filename: str, source: Path) -> None:
             _copy(stream, target)
 
 
+def write_carrier(path: Path, filename: str, source: Path) -> str:
+    """Write a portable project without nodes that brings one image file, and return its id (blocking)."""
+    project_id = str(uuid.uuid4())
+    topology = {
+        "name": SCRATCH_PROJECT + project_id,
+        "project_id": project_id,
+        "revision": 9,
+        "topology": {"computes": [], "drawings": [], "links": [], "nodes": []},
+        "type": "topology",
+        "version": "2.2.0",
+    }
+    with zipfile.ZipFile(path, "x") as archive:
+        archive.writestr(PROJECT_FILE, json.dumps(topology))
+    add_image(path, filename, source)
+    return project_id
+
+
 def take_image(path: Path, filename: str, target: Path) -> bool:
     """Copy an image out of an archive (blocking); False if it is not in it."""
     with _opened(path) as archive:
-        for folder in (IMAGES, _REMOTE_IMAGES):
-            if folder + filename in archive.namelist():
-                with _member(archive, path, folder + filename) as stream, target.open("wb") as out:
-                    _copy(stream, out)
-                return True
-    return False
+        name = _name_of(archive, filename)
+        if name is None:
+            return False
+        with _member(archive, path, name) as stream, target.open("wb") as out:
+            _copy(stream, out)
+        return True
 
 
-def image_md5(path: Path, filename: str) -> str:
-    """The md5 of an image in an archive (blocking)."""
+def image_md5(path: Path, filename: str) -> str | None:
+    """The md5 of an image in an archive (blocking); None if it is not in it."""
     digest = hashlib.md5(usedforsecurity=False)
-    with _opened(path) as archive, _member(archive, path, IMAGES + filename) as stream:
-        while chunk := stream.read(_CHUNK_SIZE):
-            checkpoint()
-            digest.update(chunk)
+    with _opened(path) as archive:
+        name = _name_of(archive, filename)
+        if name is None:
+            return None
+        with _member(archive, path, name) as stream:
+            while chunk := stream.read(_CHUNK_SIZE):
+                checkpoint()
+                digest.update(chunk)
     return digest.hexdigest()
+
+
+def _name_of(archive: zipfile.ZipFile, filename: str) -> str | None:
+    names = set(archive.namelist())
+    return next((folder + filename for folder in (IMAGES, _REMOTE_IMAGES) if folder + filename in names), None)
 
 
 _FILE_HINT = "Give a file that `gns3-minivm project export` or GNS3's own export has written."

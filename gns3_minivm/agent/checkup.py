@@ -208,8 +208,7 @@ async def _images(server: Server, known: Known) -> list[Finding]:
         for name in _images_of(template):
             if (fault := await stores[place].fault(name, known(name))) is not None:
                 text = f"template {template.name}: image {name} {fault.words}"
-                hint = _sent_again(template.name) if fault.sent_again else _by_hand(name, known(name))
-                findings.append(Finding("images", "problem", text, hint))
+                findings.append(Finding("images", "problem", text, _sent_again(template.name, fault.listed)))
     if not findings:
         findings.append(Finding("images", "ok", f"{len(ours)} templates of ours, and their images are there"))
     return findings
@@ -227,24 +226,17 @@ def _images_of(template: QemuTemplate) -> list[str]:
     return [name for name in (getattr(template, field) for field in IMAGE_FIELDS) if name]
 
 
-def _sent_again(name: str) -> str:
-    return f"Run `gns3-minivm sync`, or `gns3-minivm register {name}`: it is sent again."
-
-
-def _by_hand(filename: str, artifact: Artifact | None) -> str:
-    source = str(artifact.path) if artifact else "the file (register it on another server to have it made)"
-    return (
-        f"The server takes no file for a record that it has: copy {source} to images/QEMU/{filename} on the server, and"
-        f" remove {filename}.md5sum beside it."
-    )
+def _sent_again(name: str, listed: bool) -> str:
+    verify = " --verify" if listed else ""
+    return f"Run `gns3-minivm sync{verify}`, or `gns3-minivm register {name}{verify}`: it is sent again."
 
 
 @dataclass(frozen=True)
 class _Fault:
-    """What is wrong with an image, and whether an upload mends it."""
+    """What is wrong with an image, and whether the server lists it all the same, so that only a close look shows it."""
 
     words: str
-    sent_again: bool
+    listed: bool
 
 
 @dataclass(frozen=True)
@@ -264,21 +256,19 @@ class _Store:
     async def fault(self, name: str, artifact: Artifact | None) -> _Fault | None:
         """What is wrong with an image; None if nothing is seen."""
         listed, there = self.listed.get(name), self.on_disk.get(name)
-        # API v3 keeps a record that does not change with the file.
-        mended = self.server.images_per_compute
         if there is None:
-            return _Fault("is missing on the server's disk", mended) if listed else _Fault("is missing", True)
+            return _Fault("is missing on the server's disk", True) if listed else _Fault("is missing", False)
         if listed is None:
-            return _Fault("lies on the server's disk and is missing in its database", True)
+            return _Fault("lies on the server's disk and is missing in its database", False)
+        # API v3 keeps a record that does not change with the file.
         if _differ(listed.size_bytes, there.size_bytes) or _differ(listed.md5, there.md5):
-            return _Fault(f"is damaged: {_shown(there)} on the disk, {_shown(listed)} when it arrived", mended)
+            return _Fault(f"is damaged: {_shown(there)} on the disk, {_shown(listed)} when it arrived", True)
         if artifact and (there.size_bytes, there.md5) != (artifact.size_bytes, artifact.md5):
             # Listed checksums go stale.
             same_size = there.size_bytes == artifact.size_bytes
             if not same_size or await self.server.image_md5(name, self.compute_id) != artifact.md5:
-                return _Fault(
-                    f"is damaged: {_shown(there)}, not {artifact.size_bytes} bytes, md5 {artifact.md5}", mended
-                )
+                meant = f"{artifact.size_bytes} bytes, md5 {artifact.md5}"
+                return _Fault(f"is damaged: {_shown(there)}, not {meant}", True)
         return None
 
 

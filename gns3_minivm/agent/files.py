@@ -30,6 +30,8 @@ def newest(images: Mapping[str, ServerImage], file: WantedFile) -> str | None:
 
 def differs(image: ServerImage, file: WantedFile) -> bool:
     """Whether an image has other bytes than it should; what either side does not say is no difference."""
+    if image.state != "whole":
+        return True
     pairs = ((image.size_bytes, file.size_bytes), (image.md5, file.md5))
     return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 

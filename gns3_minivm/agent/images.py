@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gns3_minivm.agent.read_back import save
 from gns3_minivm.cancel import run_blocking
-from gns3_minivm.errors import DiskFullError, NotFoundError, ServerError
+from gns3_minivm.errors import NotFoundError, ServerError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, Project
 from gns3_minivm.gns3.server import Server
@@ -143,24 +144,13 @@ async def _in_snapshots(server: Server, project: Project, names: Collection[str]
             return {}
         with tempfile.TemporaryDirectory(prefix="gns3-minivm-") as folder:
             archive = Path(folder, "project.zip")
-            await _download(server, project, archive)
+            await save(server.export_project(project.project_id, with_snapshots=True), archive)
             return await run_blocking(_read_snapshots, archive, len(snapshots), project.name, names)
     except NotFoundError:
         return {}  # deleted at this moment
     except (ServerError, _Unreadable) as error:
         reason = f"the snapshots of project {project.name} cannot be read: {error}"
         return dict.fromkeys(names, reason)
-
-
-async def _download(server: Server, project: Project, target: Path) -> None:
-    try:
-        with target.open("xb") as stream:
-            async for chunk in server.export_project(project.project_id, with_snapshots=True):
-                await run_blocking(stream.write, chunk)
-    except OSError as error:
-        raise DiskFullError(
-            f"cannot write {target}: {error.strerror}", hint="Make room there, or name another folder with TMPDIR."
-        ) from error
 
 
 class _Unreadable(Exception):

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from gns3_minivm.agent.desired import DesiredAppliance
+from gns3_minivm.agent.desired import DesiredAppliance, WantedFile
 from gns3_minivm.agent.files import newest, numbered_names
 from gns3_minivm.agent.kernels import keep_kernel
-from gns3_minivm.gns3.model import LOCAL_COMPUTE, ServerImage, ServerTemplate
+from gns3_minivm.agent.read_back import look_closely
+from gns3_minivm.events import Events
+from gns3_minivm.gns3.model import IMAGE_FIELDS, LOCAL_COMPUTE, ServerImage, ServerTemplate
 from gns3_minivm.gns3.server import Server
 
 
@@ -53,9 +55,17 @@ class Observed:
         return found
 
 
-async def observe(server: Server, desired: Sequence[DesiredAppliance], *, compute: str | None = None) -> Observed:
+async def observe(
+    server: Server,
+    desired: Sequence[DesiredAppliance],
+    *,
+    compute: str | None = None,
+    verify: bool = False,
+    events: Events | None = None,
+) -> Observed:
     """Read a server's state, as far as it matters to ``desired``.
 
+    With ``verify`` each image file is read back, which is told to ``events``.
     ``compute`` is where nodes of new templates shall run; without it, what ``desired`` says, or the server's default
     where it says nothing.  Raises UsageError if the server's API does not take one of the templates, before anything is
     built for it.
@@ -72,6 +82,8 @@ async def observe(server: Server, desired: Sequence[DesiredAppliance], *, comput
         compute_id: {image.filename: image for image in found}
         for compute_id, found in zip(computes, lists, strict=True)
     }
+    if verify:
+        await _look_closely(server, here, templates, images, events or Events())
     here = tuple(_with_its_kernel(item, templates, images[item.compute_id]) for item in here)
     for appliance in here:
         await _settle_doubts(server, appliance, images[appliance.compute_id])
@@ -110,7 +122,36 @@ def _with_its_kernel(
     appliance: DesiredAppliance, templates: Mapping[str, ServerTemplate], images: Mapping[str, ServerImage]
 ) -> DesiredAppliance:
     existing = templates.get(appliance.template.template_id)
-    return appliance if existing is None or existing.values is None else keep_kernel(appliance, existing.values, images)
+    if existing is None or existing.values is None:
+        return appliance
+    whole = [name for name, image in images.items() if image.state == "whole"]
+    return keep_kernel(appliance, existing.values, whole)
+
+
+async def _look_closely(
+    server: Server,
+    desired: Iterable[DesiredAppliance],
+    templates: Mapping[str, ServerTemplate],
+    images: Mapping[str, dict[str, ServerImage]],
+    events: Events,
+) -> None:
+    """Replace what is listed by what really lies there, of the files that are wanted and of those that templates have."""
+    files: dict[str, list[WantedFile]] = {}
+    for item in desired:
+        existing = templates.get(item.template.template_id)
+        has = existing.values if existing is not None else None
+        names = [getattr(has, field) for field in IMAGE_FIELDS] if has is not None else []
+        wanted = {file.filename: file for file in item.files}
+        files.setdefault(item.compute_id, []).extend(
+            [*(WantedFile(name) for name in names if name and name not in wanted), *wanted.values()]
+        )
+    places = {compute_id: compute_id if server.images_per_compute else LOCAL_COMPUTE for compute_id in files}
+    for place in sorted(set(places.values())):
+        computes = [compute_id for compute_id, where in places.items() if where == place]
+        wanted_here = [file for compute_id in computes for file in files[compute_id]]
+        found = await look_closely(server, place, images[computes[0]], wanted_here, events)
+        for compute_id in computes:
+            images[compute_id].update(found)
 
 
 async def _settle_doubts(server: Server, appliance: DesiredAppliance, images: dict[str, ServerImage]) -> None:

@@ -24,7 +24,9 @@ from gns3_minivm.gns3.model import CREATE_ONLY_FIELDS, IMAGE_FIELDS, QemuTemplat
 class Upload:
     """``content`` is the recipe's name of the file, where the server has to get it under another one.
 
-    That is so where ``damaged``, a file of the recipe's name, has other bytes than it should.
+    That is so where ``damaged``, a file of the recipe's name, has other bytes than it should; ``distrusted`` are all of
+    its names that the server has and that are of no use.  ``gone`` says that only the file is missing, and the server's
+    record of it stands.
     """
 
     filename: str
@@ -32,6 +34,8 @@ class Upload:
     compute_id: str
     content: str = ""
     damaged: str = ""
+    distrusted: tuple[str, ...] = ()
+    gone: bool = False
 
     @property
     def source(self) -> str:
@@ -199,14 +203,27 @@ def _upload(images: Mapping[str, ServerImage], file: WantedFile, compute_id: str
         return Upload(file.filename, file.size_bytes, compute_id)
     if newest(images, file) is not None:
         return None
-    name = numbered(file.filename, len(present) + 1)
-    return Upload(name, file.size_bytes, compute_id, content=file.filename, damaged=file.filename)
+    gone = next((name for name in present if images[name].state == "gone"), None)
+    if gone is not None:
+        return Upload(gone, file.size_bytes, compute_id, content=file.filename, gone=True)
+    return Upload(
+        numbered(file.filename, len(present) + 1),
+        file.size_bytes,
+        compute_id,
+        content=file.filename,
+        damaged=file.filename,
+        distrusted=tuple(present),
+    )
 
 
 def _same_content(images: Mapping[str, ServerImage], file: WantedFile) -> str | None:
     if file.md5 is None:
         return None
-    twins = (image for image in images.values() if (image.size_bytes, image.md5) == (file.size_bytes, file.md5))
+    twins = (
+        image
+        for image in images.values()
+        if (image.size_bytes, image.md5, image.state) == (file.size_bytes, file.md5, "whole")
+    )
     return next((image.filename for image in twins), None)
 
 

@@ -106,6 +106,11 @@ def dry_run(command: F) -> F:
     return click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")(command)
 
 
+def verify(command: F) -> F:
+    return click.option("--verify", is_flag=True, help="Read the image files on the servers back and compare them: "
+                        "finds damaged ones, and on API v3 missing ones. Takes as long as a download of them.")(command)  # fmt: skip
+
+
 def _image_settings(**values: Any) -> ImageSettings:
     from gns3_minivm.ops.sources import ImageSettings
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
               "has no QEMU).")  # fmt: skip
 @click.option("--as", "template_name", metavar="NAME", help="Name of the template (default: the image's).")
 @click.option("--adopt", is_flag=True, help="Take over a template of the same name that is of other origin.")
+@options.verify
 @options.template
 @options.image
 @options.kernel
@@ -37,6 +38,7 @@ def register(
     compute: str | None,
     template_name: str | None,
     adopt: bool,
+    verify: bool,
     kernel: KernelChoice,
     dry_run: bool,
     template_settings: TemplateSettings,
@@ -59,6 +61,7 @@ def register(
         image=image_settings,
         kernel=kernel,
         adopt=adopt,
+        verify=verify,
         dry_run=dry_run,
     )
     result = session.perform(lambda events: perform(request, session.settings, events))

@@ -131,6 +131,7 @@ def _to_do(item: AppliancePlan) -> Iterator[str]:
             yield f"  {'upload':10} a kernel, which has to be built first"
             continue
         why = f" (the {upload.damaged} there is damaged)" if upload.damaged else ""
+        why = " (its file is gone)" if upload.gone else why
         yield f"  {'upload':10} {upload.filename}{why}"
     kind = type(item.template).__name__
     if kind == "UpdateTemplate":

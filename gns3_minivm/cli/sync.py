@@ -27,6 +27,7 @@ _SERVER = click.option("--server", "servers", multiple=True, metavar="NAME", hel
     "--prune", is_flag=True, help="Remove templates with the catalogue's mark that it does not have any more."
 )
 @click.option("--adopt", is_flag=True, help="Take over templates of the same name that are of other origin.")
+@options.verify
 @options.sources
 @options.kernel
 @options.dry_run
@@ -39,6 +40,7 @@ def sync(
     servers: tuple[str, ...],
     prune: bool,
     adopt: bool,
+    verify: bool,
     kernel: KernelChoice,
     dry_run: bool,
     source_settings: ImageSettings,
@@ -52,7 +54,9 @@ def sync(
     from gns3_minivm.ops.sync import SyncRequest
     from gns3_minivm.ops.sync import sync as perform
 
-    request = SyncRequest(catalogue, servers, source_settings, kernel, prune=prune, adopt=adopt, dry_run=dry_run)
+    request = SyncRequest(
+        catalogue, servers, source_settings, kernel, prune=prune, adopt=adopt, verify=verify, dry_run=dry_run
+    )
     result = session.perform(
         lambda events: perform(
             request,
@@ -71,6 +75,7 @@ def sync(
 @_SERVER
 @click.option("--nodes/--no-nodes", default=True, show_default=True, help="Also list nodes that are on an older image "
               "of their template; one more request for each project.")  # fmt: skip
+@options.verify
 @options.sources
 @options.kernel
 @options.common
@@ -81,6 +86,7 @@ def status(
     catalogue: Path | None,
     servers: tuple[str, ...],
     nodes: bool,
+    verify: bool,
     kernel: KernelChoice,
     source_settings: ImageSettings,
 ) -> int:
@@ -91,7 +97,7 @@ def status(
     from gns3_minivm.ops.sync import SyncRequest
     from gns3_minivm.ops.sync import status as perform
 
-    request = SyncRequest(catalogue, servers, source_settings, kernel, dry_run=True)
+    request = SyncRequest(catalogue, servers, source_settings, kernel, verify=verify, dry_run=True)
     result = session.perform(lambda events: perform(request, session.settings, events, nodes=nodes))
     session.show(result.as_dict(), show_plans.status(result))
     session.complain(show_plans.problems(result))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 LOCAL_COMPUTE = "local"
 """The compute on the server itself."""
@@ -19,13 +19,21 @@ SCRATCH_PROJECT = "gns3-minivm-"
 """What the names of projects begin with that we make for a moment; an id follows."""
 
 
+ImageState = Literal["whole", "damaged", "gone"]
+
+
 @dataclass(frozen=True)
 class ServerImage:
-    """An image file as a server lists it; ``md5`` may be out of date on API v2."""
+    """An image file as a server lists it; ``md5`` may be out of date on API v2.
+
+    ``state`` says, where somebody has looked, whether what lies on the disk is what arrived: other bytes ("damaged"), or
+    no file at all ("gone": API v3 keeps its record).
+    """
 
     filename: str
     size_bytes: int | None
     md5: str | None
+    state: ImageState = "whole"
 
 
 @dataclass(frozen=True)

@@ -93,13 +93,15 @@ class Server(ABC):
         *,
         compute_id: str = LOCAL_COMPUTE,
         replace: bool = False,
+        distrusted: Collection[str] = (),
     ) -> Uploaded:
         """Bring a file to the server and check that what lies there is what was sent.
 
         Nothing is sent if it is there already; an image with other bytes under this name is a ConflictError and is
-        left alone, unless ``replace`` says that it is damaged and that nothing uses it.  The same content under another
-        name is taken where the server wants it so (``Uploaded.filename``).  Raises UploadError if what
-        arrived is not what was sent.
+        left alone, unless ``replace`` says that it is damaged, whatever the server says of it, and that nothing uses it.
+        The same content under another name is taken where the server wants it so (``Uploaded.filename``), but for names
+        that are ``distrusted``: those have other bytes than the server says.  Raises UploadError if what arrived is not
+        what was sent.
         """
 
     @abstractmethod

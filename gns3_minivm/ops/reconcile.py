@@ -47,6 +47,8 @@ class Policy:
     dry_run: bool = False
     nodes: bool = False
     """On all servers, and not only where a template moves on to another image."""
+    verify: bool = False
+    """Whether image files are read back and compared."""
 
 
 async def reconcile(
@@ -107,10 +109,12 @@ async def _look(
 ) -> list[ServerReport]:
     """Read the state of all servers at once, and plan."""
     with events.step(f"Look at {len(at)} servers" if len(at) != 1 else "Look at the server"):
-        return list(await asyncio.gather(*(_planned(t, at.get(t.name), found, policy) for t in targets)))
+        return list(await asyncio.gather(*(_planned(t, at.get(t.name), found, policy, events) for t in targets)))
 
 
-async def _planned(target: Target, connection: Connection | None, found: _Findings, policy: Policy) -> ServerReport:
+async def _planned(
+    target: Target, connection: Connection | None, found: _Findings, policy: Policy, events: Events
+) -> ServerReport:
     """Read one server's state and plan."""
     if connection is None:
         return ServerReport(target.name, target.url, error=target.error)
@@ -120,7 +124,7 @@ async def _planned(target: Target, connection: Connection | None, found: _Findin
 
     async def look(server: Server) -> ServerReport:
         _check_names(desired)
-        observed = await observe(server, desired, compute=target.compute)
+        observed = await observe(server, desired, compute=target.compute, verify=policy.verify, events=events)
         planned = plan(observed, observed.desired, adopt=policy.adopt, catalogue=catalogue, prune=policy.prune)
         return ServerReport(target.name, server.url, server.version, server.warnings, planned)
 

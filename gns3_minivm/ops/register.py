@@ -29,6 +29,7 @@ class RegisterRequest:
     image: ImageSettings = field(default_factory=ImageSettings)
     kernel: KernelChoice = field(default_factory=KernelChoice)
     adopt: bool = False
+    verify: bool = False
     dry_run: bool = False
 
 
@@ -43,7 +44,8 @@ async def register(request: RegisterRequest, settings: Settings, events: Events)
     targets = [Target(address.url, address.url, address, wanted, request.compute) for address in request.servers]
     supply = Supply(settings, request.image, request.kernel, events, dry_run=request.dry_run)
     try:
-        result = await reconcile(targets, supply, Policy(adopt=request.adopt, dry_run=request.dry_run), events)
+        policy = Policy(adopt=request.adopt, verify=request.verify, dry_run=request.dry_run)
+        result = await reconcile(targets, supply, policy, events)
     finally:
         await supply.close()
     if result.errors and not result.servers:

@@ -35,6 +35,7 @@ class SyncRequest:
     kernel: KernelChoice = field(default_factory=KernelChoice)
     prune: bool = False
     adopt: bool = False
+    verify: bool = False
     dry_run: bool = False
 
 
@@ -45,13 +46,14 @@ async def sync(
 
     Raises ConfigError and UsageError for the catalogue and the request, HostError for what concerns all servers.
     """
-    policy = Policy(adopt=request.adopt, prune=request.prune, dry_run=request.dry_run)
+    policy = Policy(adopt=request.adopt, prune=request.prune, verify=request.verify, dry_run=request.dry_run)
     return await _reconcile(request, policy, settings, events, announce)
 
 
 async def status(request: SyncRequest, settings: Settings, events: Events, *, nodes: bool = True) -> SyncResult:
     """Say how the servers differ from the catalogue, and which ``nodes`` are on older images; nothing is changed."""
-    return await _reconcile(request, Policy(adopt=request.adopt, dry_run=True, nodes=nodes), settings, events, None)
+    policy = Policy(adopt=request.adopt, verify=request.verify, dry_run=True, nodes=nodes)
+    return await _reconcile(request, policy, settings, events, None)
 
 
 async def _reconcile(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from gns3_minivm.agent.archive import NeededImage, add_image, image_md5, read_archive, take_image
+from gns3_minivm.agent.archive import NeededImage, add_image, image_md5, read_archive, take_image, write_carrier
 from gns3_minivm.errors import UserError
 
 NODE = {
@@ -141,3 +141,15 @@ def zstd_zip(files: dict[str, bytes]) -> bytes:
         directory += struct.pack("<5H2L", len(encoded), 0, 0, 0, 0, 0, offset) + encoded
     count, start = len(files), len(out)
     return out + directory + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, len(directory), start, 0)
+
+
+def test_a_carrier_is_a_project_that_brings_one_image_and_has_no_nodes(tmp_path: Path) -> None:
+    image, carrier = tmp_path / "image", tmp_path / "carrier.gns3project"
+    image.write_bytes(b"an image")
+    project_id = write_carrier(carrier, "web.qcow2", image)
+    archive = read_archive(carrier)
+    assert (archive.project_id, archive.needed, archive.images) == (project_id, (), {"web.qcow2": 8})
+    # By this name `doctor` knows one that was left behind.
+    assert archive.name == f"gns3-minivm-{project_id}"
+    assert image_md5(carrier, "web.qcow2") == hashlib.md5(b"an image", usedforsecurity=False).hexdigest()
+    assert image_md5(carrier, "other.qcow2") is None

@@ -62,8 +62,8 @@ def test_a_file_by_its_name_alone_is_trusted_and_one_with_known_content_is_compa
     assert plan(observed(images=images), [appliance()]).uploads == ()
     uploads = plan(observed(images=images), [appliance(known=True)]).uploads
     assert uploads == (
-        Upload("disk-2", 10, "local", content="disk", damaged="disk"),
-        Upload("kernel-2", 10, "local", content="kernel", damaged="kernel"),
+        Upload("disk-2", 10, "local", content="disk", damaged="disk", distrusted=("disk",)),
+        Upload("kernel-2", 10, "local", content="kernel", damaged="kernel", distrusted=("kernel",)),
     )
 
 
@@ -76,7 +76,22 @@ def test_a_file_that_was_sent_again_is_found_by_its_content_or_by_its_number() -
         assert found.uploads == () and found.desired.template.hda_disk_image == "disk-3"
     images["disk-3"] = ServerImage("disk-3", 10, MD5["other"])
     [upload] = plan(observed(images=images), [appliance(known=True)]).uploads
-    assert upload == Upload("disk-4", 10, "local", content="disk", damaged="disk")
+    distrusted = ("disk", "disk-2", "disk-3")
+    assert upload == Upload("disk-4", 10, "local", content="disk", damaged="disk", distrusted=distrusted)
+
+
+def test_a_file_that_is_gone_comes_back_under_its_name_and_a_damaged_one_is_no_twin() -> None:
+    images = {
+        "disk": ServerImage("disk", 10, MD5["disk"], "gone"),
+        "kernel": ServerImage("kernel", 10, MD5["kernel"], "damaged"),
+    }
+    for known in (True, False):
+        size_bytes = 10 if known else None
+        uploads = plan(observed(images=images, one_name_per_content=True), [appliance(known=known)]).uploads
+        assert uploads == (
+            Upload("disk", size_bytes, "local", content="disk", gone=True),
+            Upload("kernel-2", size_bytes, "local", content="kernel", damaged="kernel", distrusted=("kernel",)),
+        )
 
 
 def test_the_number_of_a_file_stands_before_its_ending() -> None:

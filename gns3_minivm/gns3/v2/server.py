@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from urllib.parse import quote
 
@@ -47,14 +47,14 @@ class ServerV2(RestServer):
         *,
         compute_id: str = LOCAL_COMPUTE,
         replace: bool = False,
+        distrusted: Collection[str] = (),
     ) -> Uploaded:
         async with self._upload_lock(compute_id, filename):
             existing = await self._find(filename, compute_id)
-            if existing is not None:
+            if existing is not None and not replace:
                 if await self._is(existing, size_bytes, md5, compute_id):
                     return Uploaded(filename, sent=False)
-                if not replace:
-                    raise self._other_content(existing, size_bytes, md5)
+                raise self._other_content(existing, size_bytes, md5)
             # The name was free, or what had it is not wanted, so another try replaces only what the first one left.
             for attempt in itertools.count(1):
                 broken = await self._send(source, filename, size_bytes, compute_id, progress)

@@ -11,7 +11,7 @@ import itertools
 import random
 import re
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -71,28 +71,41 @@ class ServerV3(RestServer):
         *,
         compute_id: str = LOCAL_COMPUTE,
         replace: bool = False,
+        distrusted: Collection[str] = (),
     ) -> Uploaded:
-        done = await self._upload(source, filename, size_bytes, md5, progress, replace=replace)
+        done = await self._upload(
+            source, filename, size_bytes, md5, progress, replace=replace, distrusted=frozenset(distrusted)
+        )
         if compute_id != LOCAL_COMPUTE:
             await self._check_copies(compute_id, {done.filename: md5})
         return done
 
     async def _upload(
-        self, source: Path, filename: str, size_bytes: int, md5: str, progress: Progress, *, replace: bool
+        self,
+        source: Path,
+        filename: str,
+        size_bytes: int,
+        md5: str,
+        progress: Progress,
+        *,
+        replace: bool,
+        distrusted: frozenset[str],
     ) -> Uploaded:
         async with self._upload_lock(LOCAL_COMPUTE, filename):
+            if replace:
+                await self._make_free(filename)
             waits = iter(_COLLISION_WAITS_S)
             broken: ConnectError | None = None
             for attempt in itertools.count(1):
                 try:
-                    present = await self._present(filename, size_bytes, md5, replace)
+                    present = await self._present(filename, size_bytes, md5, distrusted)
                 except ConnectError as error:
                     # What went wrong first says more.
                     raise broken or error from None
                 if present is not None:
                     return Uploaded(present, sent=False)
                 try:
-                    return await self._send(source, filename, size_bytes, md5, progress)
+                    return await self._send(source, filename, size_bytes, md5, progress, distrusted)
                 except (ConflictError, ServerFaultError) as error:
                     wait_s = next(waits, None) if _COLLISION.search(error.message) else None
                     if wait_s is None:
@@ -139,30 +152,46 @@ class ServerV3(RestServer):
             hint="Delete it in the folder images/QEMU of that compute if nothing uses it; GNS3 copies the right one.",
         )
 
-    async def _present(self, filename: str, size_bytes: int, md5: str, replace: bool) -> str | None:
-        """The name under which the server has this content; ConflictError if that name has another content.
-
-        With ``replace`` the name is made free instead.
-        """
+    async def _present(self, filename: str, size_bytes: int, md5: str, distrusted: frozenset[str]) -> str | None:
+        """The name under which the server has this content; ConflictError if that name has another content."""
         existing = await self._find(filename)
         if existing is None:
-            return await self._same_content(size_bytes, md5)
+            return await self._same_content(size_bytes, md5, distrusted)
         if (existing.size_bytes, existing.md5) == (size_bytes, md5):
             return filename
-        if not replace:
-            raise self._other_content(existing, size_bytes, md5)
-        await self.delete_image(filename)
-        return await self._same_content(size_bytes, md5)
+        raise self._other_content(existing, size_bytes, md5)
 
-    async def _send(self, source: Path, filename: str, size_bytes: int, md5: str, progress: Progress) -> Uploaded:
+    async def _make_free(self, filename: str) -> None:
+        try:
+            await self.delete_image(filename)
+        except NotFoundError:
+            pass
+
+    async def _path_of_upload(self, filename: str, size_bytes: int, md5: str, distrusted: frozenset[str]) -> str:
+        """The route for a file.
+
+        Under ``QEMU/`` the server refuses a content that it has a record of there, also if that file is damaged.  A bare
+        name leads to the same folder past this check, and would replace what lies there.
+        """
         path = f"/v3/images/upload/{_FOLDER}/{quote(filename)}"
+        if not distrusted or await self._same_content(size_bytes, md5, frozenset()) is None:
+            return path
+        for there in await self.disk_images():
+            if there.filename == filename:
+                raise self._other_content(there, size_bytes, md5)
+        return f"/v3/images/upload/{quote(filename)}"
+
+    async def _send(
+        self, source: Path, filename: str, size_bytes: int, md5: str, progress: Progress, distrusted: frozenset[str]
+    ) -> Uploaded:
+        path = await self._path_of_upload(filename, size_bytes, md5, distrusted)
         try:
             await self._transport.upload(path, f"upload {filename}", source, size_bytes, progress)
         except (ConflictError, ServerFaultError, ConnectError) as error:
             # Another agent may have sent the same content at the same time, under this name or another one; or all had
             # arrived when the connection broke.
             try:
-                twin = await self._same_content(size_bytes, md5)
+                twin = await self._same_content(size_bytes, md5, distrusted)
                 # Two at once under one name: the database's checksum need not be that of the file.
                 damaged = twin == filename and await self.image_md5(filename) != md5
             except ServerError:
@@ -242,6 +271,6 @@ class ServerV3(RestServer):
         except NotFoundError:
             return None
 
-    async def _same_content(self, size_bytes: int, md5: str) -> str | None:
+    async def _same_content(self, size_bytes: int, md5: str, distrusted: frozenset[str]) -> str | None:
         found = (image for image in await self.images() if (image.size_bytes, image.md5) == (size_bytes, md5))
-        return next((image.filename for image in found), None)
+        return next((image.filename for image in found if image.filename not in distrusted), None)

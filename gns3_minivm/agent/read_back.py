@@ -1,0 +1,107 @@
+"""Looks at image files themselves, and puts back those that are gone: what the lists of servers do not show.
+
+API v2 hashes a file once and remembers that; API v3 remembers what arrived, whatever became of the file since, and takes
+neither a name nor a content again that it has a record of.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+
+from gns3_minivm.agent.archive import image_md5, write_carrier
+from gns3_minivm.agent.desired import WantedFile
+from gns3_minivm.agent.files import numbered_names
+from gns3_minivm.artifacts import Artifact
+from gns3_minivm.cancel import run_blocking
+from gns3_minivm.errors import ConflictError, DiskFullError, NotFoundError, UploadError
+from gns3_minivm.events import Events
+from gns3_minivm.gns3.model import LOCAL_COMPUTE, ServerImage
+from gns3_minivm.gns3.server import Progress, Server
+
+
+async def look_closely(
+    server: Server,
+    compute_id: str,
+    listed: Mapping[str, ServerImage],
+    files: Iterable[WantedFile],
+    events: Events,
+) -> dict[str, ServerImage]:
+    """The images of these files, as they really are: each is read back, which takes as long as a download of it."""
+    known = {name: file for file in files for name in numbered_names(listed, file)}
+    # API v3's list is its database's.
+    there = None if server.images_per_compute else {image.filename for image in await server.disk_images(compute_id)}
+    found = {}
+    for name, file in known.items():
+        md5 = None
+        if there is None or name in there:
+            with events.step(f"Read {name} of {server.url}"):
+                md5 = await read_md5(server, name, compute_id)
+        found[name] = _judged(listed[name], file, md5)
+    return found
+
+
+def _judged(image: ServerImage, file: WantedFile, md5: str | None) -> ServerImage:
+    if md5 is None:
+        return replace(image, state="gone")
+    # Without a file of our own to compare with, there is what the server says of it.
+    return replace(image, md5=md5, state="whole" if md5 == (file.md5 or image.md5 or md5) else "damaged")
+
+
+async def read_md5(server: Server, filename: str, compute_id: str = LOCAL_COMPUTE) -> str | None:
+    """The md5 of the bytes that lie on a compute's disk; None if there is no such file."""
+    try:
+        if server.can_read_images and compute_id == LOCAL_COMPUTE:
+            return await server.image_md5(filename)
+        with tempfile.TemporaryDirectory(prefix="gns3-minivm-") as folder:
+            carrier = Path(folder, "carrier.zip")
+            await save(server.export_images([filename], compute_id), carrier)
+            return await run_blocking(image_md5, carrier, filename)
+    except (NotFoundError, ConflictError):
+        return None
+
+
+async def put_back(server: Server, artifact: Artifact, filename: str, progress: Progress) -> None:
+    """Write a file again of which API v3 has a record and that is gone; a file that is there is not replaced.
+
+    The one way to such a name is a portable project: what it brings is written where nothing lies.
+    Raises UploadError if it did not arrive.
+    """
+    with tempfile.TemporaryDirectory(prefix="gns3-minivm-") as folder:
+        carrier = Path(folder, "carrier.gns3project")
+        try:
+            project_id = await run_blocking(write_carrier, carrier, filename, artifact.path)
+        except OSError as error:
+            raise _no_room(carrier, error) from error
+        try:
+            await server.import_project(project_id, carrier, carrier.stat().st_size, progress)
+        finally:
+            try:
+                await server.delete_project(project_id)
+            except NotFoundError:
+                pass
+    if await read_md5(server, filename) != artifact.md5:
+        raise UploadError(
+            f"{server.url}: image {filename}, whose file was gone, could not be written again",
+            hint=f"Copy {artifact.path} to images/QEMU/{filename} on the server, and see whether its disk is full.",
+        )
+
+
+async def save(stream: AsyncGenerator[bytes, None], target: Path) -> None:
+    """Write what a server sends to a new file.  Raises DiskFullError."""
+    try:
+        with await run_blocking(target.open, "xb") as file:
+            async with aclosing(stream) as chunks:
+                async for chunk in chunks:
+                    await run_blocking(file.write, chunk)
+    except OSError as error:
+        raise _no_room(target, error) from error
+
+
+def _no_room(path: Path, error: OSError) -> DiskFullError:
+    return DiskFullError(
+        f"cannot write {path}: {error.strerror}", hint="Make room there, or name another folder with TMPDIR."
+    )
