@@ -264,7 +264,7 @@ def _adopt(foreign: ServerTemplate, appliance: DesiredAppliance) -> AdoptTemplat
     kept = appliance.user_fields - CREATE_ONLY_FIELDS - EXTENSIBLE_FIELDS - {"name"}
     values = {field.name: getattr(foreign.values, field.name) for field in fields(QemuTemplate) if field.name in kept}
     if "usage" in values:
-        values["usage"] = with_mark(values["usage"], appliance.catalogue)
+        values["usage"] = with_mark(values["usage"], appliance.catalogue, appliance.origin)
     return AdoptTemplate(replace(ours, **values), foreign.template_id)
 
 

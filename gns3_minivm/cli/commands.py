@@ -7,6 +7,7 @@ import click
 from gns3_minivm import __version__
 from gns3_minivm.cli.cache import cache
 from gns3_minivm.cli.doctor import doctor
+from gns3_minivm.cli.gns3a import export_appliances
 from gns3_minivm.cli.images import boot, convert
 from gns3_minivm.cli.inspect import inspect
 from gns3_minivm.cli.kernels import kernel
@@ -28,6 +29,7 @@ for command in (
     remove,
     doctor,
     project,
+    export_appliances,
     list_appliances,
     convert,
     boot,
