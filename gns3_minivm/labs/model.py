@@ -66,16 +66,11 @@ Place = Annotated[Position, BeforeValidator(_as_position)]
 
 
 class LabLabel(_Part):
-    """What stands beside a node, and where: pixels from its symbol's corner; None is left to GNS3."""
+    """Where a node's name stands: pixels from its symbol's corner; ``x`` None is the middle.  GNS3 shows no other text."""
 
-    text: Text
     x: int | None = None
-    y: int | None = None
-    rotation: Annotated[int, Field(ge=-360, le=360)] = 0
-
-
-def _as_label(value: Any) -> Any:
-    return {"text": value} if isinstance(value, str) else value
+    y: int = -25
+    rotation: Annotated[int, Field(ge=-359, le=360)] = 0
 
 
 class LabNode(NodeSettings):
@@ -99,7 +94,7 @@ class LabNode(NodeSettings):
     properties: dict[str, Any] = Field(default_factory=dict)
     """GNS3's own properties of the node, by GNS3's names; for nodes of other templates."""
     position: Place | None = None
-    label: Annotated[LabLabel, BeforeValidator(_as_label)] | None = None
+    label: LabLabel | None = None
     symbol: Text | None = None
     start: bool = True
 
@@ -141,10 +136,19 @@ def _as_end(value: Any) -> Any:
     return {"node": node, "interface": interface.strip()} if colon else {"node": node}
 
 
+_PEN_STYLES = {"solid": 1, "dashed": 2, "dotted": 3}
+"""Qt's numbers, as GNS3 has them."""
+
+
 class LinkStyle(_Part):
     color: Colour | None = None
     width: Annotated[int, Field(ge=1, le=50)] | None = None
     type: Literal["solid", "dashed", "dotted"] | None = None
+
+    def as_gns3(self) -> dict[str, int | str]:
+        """The style as GNS3's API has it."""
+        given = {"color": self.color, "width": self.width, "type": _PEN_STYLES[self.type] if self.type else None}
+        return {key: value for key, value in given.items() if value is not None}
 
 
 def _as_list(value: Any) -> Any:
@@ -183,7 +187,7 @@ class LabLink(_Part):
     """What stands at each end; None: the names of the ports."""
     style: LinkStyle | None = None
     filters: LinkFilters | None = None
-    suspend: bool = False
+    suspend: bool | None = None
 
     def __str__(self) -> str:
         return " -- ".join(str(end) for end in self.ends)

@@ -1,0 +1,107 @@
+"""Waits until the consoles of a lab's nodes answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from gns3_minivm.errors import ConnectError, GuestError, MiniVMError, NodeError
+from gns3_minivm.events import Events
+from gns3_minivm.gns3.console import open_console
+from gns3_minivm.gns3.model import Node
+from gns3_minivm.gns3.server import Server
+from gns3_minivm.guest_exec import GuestExec
+from gns3_minivm.labs.state import ALWAYS_ON
+
+_LOOK_EVERY_S = 2.0
+_CONSOLES_AT_ONCE = 32
+_LOG_LINES = 12
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """A node that is waited for, by the lab's name; only a MiniVM says on its console that it is there."""
+
+    name: str
+    node: Node
+    minivm: bool
+
+
+def has_console(node: Node) -> bool:
+    """Whether there is anything to wait for."""
+    return node.console_port is not None and node.console_type in ("telnet", "") and node.node_type not in ALWAYS_ON
+
+
+async def wait_for_consoles(
+    server: Server, project_id: str, awaited: Sequence[Awaited], limit_s: float, events: Events
+) -> dict[str, MiniVMError]:
+    """Wait for all nodes at once; returned is what went wrong, by the lab's names.
+
+    A node that ends is not waited for any longer.
+    """
+    waited = [item for item in awaited if has_console(item.node)]
+    if not waited:
+        return {}
+    errors: dict[str, MiniVMError] = {}
+    slots = asyncio.Semaphore(_CONSOLES_AT_ONCE)
+    waiting: dict[str, asyncio.Task[None]] = {}
+    with events.step("Wait for the consoles", total=len(waited)) as step:
+
+        async def one(item: Awaited) -> None:
+            async with slots:
+                try:
+                    await _answers(item, limit_s)
+                except MiniVMError as error:
+                    errors[item.name] = error
+                step.advance(1)
+
+        async with asyncio.TaskGroup() as group:
+            for item in waited:
+                waiting[item.node.node_id] = group.create_task(one(item))
+            watch = group.create_task(_watch(server, project_id, waiting))
+            await asyncio.gather(*waiting.values(), return_exceptions=True)
+            watch.cancel()
+        for item in waited:
+            if waiting[item.node.node_id].cancelled():
+                errors[item.name] = await ended(server, item.node)
+        if errors:
+            step.detail = f"{len(errors)} did not answer"
+    return errors
+
+
+async def _answers(item: Awaited, limit_s: float) -> None:
+    node = item.node
+    assert node.console_port is not None
+    async with open_console(node.console_host, node.console_port, node=item.name) as console:
+        if not item.minivm:
+            return
+        async with GuestExec(console, console) as guest:
+            try:
+                await guest.hello(limit_s)
+            except GuestError as error:
+                raise NodeError(f"node {item.name}: {error.message}", hint=error.hint) from error
+
+
+async def _watch(server: Server, project_id: str, waiting: dict[str, asyncio.Task[None]]) -> None:
+    """Stop waiting for nodes that do not run any more."""
+    while True:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        with suppress(ConnectError):  # the consoles may still be there
+            for node in await server.nodes(project_id):
+                if node.status == "stopped" and node.node_id in waiting:
+                    waiting[node.node_id].cancel()
+
+
+async def ended(server: Server, node: Node) -> NodeError:
+    """The error of a node that was started and runs no more, with the end of its log."""
+    try:
+        log = (await server.node_log(node.project_id, node.node_id)).strip().splitlines()[-_LOG_LINES:]
+    except MiniVMError:
+        log = []
+    said = "; its qemu.log ends with:\n  " + "\n  ".join(log) if log else ""
+    return NodeError(
+        f"node {node.name} was started and has ended{said}",
+        hint="A node ends with its main program, or when QEMU does not take its settings; see its console and log.",
+    )
