@@ -11,7 +11,11 @@ import fcntl
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
 
 from gns3_minivm.cache import disk_error
 from gns3_minivm.cancel import checkpoint
@@ -35,6 +39,79 @@ def check_output(path: Path, *, replace: bool) -> None:
 def copy_output(source: Path, path: Path, *, replace: bool, step: Step | None = None) -> None:
     """Copy a finished file to ``path``, which gets its name when it is whole (blocking).
 
+    It is not waited for until it is on the disk: the cache has what it is a copy of.
+    Raises UsageError if ``path`` exists and is not to be replaced, DiskFullError.
+    """
+    with OutputCopy(path, replace=replace) as copy:
+        copy.fill(source, step)
+        copy.name()
+
+
+class OutputCopy:
+    """A copy on its way to ``path``: filled, then named; without a name, nothing of it is left after the block.
+
+    All methods block and raise as ``copy_output`` does.
+    """
+
+    def __init__(self, path: Path, *, replace: bool) -> None:
+        check_output(path, replace=replace)
+        self._path = path
+        self._replace = replace
+        self._folder = path.absolute().parent
+        self._temporary = self._folder / f".{path.name[:80]}.{secrets.token_hex(8)}.tmp"
+        self._file: BinaryIO | None = None
+        self._nameless = False
+        self.is_filled = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._drop()
+
+    def fill(self, source: Path, step: Step | None = None) -> None:
+        """Copy a finished file; what fails leaves nothing and may be tried again."""
+        try:
+            with self._told():
+                descriptor = _open_nameless(self._folder)
+                self._nameless = descriptor is not None
+                if descriptor is None:
+                    descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+                self._file = os.fdopen(descriptor, "wb")
+                with source.open("rb") as origin:
+                    _copy(origin.fileno(), descriptor, step)
+        except BaseException:
+            self._drop()
+            raise
+        self.is_filled = True
+
+    def name(self) -> None:
+        """Give the copy its name."""
+        assert self._file is not None
+        with self._told():
+            if self._nameless:
+                number = self._file.fileno()
+                # Any folder's descriptor makes it linkat(2), which follows the link that stands for the file.
+                os.link(f"/proc/self/fd/{number}", self._temporary, src_dir_fd=number)
+            name_output(self._temporary, self._path, replace=self._replace)
+
+    def _drop(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise (disk_error(error, self._folder) or error) from error
+
+
+def write_output(path: Path, data: bytes, *, replace: bool) -> None:
+    """Write a small file that gets its name when it is whole (blocking).
+
     Raises UsageError if ``path`` exists and is not to be replaced, DiskFullError.
     """
     check_output(path, replace=replace)
@@ -42,16 +119,10 @@ def copy_output(source: Path, path: Path, *, replace: bool, step: Step | None = 
     temporary = folder / f".{path.name[:80]}.{secrets.token_hex(8)}.tmp"
     try:
         try:
-            descriptor = _open_nameless(folder)
-            nameless = descriptor is not None
-            if descriptor is None:
-                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            with os.fdopen(descriptor, "wb") as target, source.open("rb") as origin:
-                _copy(origin.fileno(), target.fileno(), step)
+            with temporary.open("xb") as target:
+                target.write(data)
+                target.flush()
                 os.fsync(target.fileno())
-                if nameless:
-                    # Any folder's descriptor makes it linkat(2), which follows the link that stands for the file.
-                    os.link(f"/proc/self/fd/{target.fileno()}", temporary, src_dir_fd=target.fileno())
             name_output(temporary, path, replace=replace)
         finally:
             temporary.unlink(missing_ok=True)

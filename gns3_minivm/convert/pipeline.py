@@ -6,10 +6,12 @@ the file system's blocks in the order in which they are made.
 
 from __future__ import annotations
 
+import contextvars
 import importlib
 import json
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -50,10 +52,16 @@ def _load(entry: Path, filename: str) -> Artifact | None:
         return None
 
 
-def convert(image: Image, options: DiskOptions, cache: Cache, events: Events) -> Artifact:
+def convert(
+    image: Image,
+    options: DiskOptions,
+    cache: Cache,
+    events: Events,
+    beside: Callable[[Path], object] = lambda disk: None,
+) -> Artifact:
     """Make an image's disk, or find it in the cache (blocking).
 
-    An interruption or an error leaves nothing behind.  Raises DamagedImageError, DiskTooSmallError, DiskFullError, and
+    ``beside`` is called with a disk that was made now, in another thread, while its digests are taken.  An interruption or an error leaves nothing behind.  Raises DamagedImageError, DiskTooSmallError, DiskFullError, and
     what the image's ``fetch`` raises.
     """
     recipe = DiskRecipe(image.info, options)
@@ -64,7 +72,7 @@ def convert(image: Image, options: DiskOptions, cache: Cache, events: Events) ->
         # One that another process has made meanwhile is not made again, and a damaged one is.
         with cache.make("disks", recipe.id, lambda entry: _load(entry, recipe.filename) is not None) as work:
             if not work.ready:
-                work.manifest = _make(image, recipe, work.folder / DISK, cache, events)
+                work.manifest = _make(image, recipe, work.folder / DISK, cache, events, beside)
         cache.trim(events)
         found = find_disk(recipe, cache)
         if found is None:
@@ -73,11 +81,13 @@ def convert(image: Image, options: DiskOptions, cache: Cache, events: Events) ->
     return found
 
 
-def _make(image: Image, recipe: DiskRecipe, path: Path, cache: Cache, events: Events) -> dict[str, Any]:
+def _make(
+    image: Image, recipe: DiskRecipe, path: Path, cache: Cache, events: Events, beside: Callable[[Path], object]
+) -> dict[str, Any]:
     """Write the disk to ``path``; returns its manifest."""
     # An engine takes its time before the first byte; the modules that come after that are loaded meanwhile.
     threading.Thread(target=importlib.import_module, args=(_WRITER,), daemon=True).start()
-    with ThreadPoolExecutor(1) as other:
+    with ThreadPoolExecutor(2) as other:
         # Beside the cache's work folder: what lies in that becomes the entry.
         with cache.scratch() as spool:
             with events.step("Fetching the layers", total=image.info.size_bytes, unit="bytes") as step:
@@ -88,9 +98,11 @@ def _make(image: Image, recipe: DiskRecipe, path: Path, cache: Cache, events: Ev
             image.confirm()
             # While the spool is being removed, and the disk written out (the cache would have to wait for that anyway).
             measuring = other.submit(measure, Kind.DISK, path, recipe.filename)
+            copying = other.submit(contextvars.copy_context().run, beside, path)
         with path.open("rb") as written:
             os.fsync(written.fileno())
         disk = measuring.result()
+        copying.result()
     return {
         "recipe": recipe.as_dict(),
         "reference": image.info.reference,

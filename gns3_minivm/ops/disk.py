@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 from gns3_minivm.artifacts import Artifact
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.config import Settings
-from gns3_minivm.convert.output import check_output, copy_output
+from gns3_minivm.convert.output import OutputCopy
+from gns3_minivm.errors import MiniVMError
 from gns3_minivm.events import Events
 from gns3_minivm.ops.kernel_choice import KernelChoice
 from gns3_minivm.ops.sources import ImageSettings, NotYet, Workshop
@@ -61,7 +63,7 @@ async def convert_image(
     Raises UserError, ImageError, HostError.
     """
     started = time.monotonic()
-    check_output(output, replace=force)
+    copy = OutputCopy(output, replace=force)
     workshop = Workshop(settings, image_settings, events, kernel=kernel, dry_run=dry_run)
     try:
         source = await workshop.find(image)
@@ -70,12 +72,21 @@ async def convert_image(
         if dry_run:
             artifact = None
         else:
-            artifact = artifact or await workshop.disk(source)
-            with events.step(f"Write {output}", total=artifact.size_bytes, unit="bytes") as step:
-                await run_blocking(copy_output, artifact.path, output, replace=force, step=step)
+            with copy:
+                artifact = artifact or await workshop.disk(source, lambda disk: _fill_early(copy, disk))
+                with events.step(f"Write {output}", total=artifact.size_bytes, unit="bytes") as step:
+                    if not copy.is_filled:
+                        await run_blocking(copy.fill, artifact.path, step)
+                    await run_blocking(copy.name)
     except NotYet as first:
         return ConvertResult(image, output, "", "", None, False, time.monotonic() - started, (first.step,))
     finally:
         workshop.close()
     elapsed_s = time.monotonic() - started
     return ConvertResult(image, output, source.recipe.id, source.recipe.filename, artifact, cached, elapsed_s)
+
+
+def _fill_early(copy: OutputCopy, disk: Path) -> None:
+    # What keeps the copy from being made is no failure of the conversion; it is told when the copy is tried again.
+    with suppress(MiniVMError):
+        copy.fill(disk)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gns3_minivm.artifacts import Artifact
@@ -84,6 +86,7 @@ class Workshop:
         dry_run: bool = False,
     ) -> None:
         self._cache = settings.open_cache()
+        self._appliance_folders = settings.appliance_folders
         self._image = image
         self._disk = image.disk
         self._events = events
@@ -114,11 +117,11 @@ class Workshop:
         """The disk of an image if it is in the cache."""
         return find_disk(source.recipe, self._cache)
 
-    async def disk(self, source: Source) -> Artifact:
-        """The disk of an image, from the cache or converted now."""
+    async def disk(self, source: Source, beside: Callable[[Path], object] = lambda disk: None) -> Artifact:
+        """The disk of an image, from the cache or converted now; ``beside`` as in ``convert``."""
         if self._dry_run and self.converted(source) is None:
             raise NotYet(f"convert {source.resolved.image.info.reference}")
-        return await run_blocking(convert, source.resolved.image, self._disk, self._cache, self._events)
+        return await run_blocking(convert, source.resolved.image, self._disk, self._cache, self._events, beside)
 
     def close(self) -> None:
         if self._engine is not None:
@@ -148,7 +151,7 @@ class Workshop:
         from gns3_minivm.catalog import Catalog
 
         if self._catalog is None:
-            self._catalog = Catalog()
+            self._catalog = Catalog(self._appliance_folders)
         return self._catalog
 
     def _connect(self) -> Engine:

@@ -12,7 +12,7 @@ import pytest
 
 from gns3_minivm.cancel import Interrupted
 from gns3_minivm.convert import output
-from gns3_minivm.convert.output import check_output, copy_output
+from gns3_minivm.convert.output import OutputCopy, check_output, copy_output
 from gns3_minivm.errors import DiskFullError, UsageError
 from gns3_minivm.events import Event, Events, StepAdvanced
 
@@ -77,13 +77,13 @@ def test_a_file_that_exists_is_not_replaced(source: Path, target: Path) -> None:
 
 
 def test_a_file_made_meanwhile_is_not_replaced(source: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.fsync
+    real = output.name_output
 
-    def sync_late(descriptor: int) -> None:
-        real(descriptor)
+    def name_late(temporary: Path, path: Path, *, replace: bool) -> None:
         target.write_text("precious")
+        real(temporary, path, replace=replace)
 
-    monkeypatch.setattr(os, "fsync", sync_late)
+    monkeypatch.setattr(output, "name_output", name_late)
     with pytest.raises(UsageError, match="exists"):
         copy_output(source, target, replace=False)
     assert target.read_text() == "precious" and names(target) == ["mine.qcow2"]
@@ -102,10 +102,11 @@ def test_a_file_is_replaced_if_that_is_asked_for(source: Path, target: Path) -> 
 def test_a_copy_that_fails_leaves_nothing(
     source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, raised: type[BaseException]
 ) -> None:
-    def fail(descriptor: int) -> None:
+    def fail(*args: Any) -> None:
         raise error
 
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(fcntl, "ioctl", without_sharing)
+    monkeypatch.setattr(os, "copy_file_range", fail)
     with pytest.raises(raised):
         copy_output(source, target, replace=False)
     assert names(target) == []
@@ -137,3 +138,16 @@ def test_a_copy_that_is_killed_leaves_nothing_where_the_file_system_can_make_fil
     copy_output(source, target, replace=False)
     assert len(seen[0]) == (0 if nameless else 1)
     assert names(target) == ["mine.qcow2"] and target.read_bytes() == DATA
+
+
+def test_a_copy_that_failed_can_be_tried_again_and_is_dropped_without_a_name(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with OutputCopy(target, replace=False) as copy, monkeypatch.context() as patched:
+        patched.setattr(output, "_open_nameless", lambda folder: None)
+        with pytest.raises(OSError, match="No such file"):
+            copy.fill(source.with_name("other"))
+        assert names(target) == [] and not copy.is_filled
+        copy.fill(source)
+        assert len(names(target)) == 1 and copy.is_filled
+    assert names(target) == []

@@ -110,6 +110,15 @@ def test_a_second_time_it_is_found_and_nothing_is_fetched_or_told(cache: Cache) 
     assert (image.fetched, seen) == (1, [])
 
 
+def test_a_disk_that_was_made_now_is_handed_out_whole_before_its_digests_are_known(cache: Cache) -> None:
+    image = FakeImage(layer())
+    seen: list[bytes] = []
+    disk = convert(image, SMALL, cache, Events(), lambda path: seen.append(path.read_bytes()))
+    assert [hashlib.md5(data, usedforsecurity=False).hexdigest() for data in seen] == [disk.md5]
+    convert(image, SMALL, cache, Events(), lambda path: seen.append(b"again"))
+    assert len(seen) == 1
+
+
 @pytest.mark.parametrize("compression", ["zstd", "zlib", "none"])
 def test_the_same_image_gives_the_same_bytes(tmp_path: Path, compression: str) -> None:
     options = DiskOptions(SMALL.size_bytes, compression)  # type: ignore[arg-type]

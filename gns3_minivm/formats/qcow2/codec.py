@@ -7,9 +7,8 @@ ISA-L's output depends on the CPU.
 
 from __future__ import annotations
 
-import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import zstandard
 from zlib_ng import __version__ as zlib_ng_version
@@ -25,7 +24,8 @@ _WINDOW_BITS = -12
 _ZSTD_WINDOW_MAX = 8 << 20
 """What every decoder has to support (RFC 8878, section 3.1.1.1.2), and four times the largest cluster."""
 _SIZE_NOT_TOLD = -1
-_local = threading.local()
+
+Cluster = bytes | memoryview
 
 
 def made_with() -> dict[str, dict[str, str | int]]:
@@ -45,8 +45,8 @@ def made_with() -> dict[str, dict[str, str | int]]:
     }
 
 
-def compressor(compression: Compression) -> Callable[[bytes | memoryview], bytes] | None:
-    """A function that compresses one cluster and may be called from any thread; None for no compression."""
+def compressor(compression: Compression) -> Callable[[Sequence[Cluster]], list[bytes]] | None:
+    """A function that compresses clusters, each on its own, and may be called from any thread; None for no compression."""
     if compression == "zstd":
         return _zstd
     if compression == "zlib":
@@ -54,16 +54,16 @@ def compressor(compression: Compression) -> Callable[[bytes | memoryview], bytes
     return None
 
 
-def _zstd(data: bytes | memoryview) -> bytes:
-    # A context of zstandard's must not be used by two threads at once.
-    context = getattr(_local, "zstd", None)
-    if context is None:
-        context = _local.zstd = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=False)
-    return context.compress(data)
+def _zstd(clusters: Sequence[Cluster]) -> list[bytes]:
+    # All in one call: between calls, a thread would wait for the interpreter, which another one keeps busy.
+    packed = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=False).multi_compress_to_buffer(
+        list(clusters), threads=1
+    )
+    return [packed[place].tobytes() for place in range(len(packed))]
 
 
-def _deflate(data: bytes | memoryview) -> bytes:
-    return zlib_ng.compress(data, _ZLIB_LEVEL, _WINDOW_BITS)
+def _deflate(clusters: Sequence[Cluster]) -> list[bytes]:
+    return [zlib_ng.compress(data, _ZLIB_LEVEL, _WINDOW_BITS) for data in clusters]
 
 
 def decompress(compression: Compression, data: bytes, size: int) -> bytes:

@@ -11,11 +11,10 @@ from typing import BinaryIO, Self
 
 from gns3_minivm.errors import BugError, DiskFullError
 from gns3_minivm.formats.qcow2 import structs as s
-from gns3_minivm.formats.qcow2.codec import compressor
+from gns3_minivm.formats.qcow2.codec import Cluster, compressor
 
 _ZEROS = bytes(s.CLUSTER_SIZE)
-_BATCH_CLUSTERS = 16
-_Cluster = bytes | memoryview
+_BATCH_CLUSTERS = 64
 _Packed = list[bytes | None]
 
 
@@ -52,8 +51,8 @@ class Qcow2Writer:
         else:
             self._file = target
         self._pool: ThreadPoolExecutor | None = None
-        self._running: deque[tuple[list[int], list[_Cluster], Future[_Packed]]] = deque()
-        self._batch: list[tuple[int, _Cluster]] = []
+        self._running: deque[tuple[list[int], list[Cluster], Future[_Packed]]] = deque()
+        self._batch: list[tuple[int, Cluster]] = []
         self._partial: dict[int, tuple[bytearray, int]] = {}
         self._l2: dict[int, array[int]] = {}
         self._refcounts = array("H", [1])
@@ -104,7 +103,7 @@ class Qcow2Writer:
             self._partial.pop(cluster, None)
             self._put(cluster, bytes(buffer))
 
-    def _put(self, cluster: int, data: _Cluster) -> None:
+    def _put(self, cluster: int, data: Cluster) -> None:
         if not data[0] and data == _ZEROS:
             return
         self._batch.append((cluster, data))
@@ -125,18 +124,17 @@ class Qcow2Writer:
         if len(self._running) > 2 * self._threads + 1:
             self._collect()
 
-    def _pack(self, plain: list[_Cluster]) -> _Packed:
+    def _pack(self, plain: list[Cluster]) -> _Packed:
         assert self._compress is not None
-        packed = [self._compress(data) for data in plain]
-        return [data if len(data) < s.CLUSTER_SIZE else None for data in packed]
+        return [data if len(data) < s.CLUSTER_SIZE else None for data in self._compress(plain)]
 
     def _collect(self) -> None:
         clusters, plain, future = self._running.popleft()
         self._store(clusters, plain, future.result())
 
-    def _store(self, clusters: list[int], plain: list[_Cluster], packed: _Packed) -> None:
+    def _store(self, clusters: list[int], plain: list[Cluster], packed: _Packed) -> None:
         """Give clusters their places in the file and write them; neighbours go out in one write."""
-        pending: list[_Cluster] = []
+        pending: list[Cluster] = []
         start = end = 0
         for cluster, raw, small in zip(clusters, plain, packed, strict=True):
             if small is None:
@@ -184,7 +182,7 @@ class Qcow2Writer:
             raise BugError(f"the disk's cluster {cluster} was written twice")
         table[l2_index] = entry
 
-    def _write_at(self, offset: int, parts: list[_Cluster]) -> None:
+    def _write_at(self, offset: int, parts: list[Cluster]) -> None:
         data = memoryview(b"".join(parts))
         try:
             self._file.seek(offset)
