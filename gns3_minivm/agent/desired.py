@@ -76,11 +76,16 @@ def with_mark(text: str, catalogue: str = "", origin: str = "") -> str:
 
 @dataclass(frozen=True)
 class WantedFile:
-    """An image file by the name that its recipe gives it; size and md5 are None until it has been built once."""
+    """An image file by the name that its recipe gives it; size and md5 are None until it has been built once.
+
+    Where the name does not follow from a recipe, but is an author's, another file of this name on a server is somebody
+    else's and not a damaged one.
+    """
 
     filename: str
     size_bytes: int | None = None
     md5: str | None = None
+    has_recipe: bool = True
 
     @classmethod
     def of(cls, artifact: Artifact) -> WantedFile:

@@ -211,8 +211,8 @@ def _upload(images: Mapping[str, ServerImage], file: WantedFile, compute_id: str
         file.size_bytes,
         compute_id,
         content=file.filename,
-        damaged=file.filename,
-        distrusted=tuple(present),
+        damaged=file.filename if file.has_recipe else "",
+        distrusted=tuple(present) if file.has_recipe else (),
     )
 
 

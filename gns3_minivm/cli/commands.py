@@ -7,7 +7,7 @@ import click
 from gns3_minivm import __version__
 from gns3_minivm.cli.cache import cache
 from gns3_minivm.cli.doctor import doctor
-from gns3_minivm.cli.gns3a import export_appliances
+from gns3_minivm.cli.gns3a import export_appliances, import_appliance
 from gns3_minivm.cli.images import boot, convert
 from gns3_minivm.cli.inspect import inspect
 from gns3_minivm.cli.kernels import kernel
@@ -30,6 +30,7 @@ for command in (
     doctor,
     project,
     export_appliances,
+    import_appliance,
     list_appliances,
     convert,
     boot,

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gns3_minivm.cli import options, show
+from gns3_minivm.cli import options, show, show_plans
 from gns3_minivm.cli.options import pass_session
 from gns3_minivm.cli.progress import size
 from gns3_minivm.cli.session import Session
 
 if TYPE_CHECKING:
     from gns3_minivm.ops.gns3a_export import ExportedAppliance, ExportResult
+    from gns3_minivm.ops.gns3a_import import ApplianceImport
     from gns3_minivm.ops.kernel_choice import KernelChoice
     from gns3_minivm.ops.sources import ImageSettings
     from gns3_minivm.ops.template import TemplateSettings
@@ -72,6 +73,67 @@ def export_appliances(
     )
     result = session.perform(lambda events: perform(request, session.settings, events))
     session.show(result.as_dict(), _exported(result))
+
+
+@click.command("import")
+@click.argument("file", type=options.FILE)
+@click.option("--version", "versions", metavar="TEXT", multiple=True, help="Import this version as a template of its own, "
+              "NAME VERSION; may be given several times (default: the file's first one, as NAME).")  # fmt: skip
+@click.option("--as", "template_name", metavar="NAME", help="Name of the template (default: the one in FILE).")
+@click.option("--images", "folders", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
+              multiple=True, help="Look for images in this folder, too; may be given several times.")  # fmt: skip
+@options.server
+@click.option("--compute", metavar="ID", help="The compute that runs the nodes (default: local, or vm where local "
+              "has no QEMU).")  # fmt: skip
+@click.option("--adopt", is_flag=True, help="Take over a template of the same name that is of other origin.")
+@options.verify
+@options.sources
+@options.dry_run
+@options.common
+@pass_session
+def import_appliance(
+    session: Session,
+    /,
+    file: Path,
+    versions: tuple[str, ...],
+    template_name: str | None,
+    folders: tuple[Path, ...],
+    servers: options.ServerChoice,
+    compute: str | None,
+    adopt: bool,
+    verify: bool,
+    dry_run: bool,
+    source_settings: ImageSettings,
+) -> int:
+    """Make a template of a .gns3a file whose machine boots a kernel directly, on GNS3 servers.
+
+    Images that a server lacks are looked for beside FILE and in the cache, made again from the source that FILE names,
+    or downloaded from where it says; each is checked before anything is sent.
+    """
+    from gns3_minivm.ops.gns3a_import import ImportRequest
+    from gns3_minivm.ops.gns3a_import import import_appliance as perform
+
+    request = ImportRequest(
+        path=file,
+        servers=servers.addresses(),
+        versions=versions,
+        template_name=template_name,
+        folders=folders,
+        compute=compute,
+        image=source_settings,
+        adopt=adopt,
+        verify=verify,
+        dry_run=dry_run,
+    )
+    done = session.perform(lambda events: perform(request, session.settings, events))
+    session.show(done.as_dict(), _imported(done))
+    session.complain(show_plans.problems(done.result))
+    return done.exit_status
+
+
+def _imported(done: ApplianceImport) -> str:
+    lines = [f"{image.filename}: {size(image.size_bytes)}, from {image.place}" for image in done.images]
+    return "\n".join([*lines, show_plans.registered(done.result)])
 
 
 def _exported(result: ExportResult) -> str:

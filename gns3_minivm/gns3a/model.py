@@ -97,8 +97,8 @@ class DiskSource(_Part):
     where only the machine that exported it has the image; ``digest`` says which one it was.
     """
 
-    image: str = ""
-    digest: str
+    image: Annotated[str, Field(pattern=r"^(docker://\S+@sha(256|512):[0-9a-f]+|[a-z0-9][a-z0-9_.-]{0,62})?$")] = ""
+    digest: Annotated[str, Field(pattern=r"^sha(256|512):[0-9a-f]{64,128}$")]
     recipe: Sha256
     size_bytes: Annotated[int, Field(ge=1)]
     compression: Literal["zstd", "zlib", "none"]

@@ -8,6 +8,7 @@ from gns3_minivm import resources
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.errors import MiniVMError
 from gns3_minivm.images.resolve import REGISTRY_SCHEME
+from gns3_minivm.ops.gns3a_wheel import wheel_of
 from gns3_minivm.ops.sources import Source, Workshop
 
 
@@ -24,17 +25,16 @@ class Portability:
 async def portability(source: Source, bundle: Bundle, workshop: Workshop) -> Portability:
     """Find out what others can make again; a registry is asked whether it has the image."""
     image, no_disk = await _image_for_all(source, workshop)
-    wheel = released_wheel(bundle)
+    wheel = wheel_of(bundle)
     name = f"{bundle.flavour} {bundle.kernel_version}"
-    no_kernel = "" if wheel else f"the kernel bundle {name} was built on this machine, and is in no released package"
+    no_kernel = (
+        ""
+        if wheel
+        else f"the kernel bundle {name} was built on this machine, and is in no installed package gns3-minivm-kernel"
+    )
     if image and source.resolved.appliance and source.resolved.appliance.embedded and no_kernel:
         image, no_disk = "", f"it is made with the busybox of {no_kernel.removeprefix('the ')}"
     return Portability(image, wheel, no_disk, no_kernel)
-
-
-def released_wheel(bundle: Bundle) -> str:
-    """The released package that holds a kernel bundle, as pip names it; empty where there is none."""
-    return ""
 
 
 async def _image_for_all(source: Source, workshop: Workshop) -> tuple[str, str]:

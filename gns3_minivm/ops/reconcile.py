@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from gns3_minivm.agent.across import Connection, connections
 from gns3_minivm.agent.apply import ApplianceResult, apply
@@ -13,13 +14,28 @@ from gns3_minivm.agent.desired import DesiredAppliance
 from gns3_minivm.agent.nodes import OldNode, old_nodes
 from gns3_minivm.agent.observe import observe
 from gns3_minivm.agent.plan import plan
+from gns3_minivm.artifacts import Artifact
 from gns3_minivm.errors import MiniVMError, UsageError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.ops.report import ServerReport, SyncResult
 from gns3_minivm.ops.sources import NotYet
-from gns3_minivm.ops.supply import Found, Supply, Wanted
+from gns3_minivm.ops.supply import Found, Wanted
+
+
+class Supplier(Protocol):
+    """Where templates and files come from: ``supply.Supply``, or an appliance file."""
+
+    async def find(self, wanted: Sequence[Wanted], *, catalogue: str = "") -> list[Found]: ...
+
+    async def make_kernels(self) -> None: ...
+
+    async def start(self, filenames: Iterable[str]) -> None:
+        """Take notice of the files that servers lack; what is raised here ends everything before anything is sent."""
+
+    async def artifact(self, filename: str) -> Artifact: ...
+
 
 Announce = Callable[[SyncResult], None]
 """Is given the plans of all servers before anything is written."""
@@ -52,7 +68,7 @@ class Policy:
 
 
 async def reconcile(
-    targets: Sequence[Target], supply: Supply, policy: Policy, events: Events, announce: Announce | None = None
+    targets: Sequence[Target], supply: Supplier, policy: Policy, events: Events, announce: Announce | None = None
 ) -> SyncResult:
     """Bring every server into its desired state, or say what that takes.
 
@@ -80,7 +96,7 @@ async def reconcile(
         if announce is not None:
             announce(result)
         if not policy.dry_run:
-            supply.start(upload.source for report in reports if report.plan for upload in report.plan.uploads)
+            await supply.start([upload.source for report in reports if report.plan for upload in report.plan.uploads])
             work = (_carried_out(report, at.get(report.name), supply, policy, events) for report in reports)
             reports = list(await asyncio.gather(*work))
         reports = list(await asyncio.gather(*(_with_nodes(r, at.get(r.name), policy) for r in reports)))
@@ -144,7 +160,7 @@ def _check_names(desired: Sequence[DesiredAppliance]) -> None:
 
 
 async def _carried_out(
-    report: ServerReport, connection: Connection | None, supply: Supply, policy: Policy, events: Events
+    report: ServerReport, connection: Connection | None, supply: Supplier, policy: Policy, events: Events
 ) -> ServerReport:
     planned = report.plan
     if planned is None or planned.nothing_to_do or connection is None:

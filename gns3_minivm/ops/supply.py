@@ -141,7 +141,7 @@ class Supply:
             self._bundles[choice] = found or (None if choice == KernelChoice() else await workshop.bundle())
         return self._bundles[choice]
 
-    def start(self, filenames: Iterable[str]) -> None:
+    async def start(self, filenames: Iterable[str]) -> None:
         """Begin to build files that servers will ask for, so that the first upload is not waited for."""
         for filename in filenames:
             self._build(filename)

@@ -49,7 +49,7 @@ class TemplateSettings:
         return {field: value for field, value in values.items() if value is not None}
 
 
-_USER_FIELDS = EXTENSIBLE_FIELDS | {
+USER_FIELDS = EXTENSIBLE_FIELDS | {
     "name",
     "category",
     "symbol",
@@ -64,7 +64,7 @@ _USER_FIELDS = EXTENSIBLE_FIELDS | {
     "on_close",
 }
 """What people change in the GUI.  The rest makes a MiniVM what it is: its files, and how QEMU is given them."""
-_ZSTD_QEMU = (5, 1)
+ZSTD_QEMU = (5, 1)
 """The first QEMU that reads qcow2 clusters of this compression."""
 
 
@@ -117,9 +117,9 @@ def describe(
     return DesiredAppliance(
         template,
         tuple(files),
-        user_fields=_USER_FIELDS - stated,
+        user_fields=USER_FIELDS - stated,
         catalogue=catalogue,
-        qemu_minimum=_ZSTD_QEMU if zstd else (),
+        qemu_minimum=ZSTD_QEMU if zstd else (),
         qemu_hint="Use another compression (`compression: zlib` in the catalogue, --compression zlib of register), "
         "or update QEMU there.",
         kernel_stated=kernel_stated,
