@@ -93,7 +93,9 @@ def parse_document(path: Path, text: str, *, what: str) -> Document:
     except yaml.MarkedYAMLError as error:
         problem = error.problem_mark or error.context_mark
         line, column = (problem.line + 1, problem.column + 1) if problem else (1, 1)
-        raise ConfigError(f"{path}:{line}:{column}: {error.problem or error.context}") from error
+        tab = "\\t" in (error.problem or "")
+        hint = "Indent with spaces: YAML takes no tabs there." if tab else ""
+        raise ConfigError(f"{path}:{line}:{column}: {error.problem or error.context}", hint=hint) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: {error}") from error
     except (ValueError, RecursionError) as error:
@@ -101,6 +103,33 @@ def parse_document(path: Path, text: str, *, what: str) -> Document:
         raise ConfigError(
             f"{path}: {error}", hint="Put quotation marks around values that are meant as text."
         ) from error
+
+
+class _Writer(yaml.SafeDumper):
+    """Block style, texts of several lines as such, no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(writer: yaml.SafeDumper, value: str) -> yaml.Node:
+    # What block style cannot carry unchanged (a space before a line's end ...), YAML writes in quotation marks itself.
+    style = "|" if "\n" in value else None
+    return writer.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+def _list(writer: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
+    short = all(isinstance(item, str | int | float) and "\n" not in str(item) for item in value)
+    return writer.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=short)
+
+
+_Writer.add_representer(str, _text)
+_Writer.add_representer(list, _list)
+
+
+def yaml_text(values: dict[str, Any]) -> str:
+    """Values as a YAML document, in their order."""
+    return yaml.dump(values, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _marks(node: yaml.Node, where: Where = (), above: tuple[yaml.Node, ...] = ()) -> Iterator[tuple[Where, Mark]]:
@@ -135,6 +164,8 @@ def _words(mistake: Any, where: Where) -> str:
     if mistake["type"] == "missing":
         return f"the key {name!r} is missing"
     message = str(mistake["msg"]).removeprefix("Value error, ")
+    if mistake["type"] == "too_short" and mistake["ctx"].get("min_length") == 1:
+        message = "should not be empty"
     if mistake["type"] in ("model_type", "model_attributes_type", "dict_type"):
         message = "should be `key: value` lines"
     seen = mistake["input"]

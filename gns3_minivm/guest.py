@@ -84,7 +84,7 @@ def decode_config(data: bytes) -> tuple[GuestConfig, tuple[str, ...]]:
         key, _, value = line.partition(" ")
         if key not in _KEYS:
             raise DamagedImageError(f"guest configuration, line {number}: unknown key {key!r}")
-        values.setdefault(key, []).append(_unescape(value))
+        values.setdefault(key, []).append(unescape(value))
 
     def words(key: str) -> tuple[str, ...] | None:
         return tuple(values.get(f"{key}-arg", ())) if key in values else None
@@ -119,7 +119,8 @@ def escape(value: str) -> str:
     return escaped[:-1] + "\\x20" if escaped.endswith(" ") else escaped
 
 
-def _unescape(value: str) -> str:
+def unescape(value: str) -> str:
+    """The value that such a line stands for."""
     data = re.sub(rb"\\x([0-9a-f]{2})", lambda m: bytes([int(m[1], 16)]), value.encode("ascii", "replace"))
     return data.decode("utf-8", "surrogateescape")
 

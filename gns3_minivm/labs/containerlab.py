@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gns3_minivm.documents import Document, Mark, Where, parse_document
+from gns3_minivm.documents import Document, Mark, Where, parse_document, read_document
 from gns3_minivm.errors import ConfigError
 from gns3_minivm.labs.clab_links import Wires, wire
 from gns3_minivm.labs.clab_model import NodeDefinition, TopologyFile, inherited, kind_of
@@ -53,20 +53,26 @@ _REASONS = {
 }
 
 
+_ENDINGS = (".clab.yml", ".clab.yaml", ".gotmpl")
+
+
 @dataclass(frozen=True)
-class ContainerlabLab:
+class LabFile:
     """``unheeded`` is what cannot be honoured, a line for each."""
 
     lab: Lab
     unheeded: tuple[str, ...]
 
 
-def is_containerlab(path: Path) -> bool:
-    """Whether a file is a containerlab topology by its name."""
-    return path.name.endswith((".clab.yml", ".clab.yaml", ".clab.yml.gotmpl", ".clab.yaml.gotmpl"))
+def read_lab_or_topology(path: Path) -> LabFile:
+    """Read a lab file or a containerlab topology, whichever it is (blocking).  Raises ConfigError."""
+    if path.name.endswith(_ENDINGS):
+        return read_containerlab(path)
+    document = read_document(path, what="a lab")
+    return read_containerlab(path) if "topology" in document.values else LabFile(lab_from(document), ())
 
 
-def read_containerlab(path: Path, environment: Mapping[str, str] | None = None) -> ContainerlabLab:
+def read_containerlab(path: Path, environment: Mapping[str, str] | None = None) -> LabFile:
     """Read a topology file (blocking).  Raises ConfigError, one line for each mistake."""
     environment = os.environ if environment is None else environment
     if path.name.endswith(".gotmpl"):
@@ -96,7 +102,7 @@ class _Reading:
         self._values: dict[str, Any] = {"name": self._file.name, "nodes": {}, "links": []}
         self._marks: dict[Where, Mark] = {("name",): document.marks.get(("name",), (1, 1))}
 
-    def result(self) -> ContainerlabLab:
+    def result(self) -> LabFile:
         self._list_keys()
         kinds = {name: kind_of(self._topology, name) for name in self._topology.nodes}
         self._check_kinds(kinds)
@@ -115,7 +121,7 @@ class _Reading:
             self._values["links"].append({"ends": [f"{names[node]}:{port}" for node, port in ends]})
         self._tell_of_eth0(definitions, kinds, wires)
         lab = lab_from(Document(self._document.path, self._values, self._marks))
-        return ContainerlabLab(lab, tuple(self._unheeded))
+        return LabFile(lab, tuple(self._unheeded))
 
     def _machine(self, name: str, definition: NodeDefinition, wires: Wires) -> dict[str, Any]:
         where = ("topology", "nodes", name)

@@ -17,6 +17,7 @@ BASE = {
     "guest_exec",
     "guest_frames",
     "guest_payload",
+    "guest_payload_reader",
     "guest_transcript",
     "resources",
     "cancel",

@@ -12,15 +12,15 @@ from gns3_minivm.errors import ConfigError
 from gns3_minivm.guest_payload import When
 from gns3_minivm.labs.clab_binds import SIZE_MAX_BYTES
 from gns3_minivm.labs.clab_variables import put_in
-from gns3_minivm.labs.containerlab import ContainerlabLab, read_containerlab
+from gns3_minivm.labs.containerlab import LabFile, read_containerlab, read_lab_or_topology
 from gns3_minivm.labs.read import payloads
 
-Read = Callable[..., ContainerlabLab]
+Read = Callable[..., LabFile]
 
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
-    def read_text(text: str, environment: dict[str, str] | None = None) -> ContainerlabLab:
+    def read_text(text: str, environment: dict[str, str] | None = None) -> LabFile:
         path = tmp_path / "topo.clab.yml"
         path.write_text(textwrap.dedent(text))
         return read_containerlab(path, environment or {})
@@ -329,3 +329,12 @@ def test_variables_of_the_environment_are_put_in_as_containerlab_does(written: s
 def test_variables_are_put_in_before_the_file_is_read(read: Read) -> None:
     lab = read(PAIR.replace("alpine:3", "${IMAGE:=alpine}:$TAG"), {"TAG": "3.20"}).lab
     assert lab.nodes["a"].image == "alpine:3.20"
+
+
+def test_a_topology_is_known_by_its_ending_or_by_its_key(tmp_path: Path) -> None:
+    text = textwrap.dedent(PAIR)
+    for name in ("topo.clab.yml", "topo.clab.yaml", "lab.yml"):
+        (tmp_path / name).write_text(text)
+        assert read_lab_or_topology(tmp_path / name).lab.name == "pair"
+    (tmp_path / "own.yml").write_text("{name: own, nodes: {a: {image: i}}}")
+    assert read_lab_or_topology(tmp_path / "own.yml").lab.name == "own"
