@@ -7,7 +7,7 @@ before something is written is asked for only then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -15,6 +15,7 @@ from gns3_minivm.agent.desired import DesiredAppliance, WantedFile
 from gns3_minivm.agent.files import newest, numbered_names
 from gns3_minivm.agent.kernels import keep_kernel
 from gns3_minivm.agent.read_back import look_closely
+from gns3_minivm.errors import NotFoundError, UsageError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.model import IMAGE_FIELDS, LOCAL_COMPUTE, ServerImage, ServerTemplate
 from gns3_minivm.gns3.server import Server
@@ -66,9 +67,9 @@ async def observe(
     """Read a server's state, as far as it matters to ``desired``.
 
     With ``verify`` each image file is read back, which is told to ``events``.
-    ``compute`` is where nodes of new templates shall run; without it, what ``desired`` says, or the server's default
-    where it says nothing.  Raises UsageError if the server's API does not take one of the templates, before anything is
-    built for it.
+    ``compute`` is where nodes of new templates shall run of which ``desired`` does not say it; without it, the server's
+    default.  Raises UsageError if the server's API does not take one of the templates, before anything is built for it,
+    or if there is no such compute.
     """
     for appliance in desired:
         server.check_template(replace(appliance.template, compute_id=LOCAL_COMPUTE))
@@ -76,7 +77,7 @@ async def observe(
     here = await _placed(server, desired, templates, compute)
     computes = sorted({appliance.compute_id for appliance in here}) or [LOCAL_COMPUTE]
     asked = computes if server.images_per_compute else computes[:1]
-    lists = await asyncio.gather(*(server.images(compute_id) for compute_id in asked))
+    lists = await asyncio.gather(*(_of_compute(server, compute_id, server.images) for compute_id in asked))
     lists += lists[:1] * (len(computes) - len(asked))
     images = {
         compute_id: {image.filename: image for image in found}
@@ -97,25 +98,45 @@ async def _placed(
 ) -> tuple[DesiredAppliance, ...]:
     """Each appliance with the compute that its nodes run on: an existing template's own, which cannot be changed."""
     here = []
+    default: str | None = None
     for appliance in desired:
         existing = templates.get(appliance.template.template_id)
         own = existing.values.compute_id if existing is not None and existing.values is not None else None
-        chosen = own or compute or appliance.template.compute_id
+        stated = appliance.template.compute_id or compute
+        chosen = own or stated or default
         if chosen is None:
             # Asked for only here: with all templates in place it is not needed.
-            chosen = compute = await server.default_compute()
+            chosen = default = await server.default_compute()
         # What was asked for is told, and not done: nodes of this template are there already.
-        offered = (("compute_id", compute),) if own and compute and compute != own else ()
+        offered = (("compute_id", stated),) if own and stated and stated != own else ()
         here.append(replace(appliance, template=replace(appliance.template, compute_id=chosen), offered=offered))
     return tuple(here)
 
 
 async def _copies(server: Server, computes: Iterable[str]) -> dict[str, dict[str, ServerImage]]:
     others = [compute_id for compute_id in computes if compute_id != LOCAL_COMPUTE]
-    lists = await asyncio.gather(*(server.disk_images(compute_id) for compute_id in others))
+    lists = await asyncio.gather(*(_of_compute(server, compute_id, server.disk_images) for compute_id in others))
     return {
         compute_id: {image.filename: image for image in found} for compute_id, found in zip(others, lists, strict=True)
     }
+
+
+async def _of_compute(
+    server: Server, compute_id: str, read: Callable[[str], Awaitable[list[ServerImage]]]
+) -> list[ServerImage]:
+    try:
+        return await read(compute_id)
+    except NotFoundError as error:
+        computes = await server.computes()
+        if compute_id in {compute.compute_id for compute in computes}:
+            raise
+        known = ", ".join(
+            compute.compute_id if compute.name in ("", compute.compute_id) else f"{compute.compute_id} ({compute.name})"
+            for compute in computes
+        )
+        raise UsageError(
+            f"{server.url}: there is no compute {compute_id!r}", hint=f"Its computes, by their ids: {known}."
+        ) from error
 
 
 def _with_its_kernel(

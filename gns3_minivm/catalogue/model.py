@@ -69,6 +69,7 @@ class CatalogueAppliance(_Part):
     symbol: Text | None = None
     default_name_format: Text | None = None
     usage: str | None = None
+    compute: Text | None = None
 
     @model_validator(mode="after")
     def _named(self) -> CatalogueAppliance:

@@ -132,7 +132,8 @@ def _to_do(item: AppliancePlan) -> Iterator[str]:
             continue
         why = f" (the {upload.damaged} there is damaged)" if upload.damaged else ""
         why = " (its file is gone)" if upload.gone else why
-        yield f"  {'upload':10} {upload.filename}{why}"
+        where = f" for compute {upload.compute_id}" if upload.compute_id != "local" else ""
+        yield f"  {'upload':10} {upload.filename}{where}{why}"
     kind = type(item.template).__name__
     if kind == "UpdateTemplate":
         yield f"  {'update':10} template {item.desired.name}: {_changes(getattr(item.template, 'changes', {}))}"
@@ -158,7 +159,13 @@ def _changes(changes: object) -> str:
 
 
 def _differences(left: dict[str, tuple[object, object]]) -> str:
-    return ", ".join(f"{_FIELD_NAMES.get(f, f)} {short(old)} (not {short(new)})" for f, (old, new) in left.items())
+    return ", ".join(f"{_FIELD_NAMES.get(f, f)} {_difference(old, new)}" for f, (old, new) in left.items())
+
+
+def _difference(old: object, new: object) -> str:
+    if isinstance(old, str) and isinstance(new, str) and new and old.startswith(f"{new} "):
+        return f"with {short(old[len(new) + 1 :])} at its end"
+    return f"{short(old)} (not {short(new)})"
 
 
 def _old_nodes(server: ServerReport) -> list[str]:

@@ -189,6 +189,8 @@ def _reason(error: BaseException) -> str:
         return _one_line(str(error.certificate_error))
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error is not None:
         inner = error.os_error
+        if isinstance(inner, ssl.SSLError):  # its number is not one of the system's
+            return _one_line((getattr(inner, "reason", None) or str(inner)).replace("_", " ").lower())
         # asyncio puts a sentence of its own ("Connect call failed ...") where the system's words belong.
         known = inner.errno in errno.errorcode and not isinstance(inner, socket.gaierror)
         return os.strerror(inner.errno) if known and inner.errno else _one_line(inner.strerror or str(inner))

@@ -124,6 +124,8 @@ async def _look(
     targets: Sequence[Target], at: Mapping[str, Connection], found: _Findings, policy: Policy, events: Events
 ) -> list[ServerReport]:
     """Read the state of all servers at once, and plan."""
+    if not at:
+        return [ServerReport(target.name, target.url, error=target.error) for target in targets]
     with events.step(f"Look at {len(at)} servers" if len(at) != 1 else "Look at the server"):
         return list(await asyncio.gather(*(_planned(t, at.get(t.name), found, policy, events) for t in targets)))
 

@@ -130,6 +130,7 @@ def _wanted(item: CatalogueAppliance) -> Wanted:
         symbol=item.symbol,
         default_name_format=item.default_name_format,
         usage=item.usage,
+        compute=item.compute,
     )
     kernel = KernelChoice(name=item.kernel) if item.kernel else None
     return Wanted(item.source, item.name, settings, item.size, kernel)

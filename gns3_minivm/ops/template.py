@@ -33,6 +33,8 @@ class TemplateSettings:
     symbol: str | None = None
     default_name_format: str | None = None
     usage: str | None = None
+    compute: str | None = None
+    """The compute that runs the nodes of a new template; it goes before what is said for the whole server."""
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -81,7 +83,8 @@ def describe(
     """The template of an image, with the appliance's settings where it is one.
 
     ``bundle`` is None for a kernel that is made when a template needs it.  ``name`` replaces the image's name, and counts as stated.  ``converted`` is the disk if it is at hand: then its
-    checksum is known.  The template names no compute: where it is made, that is chosen.  Raises UsageError for kernel arguments that the kernel would not take.
+    checksum is known.  Without a compute in ``settings`` one is
+    chosen where the template is made.  Raises UsageError for kernel arguments that the kernel would not take.
     """
     appliance = source.resolved.appliance
     stated = set(settings.fields) | ({"name"} if name else set())
@@ -102,7 +105,7 @@ def describe(
         name=name,
         kernel_command_line=guest.kernel_command_line(words),
         options=guest.QEMU_OPTIONS,
-        compute_id=None,
+        compute_id=settings.compute,
         **_described(appliance, name),
         **images,  # type: ignore[arg-type]
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gns3_minivm.agent.images import delete_unused_images
+from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.errors import ConflictError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.address import parse_address
@@ -18,6 +19,7 @@ from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.gns3.server import Server
 from tests.support.blobs import random_artifact
+from tests.support.catalogue import TestSite, outcomes
 from tests.support.computes import Pair, register_compute, running_pair
 from tests.support.lab import Lab
 from tests.support.minivm import gns3_minivm
@@ -145,6 +147,40 @@ async def test_copies_on_a_compute_are_listed_for_deletion_by_hand(pair: Pair, m
         assert (report.deleted, report.by_hand, report.kept) == ((disk.filename,), (far,), ())
     else:
         assert (report.deleted, report.by_hand, report.kept) == ((), (here, far), ())
+
+
+async def test_one_catalogue_has_an_appliance_on_several_computes(pair: Pair, bundle: Bundle, tmp_path: Path) -> None:
+    site = TestSite(tmp_path, {"here": {"url": pair.main.url}}, {"here": pair.main}, name="computes")
+    image = site.image("web")
+    near, far = f"near-{site.tag}", f"far-{site.tag}"
+    site.appliances = [{"name": near, "image": image}, {"name": far, "image": image, "compute": pair.compute_id}]
+    try:
+        shown = await site.sync()
+        assert shown.status == 0, shown.err
+        templates = {name: await site.template("here", name) for name in (near, far)}
+        assert [t and t.compute_id for t in templates.values()] == ["local", pair.compute_id]
+        disk = templates[far].hda_disk_image if templates[far] else ""
+        # API v3 keeps all images in one place.
+        assert (pair.far.images / disk).exists() == (pair.main.generation == 2)
+        assert f"{disk} for compute {pair.compute_id}" in shown.out
+        for verify in (False, True):
+            report = (await site.synced(verify=verify))["here"]
+            assert outcomes(report) == {"near": "unchanged", "far": "unchanged"}
+        if pair.main.generation == 2:
+            # Of the same size, and hashed already.
+            damaged = pair.far.images / disk
+            damaged.write_bytes(damaged.read_bytes()[::-1])
+            report = (await site.synced(verify=True))["here"]
+            assert outcomes(report) == {"near": "unchanged", "far": "updated"}
+    finally:
+        await site.clean()
+
+
+async def test_a_compute_that_is_not_there_is_told_with_those_that_are(pair: Pair, bundle: Bundle) -> None:
+    words = ("register", "busybox-minivm", "--compute", "nonsense", "--as", "nowhere", "--server", pair.main.url)
+    finished = await gns3_minivm(*words)
+    assert finished.status == 2
+    assert "there is no compute 'nonsense'" in finished.err and f"{pair.compute_id} (far)" in finished.err
 
 
 async def test_doctor_tells_of_each_compute(pair: Pair) -> None:

@@ -82,6 +82,18 @@ async def test_a_compute_that_is_named_is_not_asked_for() -> None:
     assert (await look(Recorded(), appliance("local"))).desired[0].compute_id == "local"
 
 
+async def test_an_appliances_own_compute_goes_before_that_of_the_server_and_a_templates_before_both() -> None:
+    assert (await look(Recorded(), appliance("gpu"), compute="other")).desired[0].compute_id == "gpu"
+    there = replace(appliance().template, compute_id="vm")
+    [item] = (await look(Recorded(there), appliance("gpu"), compute="other")).desired
+    assert (item.compute_id, item.offered) == ("vm", (("compute_id", "gpu"),))
+    # That a new one gets the server's default is nothing that was asked of this one.
+    new = DesiredAppliance(QemuTemplate(template_id("new"), "new", compute_id=None), ())
+    on_far = Recorded(replace(appliance().template, compute_id="far"))
+    first, second = (await observe(cast(Server, on_far), [new, appliance()])).desired
+    assert (first.compute_id, second.compute_id, second.offered) == ("vm", "far", ())
+
+
 async def test_a_file_is_looked_at_itself_only_where_its_checksum_is_another_one() -> None:
     there = replace(appliance().template, compute_id="local")
     stale = Recorded(there, images={"disk": "9" * 32, "kernel": "2" * 32})

@@ -33,7 +33,12 @@ def mistakes(folder: Path, text: str) -> list[str]:
 
 
 def test_the_example_of_the_documents_is_a_catalogue(tmp_path: Path) -> None:
-    [example] = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    example, versions = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert [item.name for item in catalogue(tmp_path, SERVERS + versions).appliances] == [
+        "web-1.26",
+        "web-1.27",
+        "web-gpu",
+    ]
     found = catalogue(tmp_path, example)
     assert (found.name, found.compression, list(found.servers)) == ("our-lab", "zstd", ["lab1", "local"])
     lab1 = found.servers["lab1"]
@@ -68,6 +73,8 @@ def test_the_short_form_states_nothing_and_the_name_of_a_mapping_is_stated(tmp_p
         ("- a", "1:1: a catalogue consists of `key: value` lines, found a list"),
         ("a: [", "1:5: expected the node content, but found '<stream end>'"),
         (f"{SERVERS}appliances: []\npath: x", "3:1: unknown key 'path'"),
+        (f"{SERVERS}appliances:\n\t- a", "3:1: found character '\\t' that cannot start any token"),
+        ("servers: {}\nappliances: []", "1:1: servers: should not be empty"),
         (f"{SERVERS}appliances: []\nserver: x", "3:1: unknown key 'server'"),
         (f"{SERVERS}appliances: []\n{SERVERS}", "3:1: the key 'servers' is there twice (first in line 1, column 1)"),
         ("appliances: []", "1:1: the key 'servers' is missing"),

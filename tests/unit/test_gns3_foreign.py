@@ -98,6 +98,13 @@ def test_an_exception_becomes_the_class_of_whose_turn_it_is(kind: type[BaseExcep
     assert type(from_exception(ADDRESS, "x", make(kind))) is ours
 
 
+def test_the_number_of_a_tls_error_is_not_taken_for_one_of_the_system() -> None:
+    key = aiohttp.client_reqrep.ConnectionKey("host", 3080, True, True, None, None, None)
+    inner = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)")
+    error = from_exception(ADDRESS, "x", aiohttp.ClientConnectorSSLError(key, inner))
+    assert "no TLS connection" in error.message and "wrong version number" in error.message
+
+
 def test_our_own_errors_pass_unchanged() -> None:
     error = errors.UploadError("x")
     assert from_exception(ADDRESS, "y", error) is error
