@@ -11,7 +11,7 @@ from typing import Any
 
 from gns3_minivm.agent.desired import is_ours
 from gns3_minivm.errors import ConfigError, ConflictError, NotFoundError
-from gns3_minivm.gns3.model import Node, ServerTemplate
+from gns3_minivm.gns3.model import LOCAL_COMPUTE, Node, ServerTemplate
 from gns3_minivm.guest import COMMAND_LINE_MAX
 from gns3_minivm.guest_payload import FW_CFG_NAME, NODE_FILE_NAME, NodePayload, qemu_option
 from gns3_minivm.labs.model import Lab, LabNode
@@ -83,15 +83,20 @@ def desired_node(
     template: ServerTemplate | str,
     payload: NodePayload | None,
     place: tuple[int, int] = (0, 0),
+    *,
+    default_compute: str = LOCAL_COMPUTE,
 ) -> DesiredNode:
     """Put a node together; of a template that is not there yet, its id is given.
 
+    ``default_compute`` is where built-in nodes go: their templates name no compute.
     Raises ConfigError for keys that say nothing to nodes of this template."""
     file = lab.nodes[name]
     compute = lab.compute_of(name)
     if isinstance(template, str):
         data = payload.encode() if payload is not None else b""
         return DesiredNode(name, file, template, None, dict(file.properties), data, compute, place)
+    if template.builtin:
+        compute = compute or default_compute
     minivm = bool(file.source) or is_minivm(template)
     if not minivm:
         _check_foreign(lab, name, file, template)

@@ -136,7 +136,7 @@ def _as_end(value: Any) -> Any:
     return {"node": node, "interface": interface.strip()} if colon else {"node": node}
 
 
-_PEN_STYLES = {"solid": 1, "dashed": 2, "dotted": 3}
+PEN_STYLES = {"solid": 1, "dashed": 2, "dotted": 3}
 """Qt's numbers, as GNS3 has them."""
 
 
@@ -147,7 +147,7 @@ class LinkStyle(_Part):
 
     def as_gns3(self) -> dict[str, int | str]:
         """The style as GNS3's API has it."""
-        given = {"color": self.color, "width": self.width, "type": _PEN_STYLES[self.type] if self.type else None}
+        given = {"color": self.color, "width": self.width, "type": PEN_STYLES[self.type] if self.type else None}
         return {key: value for key, value in given.items() if value is not None}
 
 

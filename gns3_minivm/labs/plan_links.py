@@ -98,8 +98,8 @@ def _end(
     end: LabEnd, nodes: Mapping[str, Node], minivms: Collection[str], taken: Collection[LinkEnd] = ()
 ) -> LinkEnd | None:
     node = nodes.get(end.node)
-    if node is None or end.interface is None:
-        return None
+    if node is None or end.interface is None or not (node.ports or end.node in minivms):
+        return None  # a node of a closed project has no ports
     return find_end(node, end.interface, minivm=end.node in minivms, taken=taken)
 
 

@@ -10,7 +10,7 @@ from gns3_minivm.errors import ConfigError
 from gns3_minivm.gns3.model import Drawing
 from gns3_minivm.labs.model import Lab, LabDrawing
 
-_MARK = "<!--gns3-minivm-->"
+MARK = "<!--gns3-minivm-->"
 _LETTER_EM = 0.62
 _DEFAULT_COLOUR = "#000000"
 _DEFAULT_SIZE = 12
@@ -32,7 +32,7 @@ class Sketch:
 
     @staticmethod
     def is_of_a_lab(drawing: Drawing) -> bool:
-        return _MARK in drawing.svg
+        return MARK in drawing.svg
 
 
 def sketches(lab: Lab) -> list[Sketch]:
@@ -99,4 +99,4 @@ def _marked(svg: str, where: str) -> str:
     start, closed, _ = svg.rpartition("</")
     if not closed:
         raise ConfigError(f"{where}: the picture is empty")
-    return f"{start}{_MARK}</{svg.rpartition('</')[2]}"
+    return f"{start}{MARK}</{svg.rpartition('</')[2]}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from gns3_minivm.errors import ConnectError, GuestError, MiniVMError, NodeError
+from gns3_minivm.errors import GuestError, MiniVMError, NodeError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.console import open_console
 from gns3_minivm.gns3.model import Node
@@ -88,7 +88,7 @@ async def _watch(server: Server, project_id: str, waiting: dict[str, asyncio.Tas
     """Stop waiting for nodes that do not run any more."""
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
-        with suppress(ConnectError):  # the consoles may still be there
+        with suppress(MiniVMError):  # the consoles may still be there
             for node in await server.nodes(project_id):
                 if node.status == "stopped" and node.node_id in waiting:
                     waiting[node.node_id].cancel()
