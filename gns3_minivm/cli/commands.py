@@ -11,6 +11,7 @@ from gns3_minivm.cli.gns3a import export_appliances, import_appliance
 from gns3_minivm.cli.images import boot, convert
 from gns3_minivm.cli.inspect import inspect
 from gns3_minivm.cli.kernels import kernel
+from gns3_minivm.cli.labs import lab
 from gns3_minivm.cli.project import project
 from gns3_minivm.cli.servers import engine, list_appliances, register, server
 from gns3_minivm.cli.sync import remove, status, sync
@@ -28,6 +29,7 @@ for command in (
     status,
     remove,
     doctor,
+    lab,
     project,
     export_appliances,
     import_appliance,

@@ -133,8 +133,11 @@ class RestServer(ProjectRoutes, LinkRoutes, HealthRoutes):
         return [self._node_from({"project_id": project_id, **item}) for item in answer]
 
     async def node(self, project_id: str, node_id: str) -> Node:
+        return self._node_from(await self.node_settings(project_id, node_id))
+
+    async def node_settings(self, project_id: str, node_id: str) -> Mapping[str, Any]:
         path = self._node_path(project_id, node_id)
-        return self._node_from(await self._object("GET", path, f"read the node {node_id}", timeout_s=self._node_s))
+        return await self._object("GET", path, f"read the node {node_id}", timeout_s=self._node_s)
 
     async def create_node(
         self,

@@ -253,6 +253,10 @@ class Server(ABC):
         """One node; waits while another request to this node is under way."""
 
     @abstractmethod
+    async def node_settings(self, project_id: str, node_id: str) -> Mapping[str, Any]:
+        """A node of any kind as the server has it, by GNS3's names."""
+
+    @abstractmethod
     async def create_node(
         self,
         project_id: str,
