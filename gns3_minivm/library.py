@@ -11,6 +11,7 @@ carry their errors.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -21,8 +22,11 @@ from gns3_minivm.events import Events, Sink
 from gns3_minivm.gns3.address import Address, parse_address
 from gns3_minivm.ops.disk import ConvertResult, convert_image
 from gns3_minivm.ops.doctor import Diagnosis, examine
-from gns3_minivm.ops.kernel import BuildResult, KernelOrigin, kernel_build
+from gns3_minivm.ops.kernel import BuildResult, KernelOrigin, kernel_build, kernel_list
 from gns3_minivm.ops.kernel_choice import KernelChoice
+from gns3_minivm.ops.kernel_news import Newer, newer_kernels
+from gns3_minivm.ops.kernel_pack import PackResult, kernel_pack
+from gns3_minivm.ops.new import NewAppliance, new_appliance
 from gns3_minivm.ops.register import RegisterRequest, register
 from gns3_minivm.ops.remove import RemoveRequest, RemoveResult, remove
 from gns3_minivm.ops.report import ServerReport, SyncResult
@@ -41,6 +45,7 @@ __all__ = ["Agent", "ImageSettings", "KernelChoice", "KernelOrigin", "TemplateSe
 class Agent:
     """Some GNS3 servers, this machine's cache, and somebody who is told what is going on.
 
+    ``appliances`` are folders with appliances of one's own.
     ``servers`` are URLs as for ``--server``, or addresses.  ``on_event`` is called with each event of
     ``gns3_minivm.events``, from several threads.  Connections are opened by each method and closed at its end, so an
     agent may be kept for as long as the program runs, and several methods may run at once.
@@ -50,12 +55,15 @@ class Agent:
         self,
         *servers: str | Address,
         cache: Path | None = None,
+        appliances: Iterable[Path] = (),
         image: ImageSettings | None = None,
         kernel: KernelChoice | None = None,
         on_event: Sink | None = None,
     ) -> None:
         self.servers = tuple(parse_address(one) if isinstance(one, str) else one for one in servers)
-        self._settings = Settings(cache_root=cache) if cache else Settings.from_environment()
+        settings = Settings.from_environment()
+        folders = (*appliances, *settings.appliances)
+        self._settings = replace(settings, cache_root=cache or settings.cache_root, appliances=folders)
         self._image = image or ImageSettings()
         self._kernel = kernel or KernelChoice()
         self._events = Events(on_event)
@@ -78,7 +86,7 @@ class Agent:
         verify: bool = False,
         dry_run: bool = False,
     ) -> SyncResult:
-        """Make templates for appliances or images on all servers."""
+        """Make templates for appliances or images on all servers; ``verify`` reads the files there back."""
         request = RegisterRequest(
             names=names,
             servers=self.servers,
@@ -138,9 +146,23 @@ class Agent:
             image, output, self._image, self._settings, self._events, force=force, kernel=self._kernel, dry_run=dry_run
         )
 
+    async def new(self, name: str, image: str, *, folder: Path | None = None, dry_run: bool = False) -> NewAppliance:
+        """Make the folder of a new appliance that starts from an image."""
+        return await new_appliance(name, image, self._settings, folder=folder, dry_run=dry_run)
+
     async def kernel_build(self, origin: KernelOrigin | None = None, *, rebuild: bool = False) -> BuildResult:
         """Make a kernel bundle, unless there is one: the distribution's where nothing else is named."""
         return await kernel_build(self._settings, self._events, origin or KernelOrigin(), rebuild=rebuild)
+
+    async def kernel_pack(
+        self, name: str, folder: Path, *, force: bool = False, dry_run: bool = False
+    ) -> PackResult:
+        """Write a wheel of a kernel bundle, named as for ``KernelChoice``, into a folder."""
+        return await kernel_pack(self._settings, self._events, name, folder, force=force, dry_run=dry_run)
+
+    async def newer_kernels(self) -> list[Newer]:
+        """Say which kernels this machine's apt offers, and the bundles at hand are not made of."""
+        return await newer_kernels(self._settings, kernel_list(self._settings), self._events)
 
     async def gns3fy(self, server: str | Address | None = None) -> Connector:
         """Return a connector of gns3fy's line for a server, logged in; the agent's own one where there is only one.

@@ -101,8 +101,9 @@ class DesiredAppliance:
     not simply any, and ``qemu_hint`` says what to do about an older one.
 
     ``kernel_stated`` says that the user has named the kernel; otherwise a template keeps the one that it has, so that two
-    agents with other kernels in their caches do not change it to and fro.  ``offered`` are the files that it would have
-    been given, by field.
+    agents with other kernels in their caches do not change it to and fro.  Where only a kind of kernel is named,
+    ``kernel_names`` is the pattern (of ``re``) of its image files, and a template keeps any of these.  ``offered`` are the
+    files that it would have been given, by field.
 
     ``origin`` is the image that the disk is made of, with its digest; it becomes a line beside the mark.
     """
@@ -114,6 +115,9 @@ class DesiredAppliance:
     qemu_minimum: tuple[int, ...] = ()
     qemu_hint: str = ""
     kernel_stated: bool = False
+    kernel_names: str = ""
+    symbol_svg: bytes | None = None
+    """The picture that the template's symbol names, where servers do not have it by themselves."""
     offered: tuple[tuple[str, str], ...] = ()
     origin: str = ""
 

@@ -5,7 +5,8 @@ Which kernels there are in a cache is an accident of the machine that an agent r
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from gns3_minivm.agent.desired import NOT_BUILT, DesiredAppliance, WantedFile
@@ -13,6 +14,7 @@ from gns3_minivm.agent.files import is_numbered
 from gns3_minivm.gns3.model import QemuTemplate
 
 _FILES = ("kernel_image", "initrd", "hdb_disk_image")
+_KEPT = (*_FILES, "hdb_disk_interface")
 
 
 def keep_kernel(appliance: DesiredAppliance, existing: QemuTemplate, images: Collection[str]) -> DesiredAppliance:
@@ -21,11 +23,27 @@ def keep_kernel(appliance: DesiredAppliance, existing: QemuTemplate, images: Col
     ours = {field: getattr(appliance.template, field) for field in _FILES}
     same = all(is_numbered(has[field], ours[field]) for field in _FILES)
     whole = bool(existing.kernel_image) and all(name in images for name in has.values() if name)
-    if appliance.kernel_stated or same or not whole or bool(has["hdb_disk_image"]) != bool(ours["hdb_disk_image"]):
+    if _is_stated(appliance, existing) or same or not whole or _lacks_modules(has, ours):
         return appliance
     files = [file for file in appliance.files if file.filename not in ours.values()]
     files += [WantedFile(name) for name in has.values() if name]
     offered = tuple((f, ours[f]) for f in _FILES if has[f] != ours[f] and not ours[f].endswith(NOT_BUILT))
+    kept = {field: getattr(existing, field) for field in _KEPT}
     return replace(
-        appliance, template=replace(appliance.template, **has), files=tuple(files), offered=appliance.offered + offered
+        appliance,
+        template=replace(appliance.template, **kept),
+        files=tuple(files),
+        offered=appliance.offered + offered,
     )
+
+
+def _is_stated(appliance: DesiredAppliance, existing: QemuTemplate) -> bool:
+    """Whether the user has named a kernel, and the template's is not one of that name."""
+    names = appliance.kernel_names
+    return appliance.kernel_stated and not (names and re.fullmatch(names, existing.kernel_image))
+
+
+def _lacks_modules(has: Mapping[str, str], ours: Mapping[str, str]) -> bool:
+    """Whether only one of the two has a module disk; kernels without an initial RAM disk have everything built in."""
+    both_have_initrd = bool(has["initrd"]) and bool(ours["initrd"])
+    return both_have_initrd and bool(has["hdb_disk_image"]) != bool(ours["hdb_disk_image"])

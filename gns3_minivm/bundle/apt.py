@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,20 +22,26 @@ from gns3_minivm.bundle.packages import (
     BUSYBOX,
     DEB_HINT,
     E2FSCK,
-    KERNEL_PREFIXES,
     DebPackage,
+    KernelPart,
     Package,
     PackageSet,
     PackageSource,
     ResolvedPackages,
+    deb_hint,
     make_record,
 )
 from gns3_minivm.cache import Cache
 from gns3_minivm.errors import PackageError
 from gns3_minivm.events import Events, Step
 
-KERNELS = ("linux-image-cloud-amd64", "linux-image-virtual")
-"""The packages that stand for the newest kernel for virtual machines: Debian's, Ubuntu's."""
+KERNELS: Mapping[KernelPart, tuple[str, ...]] = {
+    KernelPart.IMAGE: ("linux-image-cloud-amd64", "linux-image-virtual"),
+    KernelPart.SOURCE: ("linux-source",),
+    KernelPart.NONE: (),
+}
+"""The packages that stand for the newest kernel for virtual machines (Debian's, Ubuntu's), or for its source."""
+_WHAT = {KernelPart.IMAGE: "kernel for virtual machines", KernelPart.SOURCE: "source of a kernel"}
 
 _CONFIGURATION = """\
 // apt for gns3-minivm: the system's sources and keys, but lists and downloads here.
@@ -71,33 +78,46 @@ _STATUS = re.compile(r"dlstatus:\d+:(?P<percent>[0-9.]+):")
 
 
 class AptSource(PackageSource):
-    """The newest kernel, busybox and e2fsck that the user's apt sources offer; without ``kernel`` the last two."""
+    """The newest kernel (or its source), busybox and e2fsck that the user's apt sources offer."""
 
-    def __init__(self, cache: Cache, *, kernel: bool = True) -> None:
+    def __init__(self, cache: Cache, *, kernel: KernelPart = KernelPart.IMAGE) -> None:
         self._cache = cache
         self._kernel = kernel
 
     @contextmanager
     def resolve(self, events: Events) -> Iterator[ResolvedPackages]:
-        if not shutil.which("apt-get") or not shutil.which("apt-cache"):
-            raise PackageError("this machine has no apt to take the kernel packages from", hint=DEB_HINT)
+        if not has_apt():
+            raise PackageError(
+                "this machine has no apt to take the kernel packages from",
+                hint=f"{deb_hint(self._kernel)} Or install a ready kernel: `pip install gns3-minivm-kernel`.",
+            )
         with self._cache.hold("apt") as folder:
-            apt = _Apt(folder)
+            apt = HostApt(folder)
             with events.step("Asking apt for the kernel packages", total=100) as step:
                 complaint = apt.update(step)
-                packages = _choose(apt, complaint, kernel=self._kernel)
+                packages = choose_from(apt, complaint, kernel=self._kernel)
                 shown = packages.kernel or (packages.busybox, packages.e2fsck)
                 step.detail = ", ".join(f"{record.name} {record.version}" for record in shown)
-            yield _AptPackages(apt, packages)
+            yield AptPackages(apt, packages)
 
 
-class _Apt:
-    def __init__(self, folder: Path) -> None:
-        self._configuration = folder / "apt.conf"
-        self._words = ("-c", str(self._configuration))
-        for path in ("state/lists/partial", "cache/archives/partial", "log"):
-            (folder / path).mkdir(parents=True, exist_ok=True)
-        self._configuration.write_text(_CONFIGURATION.format(folder=folder.resolve(), architecture=ARCHITECTURE))
+def has_apt() -> bool:
+    """Whether this machine has apt."""
+    return bool(shutil.which("apt-get") and shutil.which("apt-cache"))
+
+
+class Apt(ABC):
+    """The questions that apt is asked; the same for the apt of this machine and for any other one."""
+
+    @abstractmethod
+    def _run(
+        self, program: str, *words: str, folder: Path | None = None, on_line: Callable[[str], bool] | None = None
+    ) -> str:
+        """Run a program of apt's and return what it wrote.  Raises PackageError where it fails."""
+
+    @abstractmethod
+    def download(self, records: list[PackageRecord], folder: Path, step: Step) -> None:
+        """Bring packages to ``folder`` of this machine, by their file names."""
 
     def update(self, step: Step) -> str:
         """Bring the lists up to date; returns what apt complains of.
@@ -105,7 +125,7 @@ class _Apt:
         A source that fails is no reason to give up: it need not be the one with the packages.
         """
         try:
-            said = self._run("apt-get", "-q", "-o", "APT::Status-Fd=1", "update", on_line=_progress(step, 100))
+            said = self._run("apt-get", "-q", "-o", "APT::Status-Fd=1", "update", on_line=download_progress(step, 100))
         except PackageError as error:
             return error.message
         return "\n".join(line for line in said.splitlines() if line.startswith(("E:", "W:", "Err:")))
@@ -120,12 +140,23 @@ class _Apt:
         paragraphs = [parse_control(part) for part in said.split("\n\n")]
         return next((fields for fields in paragraphs if "SHA256" in fields and "Package" in fields), None)
 
+
+class HostApt(Apt):
+    """This machine's apt with lists and downloads in ``folder``, which this process holds."""
+
+    def __init__(self, folder: Path) -> None:
+        self._configuration = folder / "apt.conf"
+        self._words = ("-c", str(self._configuration))
+        for path in ("state/lists/partial", "cache/archives/partial", "log"):
+            (folder / path).mkdir(parents=True, exist_ok=True)
+        self._configuration.write_text(_CONFIGURATION.format(folder=folder.resolve(), architecture=ARCHITECTURE))
+
     def download(self, records: list[PackageRecord], folder: Path, step: Step) -> None:
         wanted = [f"{record.name}={record.version}" for record in records]
         total = sum(record.size_bytes for record in records)
         self._run(
             "apt-get", "-q", "-o", "APT::Status-Fd=1", "download", *wanted,
-            folder=folder, on_line=_progress(step, total),
+            folder=folder, on_line=download_progress(step, total),
         )  # fmt: skip
 
     def _run(
@@ -141,8 +172,10 @@ class _Apt:
         )
 
 
-class _AptPackages(ResolvedPackages):
-    def __init__(self, apt: _Apt, packages: PackageSet) -> None:
+class AptPackages(ResolvedPackages):
+    """Packages that apt offers, and brings when they are needed."""
+
+    def __init__(self, apt: Apt, packages: PackageSet) -> None:
         self._apt = apt
         self.packages = packages
 
@@ -165,8 +198,9 @@ class _AptPackages(ResolvedPackages):
         return {name: DebPackage(path) for name, path in paths.items()}
 
 
-def _choose(apt: _Apt, complaint: str, *, kernel: bool) -> PackageSet:
-    records = _choose_kernel(apt, complaint) if kernel else ()
+def choose_from(apt: Apt, complaint: str, *, kernel: KernelPart) -> PackageSet:
+    """The packages that apt offers now; ``complaint`` is what it said when it was asked for newer lists."""
+    records = choose_kernel(apt, complaint, kernel) if kernel is not KernelPart.NONE else ()
     others = []
     for name in (BUSYBOX, E2FSCK):
         found = apt.show(name)
@@ -178,40 +212,42 @@ def _choose(apt: _Apt, complaint: str, *, kernel: bool) -> PackageSet:
     return PackageSet(records, *others)
 
 
-def _choose_kernel(apt: _Apt, complaint: str) -> tuple[PackageRecord, ...]:
-    for name in KERNELS:
+def choose_kernel(apt: Apt, complaint: str, kernel: KernelPart) -> tuple[PackageRecord, ...]:
+    """The packages of the newest kernel, or of its source.  Raises PackageError where apt has none."""
+    names = KERNELS[kernel]
+    for name in names:
         if fields := apt.show(name):
-            return tuple(record for record in _closure(apt, fields) if record.name not in KERNELS)
+            return tuple(record for record in _closure(apt, fields, kernel) if record.name not in names)
     raise PackageError(
-        _with_complaint(f"apt offers no kernel for virtual machines ({' or '.join(KERNELS)})", complaint),
+        _with_complaint(f"apt offers no {_WHAT[kernel]} ({' or '.join(names)})", complaint),
         hint=_sources_hint(complaint),
     )
 
 
-def _closure(apt: _Apt, fields: Mapping[str, str]) -> list[PackageRecord]:
+def _closure(apt: Apt, fields: Mapping[str, str], kernel: KernelPart) -> list[PackageRecord]:
     """The package with these fields and the kernel packages that it depends on."""
     records = [_record(fields)]
     pending = [fields]
     while pending:
         depends = pending.pop().get("Depends", "")
-        for name, version in _kernel_dependencies(depends):
+        for name, version in _kernel_dependencies(depends, kernel):
             if name in {record.name for record in records}:
                 continue
             found = apt.show(name, version)
             if found is None:
                 wanted = f"{name} {version}".strip()
-                raise PackageError(f"apt offers no {wanted}, which {fields['Package']} needs", hint=DEB_HINT)
+                raise PackageError(f"apt offers no {wanted}, which {fields['Package']} needs", hint=deb_hint(kernel))
             records.append(_record(found))
             pending.append(found)
     return records
 
 
-def _kernel_dependencies(depends: str) -> list[tuple[str, str]]:
+def _kernel_dependencies(depends: str, kernel: KernelPart) -> list[tuple[str, str]]:
     """(name, exact version or "") of the kernel packages in a Depends field; of alternatives the first."""
     found = []
     for clause in depends.replace("\n", " ").split(","):
         match = _DEPENDENCY.match(clause.partition("|")[0].strip())
-        if match and match["name"].startswith(KERNEL_PREFIXES):
+        if match and match["name"].startswith(kernel.value):
             found.append((match["name"], match["version"] or ""))
     return found
 
@@ -227,7 +263,8 @@ def _record(fields: Mapping[str, str]) -> PackageRecord:
     )
 
 
-def _progress(step: Step, total: int) -> Callable[[str], bool]:
+def download_progress(step: Step, total: int) -> Callable[[str], bool]:
+    """Count what apt tells on its status lines (APT::Status-Fd) as a part of ``total``."""
     done = 0
 
     def see(line: str) -> bool:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gns3_minivm.artifacts import Artifact, Kind, measure, recipe_id, server_filename
-from gns3_minivm.bundle import initramfs, module_disk
+from gns3_minivm.bundle import initramfs, lab, module_disk
 from gns3_minivm.bundle.depmod import ModuleIndex
 from gns3_minivm.bundle.init_binary import init_binary, source_digest
-from gns3_minivm.bundle.model import INITRD_FILE, KERNEL_FILE, MODULES_FILE, Bundle, load
+from gns3_minivm.bundle.installed import installed_folders
+from gns3_minivm.bundle.model import INITRD_FILE, KERNEL_FILE, MODULES_FILE, Bundle, is_whole, load
 from gns3_minivm.bundle.module_list import ModuleList, load_orders, read_module_list
 from gns3_minivm.bundle.packages import ARCHITECTURE, BUSYBOX, E2FSCK, PackageSet, PackageSource, ResolvedPackages
 from gns3_minivm.bundle.unpack import Unpacked, unpack
@@ -53,29 +54,50 @@ class Recipe:
 def find(cache: Cache, flavour: str = FLAVOUR) -> Bundle | None:
     """The bundle that was built (or asked for) last, if this release of the program would build it the same way.
 
-    Looks at the cache only: no apt, no compiler.
+    Looks at what is there only: no apt, no compiler.
     """
     return find_first(cache, lambda bundle: bundle.flavour == flavour)
 
 
 def find_first(cache: Cache, fits: Callable[[Bundle], bool]) -> Bundle | None:
-    """The newest fitting bundle of ``usable_bundles``; it stays in the cache while this program runs."""
+    """The first fitting bundle of ``usable_bundles``; it stays where it is while this program runs."""
     for bundle in usable_bundles(cache):
-        if fits(bundle) and cache.use("kernels", bundle.folder.name):
+        if fits(bundle) and keep(cache, bundle):
             return bundle
     return None
 
 
+def find_installed() -> Bundle | None:
+    """The bundle that came with pip, if this release of the program would build it the same way."""
+    return next(iter(_usable(_loaded(installed_folders()))), None)
+
+
+def keep(cache: Cache, bundle: Bundle) -> bool:
+    """Hold a bundle while this program runs; returns whether it is still there."""
+    is_cached = bundle.folder.parent == cache.root / "kernels"
+    return not is_cached or cache.use("kernels", bundle.folder.name) is not None
+
+
 def usable_bundles(cache: Cache) -> list[Bundle]:
-    """All bundles in the cache that this release of the program would build the same way, the newest first."""
-    made_by = _made_by(read_module_list())
-    return [bundle for bundle in list_bundles(cache) if bundle.made_by == made_by]
+    """All bundles that this release of the program would build the same way, the newest first."""
+    return _usable(list_bundles(cache))
 
 
 def list_bundles(cache: Cache) -> list[Bundle]:
-    """All whole bundles in the cache, the newest first."""
+    """All whole bundles: those in the cache, the newest first, then one that was installed with pip."""
+    return _loaded([*cache.entries("kernels"), *installed_folders()])
+
+
+def _usable(bundles: Sequence[Bundle]) -> list[Bundle]:
+    if not bundles:
+        return []
+    of_packages, of_source = _made_by(read_module_list()), lab.made_by()
+    return [one for one in bundles if one.made_by == (of_source if one.flavour == lab.FLAVOUR else of_packages)]
+
+
+def _loaded(folders: Iterable[Path]) -> list[Bundle]:
     found = []
-    for folder in cache.entries("kernels"):
+    for folder in folders:
         try:
             found.append(load(folder))
         except DamagedImageError:
@@ -92,7 +114,7 @@ def build(source: PackageSource, cache: Cache, events: Events, flavour: str = FL
     init = init_binary(cache)
     with source.resolve(events) as resolved:
         recipe = make_recipe(resolved.packages, init, wanted, flavour)
-        with cache.make("kernels", recipe.bundle, _is_whole) as work:
+        with cache.make("kernels", recipe.bundle, is_whole) as work:
             if not work.ready:
                 with cache.scratch() as scratch, events.step("Building the kernel bundle") as step:
                     bundle = _make(work.folder, scratch, recipe, resolved, init, wanted, events)
@@ -191,11 +213,3 @@ def _made_by(wanted: ModuleList) -> Mapping[str, Any]:
         "initrd_format": INITRD_FORMAT,
         "modules_format": MODULES_FORMAT,
     }
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        load(folder)
-    except DamagedImageError:
-        return False
-    return True

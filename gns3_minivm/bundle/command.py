@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,11 +23,13 @@ def run(
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
     on_line: Callable[[str], bool] | None = None,
+    group: bool = False,
 ) -> str:
     """Run a program to its end and return what it wrote (both streams; blocking).
 
     ``on_line`` sees each line as it comes; a line for which it returns True is left out of the result.  Raises
-    ``error`` if the program fails or is missing; a cancelled caller ends it.
+    ``error`` if the program fails or is missing; a cancelled caller ends it.  With ``group`` it is for programs that
+    start others: all of them are ended, and nobody else's Ctrl-C reaches them.
     """
     shown = shlex.join(words) if folder is None else f"cd {shlex.quote(str(folder))} && {shlex.join(words)}"
     try:
@@ -39,19 +42,28 @@ def run(
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=group,
         )
     except OSError as failure:
         raise error(f"cannot run `{shown}`: {failure.strerror}", hint=hint) from failure
     lines: list[str] = []
+
+    def end() -> None:
+        if not group:
+            process.terminate()
+        elif process.poll() is None:
+            # What it has started too: it shall write no more files into a folder that is being removed.
+            os.killpg(process.pid, signal.SIGKILL)
+
     with process:
         try:
-            with on_cancel(process.terminate):
+            with on_cancel(end):
                 assert process.stdout is not None
                 for line in process.stdout:
                     if on_line is None or not on_line(line.rstrip("\n")):
                         lines.append(line.rstrip("\n"))
         except BaseException:
-            process.terminate()
+            end()
             raise
     checkpoint()
     if process.returncode:

@@ -45,6 +45,8 @@ class Member:
 
     path: str
     read: Callable[[], bytes]
+    modified_at: int = 0
+    """In seconds since 1970, as the package says."""
 
 
 def open_deb(path: Path) -> DebFile:
@@ -66,7 +68,7 @@ def members(deb: DebFile, wanted: Callable[[str], bool]) -> Iterator[Member]:
             if entry.isreg() and wanted(path):
                 stream = archive.extractfile(entry)
                 assert stream is not None
-                yield Member(path, functools.partial(_read, deb.path, stream))
+                yield Member(path, functools.partial(_read, deb.path, stream), int(entry.mtime))
 
 
 def _read(path: Path, stream: IO[bytes]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ KERNEL_FILE = "vmlinuz"
 INITRD_FILE = "initrd"
 MODULES_FILE = "modules.qcow2"
 BUSYBOX_FILE = "busybox"
+CONFIG_FILE = "config"
+"""The kernel's configuration, where it was compiled for this bundle."""
 
 _MIB = 1 << 20
 _MARGIN_MB = 8
@@ -49,7 +51,8 @@ class Bundle:
     """A finished kernel bundle.  A flavour with everything in the kernel image has neither initrd nor modules.
 
     ``made_by`` says which guest sources, module list and formats it was made with: one made by another release of this
-    program is not used.  ``busybox`` is the static busybox, where the bundle has one.
+    program is not used.  ``busybox`` is the static busybox, where the bundle has one.  ``compiled`` says of a kernel that
+    was compiled for the bundle with which ``compiler``, and has the sha256 of its ``configuration``.
     """
 
     id: str
@@ -62,11 +65,17 @@ class Bundle:
     packages: tuple[PackageRecord, ...]
     made_by: Mapping[str, Any]
     folder: Path
+    compiled: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def busybox(self) -> Path | None:
         path = self.folder / BUSYBOX_FILE
         return path if path.is_file() else None
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether it was installed with pip; in the cache it lies under its id."""
+        return self.folder.name != self.id
 
     @property
     def minimum_ram_mb(self) -> int:
@@ -101,6 +110,7 @@ class Bundle:
             "artifacts": [artifact.as_dict() for artifact in self.artifacts],
             "packages": [asdict(package) | {"licences": list(package.licences)} for package in self.packages],
             "made_by": dict(self.made_by),
+            "compiled": dict(self.compiled),
         }
 
 
@@ -125,12 +135,22 @@ def load(folder: Path) -> Bundle:
             packages=tuple(_package(row) for row in manifest["packages"]),
             made_by=manifest["made_by"],
             folder=folder,
+            compiled=manifest.get("compiled", {}),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedImageError(
             f"the kernel bundle in {folder} is damaged: {error}",
             hint="Build it again: `gns3-minivm kernel build --rebuild`.",
         ) from error
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder holds a whole bundle."""
+    try:
+        load(folder)
+    except DamagedImageError:
+        return False
+    return True
 
 
 def _artifact(folder: Path, row: Mapping[str, Any]) -> Artifact:

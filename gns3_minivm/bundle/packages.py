@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from gns3_minivm.bundle.deb import Member, members, open_deb, sha256_of
@@ -18,11 +19,22 @@ BUSYBOX = "busybox-static"
 E2FSCK = "e2fsck-static"
 KERNEL_PREFIXES = ("linux-image-", "linux-modules-", "linux-binary-")
 """Names of packages that hold a kernel image or its modules; how they are split differs between distributions."""
+SOURCE_PREFIX = "linux-source-"
+"""Names of packages that hold a kernel's source, as the distribution has patched it."""
+
+
+class KernelPart(Enum):
+    """What of a kernel the packages of a bundle bring; the values are prefixes of their names."""
+
+    IMAGE = KERNEL_PREFIXES
+    SOURCE = (SOURCE_PREFIX,)
+    NONE = ()
+    """It comes from elsewhere."""
 
 
 @dataclass(frozen=True)
 class PackageSet:
-    """The packages of one bundle: one or more with the kernel and its modules, busybox, e2fsck."""
+    """The packages of one bundle: one or more with the kernel and its modules (or its source), busybox, e2fsck."""
 
     kernel: tuple[PackageRecord, ...]
     busybox: PackageRecord
@@ -70,10 +82,10 @@ class ResolvedPackages(ABC):
 class DebFiles(PackageSource):
     """Packages from files that the user names; their control fields say what they are.
 
-    With ``kernel`` False there must be none with a kernel, which comes from elsewhere then.
+    There must be none with another part of a kernel than ``kernel``.
     """
 
-    def __init__(self, paths: Sequence[Path], *, kernel: bool = True) -> None:
+    def __init__(self, paths: Sequence[Path], *, kernel: KernelPart = KernelPart.IMAGE) -> None:
         self._paths = tuple(paths)
         self._kernel = kernel
 
@@ -124,34 +136,46 @@ def make_record(control: Mapping[str, str], *, filename: str, sha256: str, size_
     )
 
 
-def choose(records: Sequence[PackageRecord], *, kernel: bool = True) -> PackageSet:
+def choose(records: Sequence[PackageRecord], *, kernel: KernelPart = KernelPart.IMAGE) -> PackageSet:
     """Tell which package is which.  Raises PackageError that names what is missing, superfluous or there twice."""
-    found_kernel = tuple(record for record in records if record.name.startswith(KERNEL_PREFIXES))
-    if found_kernel and not kernel:
+    found_kernel = tuple(record for record in records if record.name.startswith((*KERNEL_PREFIXES, SOURCE_PREFIX)))
+    wrong = [record for record in found_kernel if not record.name.startswith(kernel.value)]
+    if wrong:
+        what = "the source of a kernel" if wrong[0].name.startswith(SOURCE_PREFIX) else "a kernel"
         raise PackageError(
-            f"{found_kernel[0].filename} holds a kernel, and another one is named already",
-            hint="Name one kernel: packages (--deb), this machine's (--from-host) or a file (--vmlinuz).",
+            f"{wrong[0].filename} holds {what}, and another one is named already"
+            if kernel is KernelPart.NONE
+            else f"{wrong[0].filename} holds {what}, which this flavour is not made of",
+            hint="Name one kernel: packages (--deb), this machine's (--from-host) or a file (--vmlinuz); with "
+            "--flavour lab, the package of its source.",
         )
     found = {record.name: record for record in records}
     missing = [name for name in (BUSYBOX, E2FSCK) if name not in found]
-    if kernel and not any(record.name.startswith("linux-image-") for record in found_kernel):
+    if kernel is KernelPart.IMAGE and not any(record.name.startswith("linux-image-") for record in found_kernel):
         missing.insert(0, "linux-image-VERSION-cloud-amd64 (or another linux-image package)")
+    if kernel is KernelPart.SOURCE and not found_kernel:
+        missing.insert(0, f"{SOURCE_PREFIX}VERSION")
     if missing:
         raise PackageError(
             f"of the packages for a kernel bundle, missing: {', '.join(missing)}; "
             f"given: {', '.join(record.filename for record in records) or 'none'}",
-            hint=DEB_HINT,
+            hint=deb_hint(kernel),
         )
     extra = [record for record in records if record not in found_kernel and record.name not in (BUSYBOX, E2FSCK)]
     if extra:
         raise PackageError(
             f"{extra[0].filename} holds the package {extra[0].name}, which is no part of a kernel bundle",
-            hint=DEB_HINT,
+            hint=deb_hint(kernel),
         )
     names = [record.name for record in records]
     for name in names:
         if names.count(name) > 1:
             raise PackageError(f"the package {name} is given {names.count(name)} times", hint="Name one of them.")
+    if kernel is KernelPart.SOURCE and len(found_kernel) > 1:
+        raise PackageError(
+            f"{' and '.join(record.filename for record in found_kernel)} are sources of several kernels",
+            hint="Name one of them.",
+        )
     return PackageSet(found_kernel, found[BUSYBOX], found[E2FSCK])
 
 
@@ -159,6 +183,16 @@ DEB_HINT = (
     "Name the kernel, busybox-static and e2fsck-static packages (amd64) of Debian or Ubuntu: "
     "`gns3-minivm kernel build --deb linux-image-....deb --deb busybox-static_....deb --deb e2fsck-static_....deb`."
 )
+_SOURCE_HINT = (
+    "Name the linux-source, busybox-static and e2fsck-static packages (amd64) of Debian: "
+    "`gns3-minivm kernel build --flavour lab --deb linux-source-....deb --deb busybox-static_....deb --deb "
+    "e2fsck-static_....deb`."
+)
+
+
+def deb_hint(kernel: KernelPart) -> str:
+    """What to say where packages are missing."""
+    return _SOURCE_HINT if kernel is KernelPart.SOURCE else DEB_HINT
 
 
 def _by_name(records: Sequence[tuple[PackageRecord, Path]]) -> dict[str, Path]:

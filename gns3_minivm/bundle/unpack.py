@@ -51,6 +51,8 @@ class Unpacked:
 def unpack(packages: PackageSet, sources: Mapping[str, Package], folder: Path, spool: Path, events: Events) -> Unpacked:
     """Write kernel image, busybox and licences to ``folder``, and all modules into the file ``spool`` (blocking).
 
+    A set without kernel packages has just the programs.
+
     Raises PackageError where a package is damaged or is not what its name says.
     """
     (folder / LICENCES_FOLDER).mkdir()
@@ -62,7 +64,7 @@ def unpack(packages: PackageSet, sources: Mapping[str, Package], folder: Path, s
             for member in sources[package.name].members(_is_wanted):
                 step.advance(0)
                 if _COPYRIGHT.fullmatch(member.path):
-                    record = _with_licence(package, member, folder)
+                    record = with_licence(package, member, folder)
                 elif package in packages.kernel:
                     _take_kernel_file(member, package, folder, stream, found)
                 elif member.path in _PROGRAMS[package.name]:
@@ -85,7 +87,7 @@ def _check_complete(found: Unpacked, packages: PackageSet) -> None:
     # A kernel that somebody built may have everything built in, a distribution's has not.
     is_packaged = any(package.name.startswith(KERNEL_PREFIXES) for package in packages.kernel)
     lacking = "kernel modules (lib/modules)" if is_packaged and not found.modules else ""
-    lacking = lacking if found.has_kernel else "kernel image (boot/vmlinuz-*)"
+    lacking = lacking if found.has_kernel or not packages.kernel else "kernel image (boot/vmlinuz-*)"
     if lacking:
         names = ", ".join(package.filename for package in packages.kernel)
         raise PackageError(
@@ -148,7 +150,7 @@ def _plain(member: Member, compression: str | None, package: PackageRecord) -> b
     return data
 
 
-def _with_licence(package: PackageRecord, member: Member, folder: Path) -> PackageRecord:
+def with_licence(package: PackageRecord, member: Member, folder: Path) -> PackageRecord:
     text = member.read()
     path = folder / LICENCES_FOLDER / f"{package.name}.txt"
     path.write_bytes(text)

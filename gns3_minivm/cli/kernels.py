@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -28,6 +29,8 @@ def kernel() -> None:
 def kernel_build(session: Session, origin: KernelOrigin, rebuild: bool, dry_run: bool) -> None:
     """Make the kernel bundle from the distribution's packages, once for all images.
 
+    With --flavour lab, a kernel is compiled that needs neither an initial RAM disk nor a module disk.
+
     With --from-host or --vmlinuz, of another kernel; name that with --kernel where it shall be used. The packages that
     --deb names are busybox-static and e2fsck-static alone then.
     """
@@ -38,12 +41,38 @@ def kernel_build(session: Session, origin: KernelOrigin, rebuild: bool, dry_run:
 
 
 @kernel.command("list")
+@click.option("--offline", is_flag=True, help="Do not ask apt for newer kernels.")
 @options.common
 @pass_session
-def kernel_list(session: Session) -> None:
-    """List the kernel bundles in the cache, newest first."""
+def kernel_list(session: Session, offline: bool) -> None:
+    """List the kernel bundles at hand, newest first, and say where the distribution has a newer kernel."""
     from gns3_minivm.ops.kernel import bundle_dict
     from gns3_minivm.ops.kernel import kernel_list as perform
+    from gns3_minivm.ops.kernel_news import newer_kernels
 
     bundles = perform(session.settings)
-    session.show({"bundles": [bundle_dict(bundle) for bundle in bundles]}, show.bundles(bundles))
+    newer = [] if offline else session.perform(lambda events: newer_kernels(session.settings, bundles, events))
+    described = {"bundles": [bundle_dict(bundle) for bundle in bundles], "newer": [one.as_dict() for one in newer]}
+    session.show(described, show.bundles(bundles, newer))
+
+
+@kernel.command("pack")
+@click.argument("name", default="lab")
+@click.option("--output", "-o", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path("."),
+              metavar="DIR", help="Folder for the wheel (default: this one).")  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace a wheel that is there.")
+@options.dry_run
+@options.common
+@pass_session
+def kernel_pack(session: Session, name: str, folder: Path, force: bool, dry_run: bool) -> None:
+    """Make a wheel of the kernel bundle NAME (default: lab), named as for --kernel.
+
+    Where pip installs it beside gns3-minivm, templates get this kernel, and neither apt nor Docker nor a compiler is
+    needed for one.
+    """
+    from gns3_minivm.ops.kernel_pack import kernel_pack as perform
+
+    result = session.perform(
+        lambda events: perform(session.settings, events, name, folder, force=force, dry_run=dry_run)
+    )
+    session.show(result.as_dict(), show.packed(result))

@@ -83,6 +83,22 @@ def _apply(command: F, flags: list[Callable[[Any], Any]]) -> F:
     return command
 
 
+def _add_appliances(context: click.Context, parameter: click.Parameter, value: tuple[Path, ...]) -> None:
+    session = context.find_object(Session)
+    if value and session:
+        # What the option names comes before what the environment names.
+        folders = (*value, *session.settings.appliances)
+        session.settings = dataclasses.replace(session.settings, appliances=folders)
+
+
+def appliances(command: F) -> F:
+    """Where the user's own appliances are; it goes into the session's settings."""
+    return click.option("--appliances", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", multiple=True,
+                        expose_value=False, callback=_add_appliances, help="A folder with appliances of your own; may be "
+                        "given several times (default: GNS3_MINIVM_APPLIANCES, then gns3-minivm/appliances in the user's "
+                        "data folder).")(command)  # fmt: skip
+
+
 def common(command: F) -> F:
     """Options of every command."""
     flags = [
@@ -156,6 +172,7 @@ def _source_flags() -> list[Callable[[Any], Any]]:
         click.option("--insecure-registry", "insecure_registries", metavar="HOST", multiple=True,
                      envvar="GNS3_MINIVM_INSECURE_REGISTRIES", help="Take http, or any certificate, from this registry "
                      "(default: GNS3_MINIVM_INSECURE_REGISTRIES, separated by spaces)."),
+        appliances,
     ]  # fmt: skip
 
 
@@ -176,9 +193,10 @@ def kernel(command: F) -> F:
     """Which kernel bundle; the command gets ``kernel``, a KernelChoice."""
     command = _gather(command, "kernel", _kernel_choice, ("debs", "name"))
     flags = [
-        click.option("--kernel", "name", metavar="NAME", help="The kernel bundle: debian, host or custom (the newest of "
-                     "that flavour), FLAVOUR:VERSION, or the start of its id, as gns3-minivm kernel list shows them "
-                     "(default: debian, built where it is missing)."),
+        click.option("--kernel", "name", metavar="NAME", help="The kernel bundle: debian, lab, host or custom (the newest "
+                     "of that flavour), FLAVOUR:VERSION, or the start of its id, as gns3-minivm kernel list shows them "
+                     "(default: that of an installed gns3-minivm-kernel, else debian). debian and lab are built where "
+                     "they are missing."),
         debs,
     ]  # fmt: skip
     return _apply(command, flags)
@@ -192,14 +210,20 @@ def _kernel_choice(debs: tuple[Path, ...], name: str | None) -> KernelChoice:
 
 def debs(command: F) -> F:
     return click.option("--deb", "debs", type=FILE, multiple=True, metavar="FILE",
-                        help="Make the kernel bundle from this package instead of asking apt (kernel, busybox and "
-                        "e2fsck: name each).")(command)  # fmt: skip
+                        help="Make the kernel bundle from this package instead of asking apt (kernel or its source, busybox "
+                        "and e2fsck: name each).")(command)  # fmt: skip
 
 
 def kernel_origin(command: F) -> F:
     """What a kernel bundle is made of; the command gets ``origin``, a KernelOrigin."""
-    command = _gather(command, "origin", _kernel_origin, ("debs", "from_host", "vmlinuz", "modules"))
+    keys = ("debs", "flavour", "container", "from_host", "vmlinuz", "modules")
+    command = _gather(command, "origin", _kernel_origin, keys)
     flags = [
+        click.option("--flavour", type=click.Choice(["debian", "lab"]), default="debian", show_default=True,
+                     help="debian: the distribution's ready kernel. lab: one file with everything for network labs, "
+                     "compiled from the distribution's source (minutes)."),
+        click.option("--container", metavar="IMAGE", help="Compile in a container of this Debian image (default: with "
+                     "this machine's tools; where it lacks them, in debian:bookworm-slim)."),
         click.option("--from-host", is_flag=True, help="Take the kernel that runs on this machine, from /boot and "
                      "/lib/modules."),
         click.option("--vmlinuz", type=FILE, metavar="FILE", help="Take this kernel image."),
@@ -211,10 +235,10 @@ def kernel_origin(command: F) -> F:
     return _apply(command, flags)
 
 
-def _kernel_origin(**values: Any) -> KernelOrigin:
+def _kernel_origin(*, flavour: str, **values: Any) -> KernelOrigin:
     from gns3_minivm.ops.kernel import KernelOrigin
 
-    return KernelOrigin(**values)
+    return KernelOrigin(lab=flavour == "lab", **values)
 
 
 def server(command: F) -> F:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from gns3_minivm.ops.boot import BootResult
     from gns3_minivm.ops.disk import ConvertResult
     from gns3_minivm.ops.kernel import BuildResult
+    from gns3_minivm.ops.kernel_news import Newer
+    from gns3_minivm.ops.kernel_pack import PackResult
     from gns3_minivm.ops.look import EngineDescription, ServerDescription
 
 
@@ -60,13 +62,24 @@ def bundle_built(result: BuildResult) -> str:
     return f"{_bundle(result.bundle)}\n{how}"
 
 
-def bundles(found: Sequence[Bundle]) -> str:
-    return "\n".join(_bundle(bundle) for bundle in found) or "none yet: gns3-minivm kernel build"
+def bundles(found: Sequence[Bundle], newer: Sequence[Newer] = ()) -> str:
+    lines = [_bundle(bundle) for bundle in found] or ["none yet: gns3-minivm kernel build"]
+    for one in newer:
+        flavour = "" if one.flavour == "debian" else f" --flavour {one.flavour}"
+        lines.append(f"newer for {one.flavour}: {one.text}; gns3-minivm kernel build{flavour} --rebuild")
+    return "\n".join(lines)
+
+
+def packed(result: PackResult) -> str:
+    if result.dry_run:
+        return f"{result.wheel}: would be written\ndry run: nothing was written"
+    return f"{result.wheel}: {size(result.size_bytes)}\npip install {result.wheel}"
 
 
 def _bundle(bundle: Bundle) -> str:
     files = ", ".join(f"{artifact.filename} ({size(artifact.size_bytes)})" for artifact in bundle.artifacts)
-    return f"{bundle.flavour} {bundle.kernel_version}: {files}"
+    installed = ", installed with pip" if bundle.is_installed else ""
+    return f"{bundle.flavour} {bundle.kernel_version}: {files}{installed}"
 
 
 def appliances(found: Sequence[Appliance]) -> str:

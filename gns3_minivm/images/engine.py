@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from gns3_minivm.cancel import checkpoint
 from gns3_minivm.errors import EngineError, ImageNotFoundError, MiniVMError
+from gns3_minivm.images.container import Container
 from gns3_minivm.images.endpoints import (
     PERMISSION_HINT,
     START_HINT,
@@ -159,6 +160,48 @@ class Engine:
             )
 
         return self._pumped(messages, f"building {tag}")
+
+    def pull(self, reference: str) -> Generator[dict[str, Any], None, None]:
+        """Get an image from its registry; the engine's progress messages; close it (``POST /images/create``)."""
+
+        def messages() -> Iterator[Any]:
+            repository, _, tag = (
+                reference.rpartition(":") if ":" in reference.rpartition("/")[2] else (reference, "", "")
+            )
+            yield from self._streaming.pull(repository, tag=tag or "latest", stream=True, decode=True)
+
+        return self._pumped(messages, f"getting {reference}")
+
+    @contextmanager
+    def container(self, image: str, *, network: str, environment: Mapping[str, str]) -> Iterator[Container]:
+        """A container of an image, which is gone when the block ends (``POST /containers/create``)."""
+        with self._translated(f"making a container of {image}"):
+            limits = self._client.create_host_config(network_mode=network, auto_remove=True)
+            made: str = self._client.create_container(
+                image, ["cat"], entrypoint=[], stdin_open=True, host_config=limits, environment=dict(environment)
+            )["Id"]
+        try:
+            with self._translated(f"starting a container of {image}"):
+                # While this is open, its program waits.
+                held = self._client.attach_socket(made, {"stdin": 1, "stream": 1})
+                self._client.start(made)
+            try:
+                yield Container(self._client, self._streaming, made, self._pumped, self._translated)
+            finally:
+                held.close()
+        finally:
+            self._discard(made)
+
+    def _discard(self, container: str) -> None:
+        import docker.errors
+
+        with self._translated("removing a container"):
+            try:
+                self._client.remove_container(container, force=True, v=True)
+            except docker.errors.APIError as error:
+                # It may be on its way out already, its only program having ended.
+                if error.status_code not in (404, 409):
+                    raise
 
     def _pumped(self, source: Callable[[], Iterator[Any]], doing: str) -> Generator[Any, None, None]:
         """Read a stream of the engine's in a thread, so that whoever waits for it can give up at any moment.

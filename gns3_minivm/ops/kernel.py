@@ -16,18 +16,21 @@ from gns3_minivm.bundle.build import (
     build,
     find,
     find_first,
+    find_installed,
     list_bundles,
     usable_bundles,
 )
+from gns3_minivm.bundle.lab import FLAVOUR as LAB_FLAVOUR
 from gns3_minivm.bundle.local import LocalKernel
 from gns3_minivm.bundle.model import Bundle
-from gns3_minivm.bundle.packages import DebFiles, PackageSource
+from gns3_minivm.bundle.packages import DebFiles, KernelPart, PackageSource
 from gns3_minivm.cache import Cache
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.config import Settings
 from gns3_minivm.errors import PackageError, UsageError
 from gns3_minivm.events import Events
 from gns3_minivm.ops.kernel_choice import KernelChoice
+from gns3_minivm.ops.kernel_lab import build_lab
 
 _ID_LENGTH_MIN = 6
 
@@ -36,25 +39,49 @@ _ID_LENGTH_MIN = 6
 class KernelOrigin:
     """What a bundle is made of: the distribution's kernel, from apt or from ``debs``, unless another one is named.
 
-    With ``from_host`` or ``vmlinuz``, the ``debs`` are busybox and e2fsck alone.
+    With ``from_host`` or ``vmlinuz``, the ``debs`` are busybox and e2fsck alone.  With ``lab`` the kernel is compiled
+    from the distribution's source, in a container of the image ``container`` if that is given.
     """
 
     debs: tuple[Path, ...] = ()
     from_host: bool = False
     vmlinuz: Path | None = None
     modules: Path | None = None
+    lab: bool = False
+    container: str | None = None
 
     @property
     def flavour(self) -> str:
-        return HOST_FLAVOUR if self.from_host else CUSTOM_FLAVOUR if self.vmlinuz else FLAVOUR
+        named = LAB_FLAVOUR if self.lab else FLAVOUR
+        return HOST_FLAVOUR if self.from_host else CUSTOM_FLAVOUR if self.vmlinuz else named
 
     @property
     def is_named(self) -> bool:
-        """Whether the user has named anything, so that what the cache holds is no answer."""
-        return bool(self.debs) or self.flavour != FLAVOUR
+        """Whether the user has named files, so that what the cache holds is no answer."""
+        return bool(self.debs) or self.flavour not in (FLAVOUR, LAB_FLAVOUR)
 
-    def source(self, cache: Cache) -> PackageSource:
-        """Raises UsageError for options that contradict each other, PackageError where this machine has no kernel."""
+    def build(self, cache: Cache, events: Events) -> Bundle:
+        """Make the bundle, or return it if it is there (blocking).
+
+        Raises UsageError for options that contradict each other, and what making one raises.
+        """
+        self.check()
+        if self.lab:
+            return build_lab(cache, events, debs=self.debs, container=self.container)
+        return build(self._source(cache), cache, events, self.flavour)
+
+    def check(self) -> None:
+        """Raises UsageError for options that contradict each other."""
+        if self.lab and (self.from_host or self.vmlinuz or self.modules):
+            raise UsageError(
+                "--flavour lab compiles a kernel, and --from-host, --vmlinuz or --modules names another one",
+                hint="Give one of them.",
+            )
+        if self.container and not self.lab:
+            raise UsageError(
+                f"--container {self.container} says where a kernel is compiled, and none is",
+                hint="Add --flavour lab, or leave --container out.",
+            )
         if self.from_host and (self.vmlinuz or self.modules):
             raise UsageError(
                 "--from-host takes this machine's kernel and modules; --vmlinuz or --modules names others",
@@ -64,8 +91,10 @@ class KernelOrigin:
             raise UsageError(
                 f"--modules {self.modules} names modules without a kernel", hint="Add --vmlinuz FILE: the kernel image."
             )
-        has_own = self.flavour != FLAVOUR
-        programs = DebFiles(self.debs, kernel=not has_own) if self.debs else AptSource(cache, kernel=not has_own)
+
+    def _source(self, cache: Cache) -> PackageSource:
+        part = KernelPart.IMAGE if self.flavour == FLAVOUR else KernelPart.NONE
+        programs = DebFiles(self.debs, kernel=part) if self.debs else AptSource(cache, kernel=part)
         if self.from_host:
             return LocalKernel(*host_kernel(), programs)
         return LocalKernel(self.vmlinuz, self.modules, programs) if self.vmlinuz else programs
@@ -116,11 +145,11 @@ async def kernel_build(
     """
     started = time.monotonic()
     cache = settings.open_cache()
-    source = origin.source(cache)
+    origin.check()
     known = {bundle.id for bundle in list_bundles(cache)}
-    found = None if origin.is_named or rebuild else find(cache)
+    found = None if origin.is_named or rebuild else find(cache, origin.flavour)
     if found is None and not dry_run:
-        found = await run_blocking(build, source, cache, events, origin.flavour)
+        found = await run_blocking(origin.build, cache, events)
     built = found is not None and found.id not in known
     return BuildResult(found, built, time.monotonic() - started)
 
@@ -131,8 +160,9 @@ def kernel_list(settings: Settings) -> list[Bundle]:
 
 
 def bundle_at_hand(cache: Cache, events: Events, choice: KernelChoice) -> Bundle:
-    """The kernel bundle that was chosen, built now if it is the distribution's and is not there (blocking)."""
-    return find_chosen(cache, choice) or build(KernelOrigin(choice.debs).source(cache), cache, events)
+    """The kernel bundle that was chosen, built now if that can be and it is not there (blocking)."""
+    found = find_chosen(cache, choice)
+    return found or KernelOrigin(choice.debs, lab=choice.name == LAB_FLAVOUR).build(cache, events)
 
 
 def find_chosen(cache: Cache, choice: KernelChoice) -> Bundle | None:
@@ -144,6 +174,8 @@ def find_chosen(cache: Cache, choice: KernelChoice) -> Bundle | None:
         raise UsageError("--kernel names a bundle, and --deb packages for another", hint="Give one of them.")
     if choice.debs:
         return None
+    if choice.name is None and (installed := find_installed()):
+        return installed
     name = choice.name or FLAVOUR
     flavour, _, version = name.partition(":")
 
@@ -153,12 +185,12 @@ def find_chosen(cache: Cache, choice: KernelChoice) -> Bundle | None:
         return bundle.flavour == flavour and version in ("", bundle.kernel_version)
 
     found = find_first(cache, fits)
-    if found is None and name != FLAVOUR:
+    if found is None and name not in (FLAVOUR, LAB_FLAVOUR):
         usable = usable_bundles(cache)
         known = ", ".join(f"{bundle.flavour}:{bundle.kernel_version} ({bundle.id[:12]})" for bundle in usable)
         raise UsageError(
             f"there is no kernel bundle {name!r}; there are: {known or 'none'}",
-            hint="Build it: `gns3-minivm kernel build --from-host`, or with --vmlinuz FILE --modules DIR. Bundles of "
+            hint="Build it: `gns3-minivm kernel build --from-host`, or with --vmlinuz FILE --modules DIR, or --flavour lab. Bundles of "
             "another release of gns3-minivm do not count.",
         )
     return found

@@ -132,6 +132,7 @@ class Supply:
             converted=workshop.converted(source),
             catalogue=catalogue,
             kernel_stated=choice != KernelChoice(),
+            kernel_names=choice.kept_names,
         )
 
     async def _bundle(self, choice: KernelChoice, workshop: Workshop) -> Bundle | None:

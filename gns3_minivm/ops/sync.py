@@ -70,7 +70,7 @@ async def _reconcile(
         events.warn(warning)
     targets = await run_blocking(_targets, catalogue, chosen)
     image = replace(request.image, size=catalogue.size, compression=catalogue.compression)
-    kernel = request.kernel if request.kernel != KernelChoice() else KernelChoice(name=catalogue.kernel)
+    kernel = request.kernel if request.kernel != KernelChoice() else _standing(catalogue.kernel)
     supply = Supply(settings, image, kernel, events, dry_run=policy.dry_run)
     try:
         named = replace(policy, catalogue=catalogue.name or "")
@@ -132,5 +132,9 @@ def _wanted(item: CatalogueAppliance) -> Wanted:
         usage=item.usage,
         compute=item.compute,
     )
-    kernel = KernelChoice(name=item.kernel) if item.kernel else None
+    kernel = _standing(item.kernel) if item.kernel else None
     return Wanted(item.source, item.name, settings, item.size, kernel)
+
+
+def _standing(name: str | None) -> KernelChoice:
+    return KernelChoice(name=name, standing=True) if name else KernelChoice()

@@ -79,6 +79,7 @@ def describe(
     converted: Artifact | None = None,
     catalogue: str = "",
     kernel_stated: bool = False,
+    kernel_names: str = "",
 ) -> DesiredAppliance:
     """The template of an image, with the appliance's settings where it is one.
 
@@ -122,6 +123,7 @@ def describe(
         tuple(files),
         user_fields=USER_FIELDS - stated,
         catalogue=catalogue,
+        symbol_svg=appliance.symbol_svg if appliance and settings.symbol is None else None,
         qemu_minimum=ZSTD_QEMU if zstd else (),
         qemu_hint="Use another compression (`compression: zlib` in the catalogue, --compression zlib of register), "
         "or update QEMU there.",
@@ -152,7 +154,7 @@ def _described(appliance: Appliance | None, name: str) -> dict[str, Any]:
         return {"ram_mb": PLAIN_IMAGE_RAM_MB, "default_name_format": f"{label}-{{0}}"}
     return {
         "category": str(appliance.category),
-        "symbol": appliance.symbol,
+        "symbol": appliance.symbol_name,
         "default_name_format": appliance.node_name_format,
         "usage": appliance.usage,
         "ram_mb": appliance.ram,

@@ -149,8 +149,8 @@ def boot(
     folder.mkdir(parents=True, exist_ok=True)
     command = [require_tool("qemu-system-x86_64"), "-accel", "tcg", "-m", "128", "-smp", "1"]
     command += ["-display", "none", "-net", "none", "-name", name]
-    assert bundle.initrd is not None
-    command += ["-kernel", str(bundle.kernel.path), "-initrd", str(bundle.initrd.path)]
+    command += ["-kernel", str(bundle.kernel.path)]
+    command += ["-initrd", str(bundle.initrd.path)] if bundle.initrd else []
     command += ["-append", f"{base_words} {words}".strip()]
     for index, disk in enumerate(disks):
         command += ["-drive", f"file={disk},if=virtio,index={index},media=disk"]

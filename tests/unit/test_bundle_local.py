@@ -12,7 +12,7 @@ import pytest
 from gns3_minivm.bundle import build
 from gns3_minivm.bundle.local import LICENCE, LocalKernel, image_version
 from gns3_minivm.bundle.model import Bundle, load
-from gns3_minivm.bundle.packages import DebFiles
+from gns3_minivm.bundle.packages import DebFiles, KernelPart
 from gns3_minivm.cache import Cache
 from gns3_minivm.errors import PackageError, UsageError
 from gns3_minivm.events import Events
@@ -67,7 +67,7 @@ def module_folder(
 
 
 def programs(folder: Path) -> DebFiles:
-    return DebFiles([busybox_deb(folder), e2fsck_deb(folder)], kernel=False)
+    return DebFiles([busybox_deb(folder), e2fsck_deb(folder)], kernel=KernelPart.NONE)
 
 
 def make(cache: Cache, image: Path, modules: Path | None, folder: Path) -> Bundle:
@@ -168,7 +168,7 @@ def test_a_file_that_is_no_kernel_image_is_refused(tmp_path: Path, data: bytes, 
 
 
 def test_a_kernel_package_beside_another_kernel_is_refused(tmp_path: Path) -> None:
-    source = DebFiles(bundle_debs(tmp_path), kernel=False)
+    source = DebFiles(bundle_debs(tmp_path), kernel=KernelPart.NONE)
     with pytest.raises(PackageError, match="another one is named already"), source.resolve(Events()):
         pass
 
@@ -185,9 +185,16 @@ def test_the_kernel_of_this_machine_is_looked_for_where_distributions_put_it(tmp
 
 
 def test_options_that_contradict_each_other_are_refused(cache: Cache, tmp_path: Path) -> None:
-    for origin in (KernelOrigin(from_host=True, vmlinuz=tmp_path), KernelOrigin(modules=tmp_path)):
+    contradicting = (
+        KernelOrigin(from_host=True, vmlinuz=tmp_path),
+        KernelOrigin(modules=tmp_path),
+        KernelOrigin(lab=True, from_host=True),
+        KernelOrigin(lab=True, vmlinuz=tmp_path),
+        KernelOrigin(container="debian"),
+    )
+    for origin in contradicting:
         with pytest.raises(UsageError):
-            origin.source(cache)
+            origin.build(cache, Events())
 
 
 def test_a_bundle_is_taken_by_flavour_version_or_id_and_never_for_another(cache: Cache, tmp_path: Path) -> None:
@@ -199,9 +206,10 @@ def test_a_bundle_is_taken_by_flavour_version_or_id_and_never_for_another(cache:
     assert find_chosen(cache, KernelChoice()) == find_chosen(cache, KernelChoice(name="debian")) == debian
     for name in ("custom", f"custom:{VERSION}", custom.id[:8], custom.id):
         assert find_chosen(cache, KernelChoice(name=name)) == custom
-    for name in ("host", "custom:6.0", "lab", "0123456789", custom.id[:3]):
+    for name in ("host", "custom:6.0", "lab:6.1", "0123456789", custom.id[:3]):
         with pytest.raises(UsageError, match="there is no kernel bundle") as caught:
             find_chosen(cache, KernelChoice(name=name))
         assert f"custom:{VERSION} ({custom.id[:12]})" in caught.value.message
+    assert find_chosen(cache, KernelChoice(name="lab")) is None, "it can be built now"
     with pytest.raises(UsageError):
         find_chosen(cache, KernelChoice((tmp_path,), "custom"))
