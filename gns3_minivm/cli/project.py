@@ -44,7 +44,7 @@ def project_export(
     result = session.perform(
         lambda events: export_project(address, name, output, session.settings, events, force=force, dry_run=dry_run)
     )
-    session.show(result.as_dict(), _exported(result))
+    session.show(result.as_dict(), exported(result))
 
 
 @project.command("import")
@@ -73,7 +73,7 @@ def project_import(
     session.show(result.as_dict(), _imported(result))
 
 
-def _exported(result: ExportResult) -> str:
+def exported(result: ExportResult) -> str:
     images = ", ".join(result.images) or "no images"
     if result.dry_run:
         return f"would write {result.project} to {result.output}, with {images}\ndry run: nothing was written"

@@ -122,7 +122,17 @@ def _turned(points: Mapping[str, Point], graph: Graph) -> dict[str, Point]:
     turned = {name: (x * cos - y * sin, x * sin + y * cos) for name, (x, y) in points.items()}
     if _extent(turned, 1) > _extent(turned, 0) + 1:
         turned = {name: (y, -x) for name, (x, y) in turned.items()}
-    return turned
+    return _in_reading_order(turned)
+
+
+def _in_reading_order(points: Mapping[str, Point]) -> dict[str, Point]:
+    """The drawing mirrored so that what comes first is rather on the left, and at the top."""
+    middle = (len(points) - 1) / 2
+    signs = [
+        -1.0 if sum((number - middle) * point[axis] for number, point in enumerate(points.values())) < 0 else 1.0
+        for axis in (0, 1)
+    ]
+    return {name: (x * signs[0], y * signs[1]) for name, (x, y) in points.items()}
 
 
 def _first_guess(
