@@ -61,12 +61,6 @@ class ExportedVersion:
         named = set(self.images.values())
         return tuple(one for one in (self.disk, *self.bundle.artifacts) if one.filename in named)
 
-    @property
-    def symbol_svg(self) -> bytes | None:
-        """The picture that has to be on the server, where it is the appliance's own and still the template's."""
-        appliance = self.source.resolved.appliance
-        return appliance.symbol_svg if appliance and appliance.symbol_name == self.template.symbol else None
-
 
 def compose(versions: Sequence[ExportedVersion]) -> ApplianceFile:
     """The file of one template with these versions, the settings being those of the first.

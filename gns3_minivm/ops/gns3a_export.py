@@ -184,9 +184,9 @@ async def _export(
                 files[artifact.filename] = await _ship(artifact, version.portable, request, events)
     if not request.dry_run:
         for version in versions:
-            if version.symbol_svg is not None:
+            if version.desired.symbol_svg is not None:
                 symbol = request.folder / version.template.symbol
-                await run_blocking(_write, symbol, version.symbol_svg, replace=True)
+                await run_blocking(_write, symbol, version.desired.symbol_svg, replace=True)
         await run_blocking(_write, path, text, replace=request.force or known is not None)
     origins = {version.name: version.desired.origin for version in versions}
     return ExportedAppliance(

