@@ -12,14 +12,14 @@ import warnings
 from typing import Any
 
 import requests
-from gns3fy_next import Gns3Connector
+from gns3fy_next import Gns3Connector, Project
 
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.transport import LOGIN_ROUTE, Limits
 
-__all__ = ["Connector", "connector"]
+__all__ = ["Connector", "connector", "open_project"]
 
 _UNAUTHORIZED = 401
 _NO_V2 = "gns3:/v3"
@@ -107,3 +107,10 @@ async def connector(address: Address, limits: Limits | None = None) -> Connector
     if server.generation != 2:
         await run_blocking(made._authenticate_v3)
     return made
+
+
+def open_project(made: Connector, project_id: str) -> Project:
+    """A project with its nodes and links, as gns3fy's own class (blocking).  Raises ``requests.RequestException``."""
+    project = Project(project_id=project_id, connector=made)
+    project.get()
+    return project

@@ -20,6 +20,7 @@ from gns3_minivm.config import Settings
 from gns3_minivm.errors import ConflictError, MiniVMError, UsageError
 from gns3_minivm.events import Events, Sink
 from gns3_minivm.gns3.address import Address, parse_address
+from gns3_minivm.library_lab import Lab
 from gns3_minivm.ops.disk import ConvertResult, convert_image
 from gns3_minivm.ops.doctor import Diagnosis, examine
 from gns3_minivm.ops.kernel import BuildResult, KernelOrigin, kernel_build, kernel_list
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", SyncResult, RemoveResult)
 
-__all__ = ["Agent", "ImageSettings", "KernelChoice", "KernelOrigin", "TemplateSettings"]
+__all__ = ["Agent", "ImageSettings", "KernelChoice", "KernelOrigin", "Lab", "TemplateSettings"]
 
 
 class Agent:
@@ -154,15 +155,20 @@ class Agent:
         """Make a kernel bundle, unless there is one: the distribution's where nothing else is named."""
         return await kernel_build(self._settings, self._events, origin or KernelOrigin(), rebuild=rebuild)
 
-    async def kernel_pack(
-        self, name: str, folder: Path, *, force: bool = False, dry_run: bool = False
-    ) -> PackResult:
+    async def kernel_pack(self, name: str, folder: Path, *, force: bool = False, dry_run: bool = False) -> PackResult:
         """Write a wheel of a kernel bundle, named as for ``KernelChoice``, into a folder."""
         return await kernel_pack(self._settings, self._events, name, folder, force=force, dry_run=dry_run)
 
     async def newer_kernels(self) -> list[Newer]:
         """Say which kernels this machine's apt offers, and the bundles at hand are not made of."""
         return await newer_kernels(self._settings, kernel_list(self._settings), self._events)
+
+    def lab(self, lab: str | Path, server: str | Address | None = None) -> Lab:
+        """A lab, by its file or its name, on a server; the agent's own one where there is only one.
+
+        Raises UsageError where no server is meant.
+        """
+        return Lab(lab, self._only_server(server, "a lab"), self._settings, self._image, self._kernel, self._events)
 
     async def gns3fy(self, server: str | Address | None = None) -> Connector:
         """Return a connector of gns3fy's line for a server, logged in; the agent's own one where there is only one.
@@ -175,12 +181,15 @@ class Agent:
             raise UsageError(
                 f"gns3fy cannot be used: {error}", hint="Install it: pip install 'gns3-minivm[gns3fy]'"
             ) from error
+        return await connector(self._only_server(server, "a connector"))
+
+    def _only_server(self, server: str | Address | None, what: str) -> Address:
         if server is None and len(self.servers) != 1:
             raise UsageError(
-                f"the agent has {len(self.servers)} servers, and a connector is for one", hint="Name it: gns3fy(server)"
+                f"the agent has {len(self.servers)} servers, and {what} is for one", hint="Name it: server=..."
             )
         meant = self.servers[0] if server is None else server
-        return await connector(parse_address(meant) if isinstance(meant, str) else meant)
+        return parse_address(meant) if isinstance(meant, str) else meant
 
 
 def _checked(result: R) -> R:

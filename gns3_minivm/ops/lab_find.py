@@ -8,7 +8,9 @@ from pathlib import Path
 
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.errors import ConflictError, NodeError, NotFoundError, UsageError
+from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.console import open_console
+from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import Node, Project
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.guest_exec import GuestExec
@@ -58,6 +60,12 @@ async def find_lab(server: Server, lab: str) -> Project:
         ids = ", ".join(one.project_id for one in found)
         raise ConflictError(f"{server.url} has {len(found)} projects of the lab {name!r}", hint=f"Name an id: {ids}.")
     return found[0]
+
+
+async def project_of(address: Address, lab: str) -> Project:
+    """``find_lab`` for those who have no connection."""
+    async with await connect(address) as server:
+        return await find_lab(server, lab)
 
 
 async def find_node(server: Server, project: Project, name: str) -> Node:

@@ -46,6 +46,7 @@ PARTS = {
     "guest_settings",
     "labs",
     "library",
+    "library_lab",
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"library"},
@@ -79,7 +80,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {"ops", "config"},
     "gns3fy": {"gns3"},
-    "library": {"ops", "config", "gns3", "gns3fy"},
+    "library": {"ops", "config", "gns3", "gns3fy", "library_lab"},
+    "library_lab": {"ops", "config", "gns3", "gns3fy"},
 }
 # Base modules know the standard library only; these parts may also use these distributions.
 LIBRARIES: dict[str, set[str]] = {
