@@ -57,10 +57,10 @@ def original(**changes: Any) -> dict[str, Any]:
     return values | changes
 
 
-def write_original(folder: Path, *, images: bool = True, **changes: Any) -> Path:
-    """Write the file, and its images beside it."""
+def write_original(folder: Path, *, alone: bool = False, **changes: Any) -> Path:
+    """Write the file, and its images beside it unless it shall be alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in FILES.values() if images else ():
+    for name, content in () if alone else FILES.values():
         (folder / name).write_bytes(content)
     path = folder / "alpine-minivm.gns3a"
     path.write_text(json.dumps(original(**changes), indent=4))

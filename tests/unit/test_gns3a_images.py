@@ -60,7 +60,7 @@ async def test_an_image_beside_the_file_is_taken_by_its_name_or_by_its_content(t
 
 async def test_a_folder_that_the_user_names_is_looked_through_too(tmp_path: Path) -> None:
     write_original(tmp_path / "images")
-    path = write_original(tmp_path / "a", images=False)
+    path = write_original(tmp_path / "a", alone=True)
     async with finder(path, tmp_path / "cache", tmp_path / "images") as found:
         place = await found.locate(DISK)
         assert place is not None and place.label == str(tmp_path / "images" / NAME)

@@ -90,7 +90,7 @@ LIBRARIES: dict[str, set[str]] = {
     "convert": {"zstandard"},
     "bundle": {"zlib_ng", "zstandard"},
     "gns3": {"aiohttp", "pydantic"},
-    "gns3a": {"pydantic", "requests"},
+    "gns3a": {"pydantic", "requests", "urllib3"},
     "agent": {"zstandard"},
     "catalog": {"pydantic"},
     "catalogue": {"pydantic"},
