@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -49,7 +50,7 @@ async def test_both_servers_get_the_same_template_and_a_second_run_finds_nothing
     two, three = [await site.template(name, web) for name in SERVERS]
     assert two is not None and two == three
     assert (two.template_id, two.ram_mb, two.adapters) == (template_id(web), 200, 3)
-    assert two.usage == f"{MARK} Catalogue: {site.name}."
+    assert re.fullmatch(rf"Image: {web} .*sha256:[0-9a-f]{{64}}\n{MARK} Catalogue: {site.name}\.", two.usage), two.usage
     assert await site.template("two", only) is None and await site.template("three", only) is not None
     second = await site.sync()
     assert second.status == 0 and second.out.count("nothing    to do") == 2, second.out
@@ -154,7 +155,8 @@ async def test_a_foreign_template_is_a_conflict_until_it_is_adopted(site: TestSi
         assert outcomes(adopted[name]) == {"web": "adopted"}
         template = await site.template(name, web)
         assert template is not None and (template.ram_mb, template.adapters) == (128, 7)
-        assert template.usage == f"Theirs.\n\n{MARK} Catalogue: {site.name}."
+        ours = rf"Image: {web} .*sha256:[0-9a-f]{{64}}\n{MARK} Catalogue: {site.name}\."
+        assert re.fullmatch(rf"Theirs\.\n\n{ours}", template.usage), template.usage
         async with await connect(parse_address(process.url)) as client:
             assert await client.template(foreign[name].template_id) is None
             assert [item.name for item in await client.templates() if site.tag in item.name] == [web]
