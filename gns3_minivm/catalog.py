@@ -2,17 +2,19 @@
 
 An appliance is a folder named like it.  The manifest says what the template needs; the other files of the folder are
 the Docker context (``build: .``) or the files laid over an embedded root (``embedded: busybox``, folder ``root``).
-docs/images.md lists the keys.  Unknown keys are refused.
+docs/appliances.md lists the keys.  Unknown keys are refused.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
+from xml.etree import ElementTree
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -22,9 +24,13 @@ from gns3_minivm.errors import ConfigError, UsageError
 from gns3_minivm.guest import kernel_command_line
 
 MANIFEST = "appliance.yaml"
-_HINT = "docs/images.md lists the keys and their values."
+SYMBOL = "symbol.svg"
+"""The picture of an appliance that brings its own, in its folder."""
+_HINT = "docs/appliances.md lists the keys and their values."
+_SYMBOL_LIMIT_BYTES = 65536
+_SVG = "{http://www.w3.org/2000/svg}svg"
 
-_NAME = r"[a-z0-9][a-z0-9_.-]{0,62}"
+NAME_PATTERN = r"[a-z0-9][a-z0-9_.-]{0,62}"
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
@@ -50,7 +56,7 @@ class Appliance(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
-    name: Annotated[str, Field(pattern=f"^{_NAME}$")]
+    name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
     version: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._+-]{0,30}$")]
     maintainer: str = ""
     maintainer_email: str = ""
@@ -109,6 +115,23 @@ class Appliance(BaseModel):
             raise ValueError("cmd goes with embedded only; an image says itself what it runs")
         return self
 
+    @model_validator(mode="after")
+    def _own_symbol(self) -> Appliance:
+        if self.symbol == SYMBOL:
+            _check_svg(self.folder / SYMBOL)
+        return self
+
+    @property
+    def symbol_svg(self) -> bytes | None:
+        """The appliance's own picture; None where its symbol is one that servers have."""
+        return (self.folder / SYMBOL).read_bytes() if self.symbol == SYMBOL else None
+
+    @property
+    def symbol_name(self) -> str:
+        """The symbol's name on servers: another picture has another name, so that none is ever overwritten."""
+        svg = self.symbol_svg
+        return self.symbol if svg is None else f"{self.name}-{hashlib.sha256(svg).hexdigest()[:12]}.svg"
+
     @property
     def source(self) -> Source:
         """Which of ``build``, ``embedded``, ``image`` is set."""
@@ -118,6 +141,22 @@ class Appliance(BaseModel):
     def node_name_format(self) -> str:
         """``default_name_format``, or one made of the name."""
         return self.default_name_format or re.sub(r"[^A-Za-z0-9]+", "-", self.name).strip("-") + "-{0}"
+
+
+def _check_svg(path: Path) -> None:
+    """Raise ValueError for what GNS3 could not show."""
+    try:
+        svg = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{SYMBOL} is not in the appliance's folder ({error.strerror})") from error
+    if len(svg) > _SYMBOL_LIMIT_BYTES:
+        raise ValueError(f"{SYMBOL} has {len(svg)} bytes; at most {_SYMBOL_LIMIT_BYTES} are sent to servers")
+    try:
+        root = ElementTree.fromstring(svg)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{SYMBOL} is no SVG: {error}") from error
+    if root.tag != _SVG or not {"width", "height"} <= set(root.keys()):
+        raise ValueError(f"{SYMBOL} is no SVG with a width and a height, by which GNS3 places it")
 
 
 def read_appliance(path: Path) -> Appliance:

@@ -25,16 +25,35 @@ class Settings:
     """Finished disks and kernel bundles; may be deleted at any time."""
     cache_size: str = CACHE_SIZE_DEFAULT
     """How much of them is kept, as in "20G"; "unlimited" for all."""
+    appliances: tuple[Path, ...] = ()
+    """Folders with the user's own appliances that were named; they come before all others."""
+    user_appliances: Path = Path("~/.local/share/gns3-minivm/appliances")
+    """The folder with the user's own appliances where none was named; it need not be there."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """GNS3_MINIVM_CACHE, else XDG_CACHE_HOME/gns3-minivm, else ~/.cache/gns3-minivm; GNS3_MINIVM_CACHE_SIZE."""
+        """GNS3_MINIVM_CACHE, else XDG_CACHE_HOME/gns3-minivm, else ~/.cache/gns3-minivm; GNS3_MINIVM_CACHE_SIZE.
+
+        Appliances: the folders of GNS3_MINIVM_APPLIANCES, and XDG_DATA_HOME/gns3-minivm/appliances.
+        """
         values = os.environ if environment is None else environment
         cache_size = values.get("GNS3_MINIVM_CACHE_SIZE") or CACHE_SIZE_DEFAULT
-        if root := values.get("GNS3_MINIVM_CACHE"):
-            return cls(Path(root).expanduser(), cache_size)
-        base = values.get("XDG_CACHE_HOME") or "~/.cache"
-        return cls(Path(base).expanduser() / "gns3-minivm", cache_size)
+        caches = Path(values.get("XDG_CACHE_HOME") or "~/.cache")
+        root = Path(values.get("GNS3_MINIVM_CACHE") or caches / "gns3-minivm").expanduser()
+        named = filter(None, (values.get("GNS3_MINIVM_APPLIANCES") or "").split(os.pathsep))
+        data = Path(values.get("XDG_DATA_HOME") or "~/.local/share")
+        return cls(
+            root,
+            cache_size,
+            appliances=tuple(Path(folder).expanduser() for folder in named),
+            user_appliances=(data / "gns3-minivm" / "appliances").expanduser(),
+        )
+
+    @property
+    def appliance_folders(self) -> tuple[Path, ...]:
+        """Where the user's own appliances are, the most important folder first."""
+        own = self.user_appliances.expanduser()
+        return (*self.appliances, own) if own.is_dir() else self.appliances
 
     @property
     def cache_limit_bytes(self) -> int | None:

@@ -23,6 +23,7 @@ from gns3_minivm.agent.plan import (
     Upload,
 )
 from gns3_minivm.agent.read_back import put_back
+from gns3_minivm.agent.symbols import bring_symbol
 from gns3_minivm.artifacts import Artifact
 from gns3_minivm.errors import BugError, ConflictError, MiniVMError, NotFoundError, ServerFaultError
 from gns3_minivm.events import Events
@@ -142,9 +143,13 @@ async def _apply_template(
     if isinstance(action, UpdateTemplate | Unchanged):
         current = await _read(server, desired)
         changes, _ = differences(current, desired)
+        if "symbol" in changes or current.symbol == desired.template.symbol:
+            await bring_symbol(server, desired, events)
         with events.step(f"Update template {desired.name} on {server.url}"):
             await _change(server, desired, changes)
         return ("updated", changes) if changes else ("unchanged", None)
+    if getattr(action, "template", desired.template).symbol == desired.template.symbol:
+        await bring_symbol(server, desired, events)
     with events.step(f"Create template {desired.name} on {server.url}"):
         if isinstance(action, AdoptTemplate):
             # Both have the files that were sent meanwhile, perhaps under other names than planned.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gns3_minivm import __version__
+from gns3_minivm.cli.appliances import new
 from gns3_minivm.cli.cache import cache
 from gns3_minivm.cli.doctor import doctor
 from gns3_minivm.cli.gns3a import export_appliances, import_appliance
@@ -34,6 +35,7 @@ for command in (
     export_appliances,
     import_appliance,
     list_appliances,
+    new,
     convert,
     boot,
     inspect,

@@ -71,13 +71,14 @@ def register(
 
 
 @click.command("list")
+@options.appliances
 @options.common
 @pass_session
 def list_appliances(session: Session) -> None:
     """List the appliances."""
     from gns3_minivm.ops.look import appliance_dict, appliances
 
-    found = appliances()
+    found = appliances(session.settings)
     session.show({"appliances": [appliance_dict(appliance) for appliance in found]}, show.appliances(found))
 
 

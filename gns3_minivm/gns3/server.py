@@ -183,6 +183,16 @@ class Server(ABC):
     async def delete_template(self, template_id: str) -> None:
         """Take a template away; images and nodes stay as they are."""
 
+    # Symbols
+
+    @abstractmethod
+    async def symbol(self, name: str) -> bytes:
+        """The picture that the server shows under this name; for a name that it does not have, a picture of its own."""
+
+    @abstractmethod
+    async def upload_symbol(self, name: str, content: bytes) -> None:
+        """Give the server a picture; one of the same name is replaced.  There is no way to delete it."""
+
     # Labs
 
     @abstractmethod

@@ -21,8 +21,8 @@ from gns3_minivm.images.context import Entry, content_hash, scan, write_context
 from gns3_minivm.images.engine import BuildOptions, Engine
 
 REPOSITORY = "gns3-minivm"
-MANIFEST = "appliance.yaml"
-"""Says what a template looks like, not what is in the image: a change of it builds nothing."""
+OUTSIDE = frozenset({"appliance.yaml", "symbol.svg"})
+"""Say what a template looks like, not what is in the image: a change of them builds nothing."""
 
 _LAST_LINES = 12
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)", re.DOTALL)
@@ -53,7 +53,7 @@ def build_image(engine: Engine, build: Build, options: BuildOptions, events: Eve
 
     Raises BuildError with the failed step and the last lines, EngineError, ConfigError.
     """
-    entries = scan(build.folder, without={MANIFEST})
+    entries = scan(build.folder, without=OUTSIDE)
     tag = _tag(build, entries)
     if not (options.rebuild or options.pull) and _exists(engine, tag):
         return tag
@@ -73,7 +73,7 @@ def build_image(engine: Engine, build: Build, options: BuildOptions, events: Eve
 
 def find_built(engine: Engine, build: Build) -> str | None:
     """The tag of the finished image if the engine has it, else None."""
-    tag = _tag(build, scan(build.folder, without={MANIFEST}))
+    tag = _tag(build, scan(build.folder, without=OUTSIDE))
     return tag if _exists(engine, tag) else None
 
 

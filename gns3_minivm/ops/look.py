@@ -10,7 +10,7 @@ from typing import Any
 from gns3_minivm.agent.across import on_each
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.catalog import Appliance, Catalog
-from gns3_minivm.config import local_server_urls
+from gns3_minivm.config import Settings, local_server_urls
 from gns3_minivm.errors import MiniVMError, UsageError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.address import Address, parse_address
@@ -89,9 +89,9 @@ async def describe_engine(events: Events) -> EngineDescription:
     return await run_blocking(ask)
 
 
-def appliances() -> list[Appliance]:
+def appliances(settings: Settings) -> list[Appliance]:
     """All appliances, sorted by name.  Raises ConfigError for a broken manifest."""
-    return Catalog().all()
+    return Catalog(settings.appliance_folders).all()
 
 
 def appliance_dict(appliance: Appliance) -> dict[str, Any]:
@@ -103,4 +103,5 @@ def appliance_dict(appliance: Appliance) -> dict[str, Any]:
         "source": str(appliance.source),
         "ram": appliance.ram,
         "adapters": appliance.adapters,
+        "folder": str(appliance.folder),
     }

@@ -57,6 +57,7 @@ def test_a_short_manifest_has_defaults_that_boot(tmp_path: Path) -> None:
         (GOOD.replace("build: .\n", ""), "FILE:1:.*: exactly one of build, embedded and image .*, found none"),
         (GOOD.replace("build: .", "build: ../other"), "FILE:4:.*: build: "),
         (GOOD + "cmd: [/bin/sh]\n", "FILE:1:.*: cmd goes with embedded only"),
+        (GOOD + "symbol: symbol.svg\n", "FILE:1:.*: symbol.svg is not in the appliance's folder"),
         (GOOD + "cmd: [/bin/sh, {a: b}]\n", "FILE:5:.*: cmd.1: "),
         (GOOD.replace('"1.0"', "1.0"), "FILE:2:.*: version: Input should be a valid string, found 1.0"),
         (GOOD.replace("name: mine\n", ""), "FILE:1:.*: the key 'name' is missing"),
@@ -87,6 +88,33 @@ def test_a_manifest_that_is_no_text_is_told(tmp_path: Path) -> None:
         read_appliance(path)
 
 
+@pytest.mark.parametrize(
+    ("svg", "message"),
+    [
+        ("<svg", "symbol.svg is no SVG: unclosed token"),
+        ("<html/>", "symbol.svg is no SVG with a width"),
+        ('<svg xmlns="http://www.w3.org/2000/svg"/>', "symbol.svg is no SVG with a width and a height"),
+        ("<!--" + 65536 * "x" + "-->", "symbol.svg has 65543 bytes; at most 65536"),
+    ],
+)
+def test_a_picture_that_gns3_could_not_show_is_refused(tmp_path: Path, svg: str, message: str) -> None:
+    write(tmp_path, GOOD)
+    (tmp_path / "mine" / "symbol.svg").write_text(svg)
+    assert message in refusal(tmp_path, GOOD + "symbol: symbol.svg\n")
+
+
+def test_another_picture_has_another_name_on_servers(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD + "symbol: symbol.svg\n")
+    names = set()
+    for width in "12":
+        text = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="1"/>'
+        (path.parent / "symbol.svg").write_text(text)
+        appliance = read_appliance(path)
+        assert appliance.symbol_svg == text.encode()
+        names.add(appliance.symbol_name)
+    assert len(names) == 2 and all(re.fullmatch(r"mine-[0-9a-f]{12}\.svg", name) for name in names)
+
+
 def test_an_extra_folder_comes_before_the_own_one(tmp_path: Path) -> None:
     write(tmp_path, GOOD.replace("name: mine", "name: debian-minivm"), "debian-minivm")
     write(tmp_path, GOOD)
@@ -110,28 +138,8 @@ def test_an_appliance_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
         Catalog([tmp_path / "no"]).names()
 
 
-SHIPPED = Catalog().all()
-
-
-@pytest.mark.parametrize("appliance", SHIPPED, ids=lambda appliance: appliance.name)
-def test_what_is_shipped_can_be_used(appliance: Appliance) -> None:
-    assert appliance.usage and appliance.maintainer
-    scripts = [path for path in appliance.folder.rglob("*") if path.is_file() and path.read_bytes().startswith(b"#!")]
-    assert scripts, "every appliance of ours has its /etc/init.sh"
-    for script in scripts:
-        assert script.stat().st_mode & 0o111, f"{script} is not executable"
-    if appliance.build:
-        assert (appliance.folder / "Dockerfile").is_file()
-    if appliance.embedded:
-        assert (appliance.folder / "root").is_dir()
-
-
-def test_the_three_end_hosts_are_shipped() -> None:
-    assert {"alpine-minivm", "busybox-minivm", "debian-minivm"} <= {appliance.name for appliance in SHIPPED}
-
-
 def test_the_documentation_lists_every_key() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "images.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "appliances.md").read_text(encoding="utf-8")
     documented = {
         word for line in page.splitlines() for word in re.findall(r"`(\w+)", line.partition("|")[2].split("|")[0])
     }

@@ -1,0 +1,31 @@
+"""Commands about appliances: new."""
+
+from __future__ import annotations
+
+import click
+
+from gns3_minivm.cli import options
+from gns3_minivm.cli.options import pass_session
+from gns3_minivm.cli.session import Session
+
+
+@click.command()
+@click.argument("name")
+@click.option("--from", "image", metavar="IMAGE", required=True, help="The image that the appliance starts from, as for "
+              "docker pull.")  # fmt: skip
+@options.appliances
+@options.dry_run
+@options.common
+@pass_session
+def new(session: Session, /, name: str, image: str, dry_run: bool) -> None:
+    """Make the folder of a new appliance.
+
+    It is made in the folder of --appliances, else in the user's own one (gns3-minivm/appliances in the user's data
+    folder), and holds a manifest and a Dockerfile to go on with.
+    """
+    from gns3_minivm.ops.new import new_appliance
+
+    result = session.perform(lambda events: new_appliance(name, image, session.settings, dry_run=dry_run))
+    made = [f"{result.folder / file}" for file in result.files]
+    last = "dry run: nothing was written" if dry_run else f"Next: change them, then gns3-minivm boot {name}"
+    session.show(result.as_dict(), "\n".join([*made, last]))

@@ -1,0 +1,37 @@
+"""The picture of an appliance on real GNS3 servers: both generations show it, and keep a user's choice."""
+
+from __future__ import annotations
+
+from gns3_minivm.agent.desired import template_id
+from gns3_minivm.catalog import Catalog
+from gns3_minivm.gns3.server import Server
+from tests.support.gns3 import GNS3Process
+from tests.support.minivm import gns3_minivm
+from tests.support.tools import require_tool
+
+NAME = "pictured-minivm"
+
+
+async def test_a_template_has_the_appliances_picture_until_somebody_takes_another_one(
+    gns3_server: GNS3Process, client: Server
+) -> None:
+    require_tool("qemu-system-x86_64")
+    appliance = Catalog().find("busybox-minivm")
+    assert appliance is not None
+    words = ("register", "busybox-minivm", "--as", NAME, "--server", gns3_server.url, "--json")
+    (await gns3_minivm(*words)).result()
+    try:
+        template = await client.template(template_id(NAME))
+        assert template is not None and template.values is not None
+        assert template.values.symbol == appliance.symbol_name
+        assert await client.symbol(appliance.symbol_name) == appliance.symbol_svg
+        project = await client.create_project("pictured")
+        node = await client.create_node(project.project_id, template_id(NAME))
+        await client.delete_project(project.project_id)
+        assert node.symbol == appliance.symbol_name
+        await client.update_template(template_id(NAME), {"symbol": ":/symbols/classic/router.svg"})
+        result = (await gns3_minivm(*words)).result()
+        left = result["servers"][0]["appliances"][0]["plan"]["left"]
+        assert left["symbol"]["server"] == ":/symbols/classic/router.svg"
+    finally:
+        await client.delete_template(template_id(NAME))
