@@ -81,6 +81,7 @@ async def test_a_file_that_somebody_else_wrote_becomes_the_same_template_on_both
     assert again.out.count("nothing to do") == 2, again.out
 
 
+@pytest.mark.long
 async def test_images_of_the_same_names_with_other_content_are_never_overwritten(
     servers: tuple[GNS3Process, GNS3Process], tmp_path: Path
 ) -> None:
