@@ -12,7 +12,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from gns3_minivm.documents import read_document
 from gns3_minivm.errors import ConfigError, UsageError
@@ -43,12 +52,27 @@ Mode = Annotated[int, BeforeValidator(_mode)]
 WhenWord = Literal["once", "boot"]
 
 
+_SOME_INTERFACE = "eth0"
+
+
 def _check(kind: type[Any], **values: Any) -> None:
     """Make a part of a payload, which tells what the guest would not take."""
     try:
         kind(**values)
     except UsageError as error:
-        raise ValueError(error.message) from error
+        # The place tells which interface it is.
+        raise ValueError(error.message.removeprefix(f"interface {_SOME_INTERFACE}: ")) from error
+
+
+def _guest_path(value: str) -> str:
+    try:
+        GuestFolder(value)
+    except UsageError as error:
+        raise ValueError(error.message.removeprefix(f"folder {value!r} ")) from error
+    return value
+
+
+GuestPath = Annotated[str, AfterValidator(_guest_path)]
 
 
 class _Part(BaseModel):
@@ -60,6 +84,17 @@ class InterfaceSettings(_Part):
 
     address: Texts = Field(default_factory=list)
     gateway: Texts = Field(default_factory=list)
+
+    @field_validator("address", "gateway")
+    @classmethod
+    def _are_addresses(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        # Here, and not for all interfaces at once: the mistake is told with the place of the one that is wrong.
+        for text in value:
+            if info.field_name == "address":
+                _check(NodePayload, addresses={_SOME_INTERFACE: (text,)})
+            else:
+                _check(NodePayload, gateways=(text,))
+        return value
 
 
 class FolderSettings(_Part):
@@ -129,8 +164,8 @@ class NodeSettings(_Part):
     dns: Texts = Field(default_factory=list)
     sysctls: dict[str, Text] = Field(default_factory=dict)
     modules: list[str] = Field(default_factory=list)
-    folders: dict[str, Annotated[FolderSettings, BeforeValidator(_as_folder)]] = Field(default_factory=dict)
-    files: dict[str, Annotated[FileSettings, BeforeValidator(_as_file)]] = Field(default_factory=dict)
+    folders: dict[GuestPath, Annotated[FolderSettings, BeforeValidator(_as_folder)]] = Field(default_factory=dict)
+    files: dict[GuestPath, Annotated[FileSettings, BeforeValidator(_as_file)]] = Field(default_factory=dict)
     commands: list[Annotated[CommandSettings, BeforeValidator(_as_command)]] = Field(default_factory=list)
 
     @field_validator(
