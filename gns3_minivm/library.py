@@ -23,6 +23,8 @@ from gns3_minivm.gns3.address import Address, parse_address
 from gns3_minivm.library_lab import Lab
 from gns3_minivm.ops.disk import ConvertResult, convert_image
 from gns3_minivm.ops.doctor import Diagnosis, examine
+from gns3_minivm.ops.gns3a_export import ExportRequest, ExportResult, export_appliances
+from gns3_minivm.ops.gns3a_import import ApplianceImport, ImportRequest, import_appliance
 from gns3_minivm.ops.kernel import BuildResult, KernelOrigin, kernel_build, kernel_list
 from gns3_minivm.ops.kernel_choice import KernelChoice
 from gns3_minivm.ops.kernel_news import Newer, newer_kernels
@@ -131,6 +133,62 @@ class Agent:
         """Say how servers differ from their catalogue; nothing is changed."""
         request = SyncRequest(catalogue, tuple(servers), image=self._image, kernel=self._kernel, verify=verify)
         return _checked(await status(request, self._settings, self._events))
+
+    async def export(
+        self,
+        *names: str,
+        folder: Path,
+        portable: bool = False,
+        version: str | None = None,
+        template: TemplateSettings | None = None,
+        template_name: str | None = None,
+        add: bool = False,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> ExportResult:
+        """Write appliances or images as ``.gns3a`` files into a folder, with their images beside them."""
+        request = ExportRequest(
+            names=names,
+            folder=folder,
+            template_name=template_name,
+            version=version,
+            template=template or TemplateSettings(),
+            image=self._image,
+            kernel=self._kernel,
+            portable=portable,
+            add=add,
+            force=force,
+            dry_run=dry_run,
+        )
+        return await export_appliances(request, self._settings, self._events)
+
+    async def import_appliance(
+        self,
+        file: Path,
+        *versions: str,
+        template_name: str | None = None,
+        folders: Iterable[Path] = (),
+        compute: str | None = None,
+        adopt: bool = False,
+        verify: bool = False,
+        dry_run: bool = False,
+    ) -> ApplianceImport:
+        """Make templates of a ``.gns3a`` file on all servers; images are looked for in ``folders``, too."""
+        request = ImportRequest(
+            path=file,
+            servers=self.servers,
+            versions=versions,
+            template_name=template_name,
+            folders=tuple(folders),
+            compute=compute,
+            image=self._image,
+            adopt=adopt,
+            verify=verify,
+            dry_run=dry_run,
+        )
+        done = await import_appliance(request, self._settings, self._events)
+        _checked(done.result)
+        return done
 
     async def remove(self, name: str, *, delete_images: bool = False, dry_run: bool = False) -> RemoveResult:
         """Take the template of this name away from all servers."""

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
@@ -22,7 +21,7 @@ import urllib3.exceptions
 from gns3_minivm.cache import disk_error
 from gns3_minivm.cancel import abandonable, checkpoint
 from gns3_minivm.errors import DamagedImageError, HostError
-from gns3_minivm.gns3a.model import ImageFile
+from gns3_minivm.gns3a.model import ImageFile, without_secrets
 
 CONNECT_LIMIT_S = 10.0
 READ_LIMIT_S = 60.0
@@ -75,11 +74,6 @@ UNPACKERS: dict[str, Callable[[], _Unpacker]] = {
 }
 
 
-def can_download(image: ImageFile) -> bool:
-    """Whether an image's file can be had without a person."""
-    return bool(image.direct_download_url) and (image.compression or "") in {"", *UNPACKERS}
-
-
 def download(image: ImageFile, target: Path, progress: Callable[[int], None]) -> None:
     """Write the image to ``target`` (blocking).
 
@@ -107,16 +101,6 @@ def download(image: ImageFile, target: Path, progress: Callable[[int], None]) ->
             if isinstance(error, OSError) and (full := disk_error(error, target.parent)):
                 raise full from error
             raise HostError(f"{shown} cannot be had: {_reason(error)}") from error
-
-
-def without_secrets(url: str) -> str:
-    """An address for messages: without login and query."""
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
-    except ValueError:
-        return "the address in the file"
 
 
 def _save(image: ImageFile, pieces: Iterator[bytes], target: Path, progress: Callable[[int], None], shown: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -27,6 +28,8 @@ SLOTS = ("hda_disk_image", KERNEL_SLOT, "initrd", "hdb_disk_image")
 """The images that a template of ours can have, by its field."""
 DISK_INTERFACES = ("ide", "sata", "nvme", "scsi", "sd", "mtd", "floppy", "pflash", "virtio", "none")
 FILE_SIZE_MAX = 16 << 40
+COMPRESSIONS = ("gzip", "bzip2", "xz", "lzma")
+"""Those of one file; archives (zip, 7z, rar) are left to people."""
 
 _FILENAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,255}")
 
@@ -62,6 +65,11 @@ class ImageFile(_Part):
     direct_download_url: str | None = None
     compression: str | None = None
     """How what is at ``direct_download_url`` is packed; size and md5 are those of the file itself."""
+
+    @property
+    def can_be_downloaded(self) -> bool:
+        """Whether the file can be had without a person."""
+        return bool(self.direct_download_url) and (self.compression or "") in ("", *COMPRESSIONS)
 
 
 class Version(_Part):
@@ -183,3 +191,13 @@ class ApplianceFile(_Part):
     def made(self, filename: str) -> MadeFile | None:
         """How an image is made again, where the file says so."""
         return self.record.made.get(filename) if self.record else None
+
+
+def without_secrets(url: str) -> str:
+    """An address for messages: without login and query."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+        return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+    except ValueError:
+        return "the address in the file"

@@ -25,8 +25,7 @@ from gns3_minivm.config import Settings
 from gns3_minivm.convert.pipeline import list_disks
 from gns3_minivm.errors import DamagedImageError, HostError, ImageNotFoundError, MiniVMError
 from gns3_minivm.events import Events
-from gns3_minivm.gns3a.download import can_download, download, without_secrets
-from gns3_minivm.gns3a.model import ApplianceFile, DiskSource, ImageFile
+from gns3_minivm.gns3a.model import ApplianceFile, DiskSource, ImageFile, without_secrets
 from gns3_minivm.images.resolve import ENGINE_SCHEME, REGISTRY_SCHEME
 from gns3_minivm.ops.gns3a_wheel import file_from_wheel
 from gns3_minivm.ops.kernel_choice import KernelChoice
@@ -133,7 +132,7 @@ class ImageFinder:
                     return await run_blocking(file_from_wheel, wheel, image, await self._folder())
 
             yield Place(f"the package {wheel}", unpacked)
-        if can_download(image):
+        if image.can_be_downloaded:
 
             async def downloaded() -> Artifact:
                 return await self._download(image)
@@ -209,6 +208,9 @@ class ImageFinder:
         return next((bundle.id for bundle in usable_bundles(self._cache) if bundle.id in wanted), None)
 
     async def _download(self, image: ImageFile) -> Artifact:
+        # Brings an HTTP client with it, which an import from files does not need.
+        from gns3_minivm.gns3a.download import download
+
         target = await self._folder() / hashlib.md5(image.filename.encode(), usedforsecurity=False).hexdigest()
         with self._events.step(f"Download {image.filename}", total=image.filesize, unit="bytes") as step:
             await run_blocking(download, image, target, step.advance)

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from gns3_minivm.errors import DamagedImageError, HostError, MiniVMError
-from gns3_minivm.gns3a.download import can_download, download, without_login
-from gns3_minivm.gns3a.model import ImageFile
+from gns3_minivm.gns3a.download import UNPACKERS, download, without_login
+from gns3_minivm.gns3a.model import COMPRESSIONS, ImageFile
 from tests.support.gns3a import image
 
 CONTENT = b"an image, rather long " * 50_000
@@ -149,5 +149,6 @@ def test_a_password_in_an_address_is_not_shown(tmp_path: Path) -> None:
     ("compression", "can"), [(None, True), ("", True), ("xz", True), ("7z", False), ("zip", False)]
 )
 def test_archives_are_left_to_people(compression: str | None, can: bool) -> None:
-    assert can_download(wanted("http://h/a", compression=compression)) is can
-    assert not can_download(ImageFile.model_validate(image("a", b"a")))
+    assert wanted("http://h/a", compression=compression).can_be_downloaded is can
+    assert not ImageFile.model_validate(image("a", b"a")).can_be_downloaded
+    assert set(UNPACKERS) == set(COMPRESSIONS)
