@@ -72,7 +72,7 @@ def lab_up(
 
     request = LabRequest(
         file or Path(default_lab()), only_server(servers.addresses()), source_settings, kernel, start, wait_s,
-        at_once, adopt, yes, dry_run,
+        at_once, adopt=adopt, yes=yes, dry_run=dry_run,
     )  # fmt: skip
     result = session.perform(
         lambda events: perform(
