@@ -14,7 +14,7 @@ from functools import cached_property
 from gns3_minivm.agent.desired import DesiredAppliance, WantedFile
 from gns3_minivm.agent.files import newest, numbered_names
 from gns3_minivm.agent.kernels import keep_kernel
-from gns3_minivm.agent.read_back import look_closely
+from gns3_minivm.agent.read_back import look_closely, read_md5
 from gns3_minivm.errors import NotFoundError, UsageError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.model import IMAGE_FIELDS, LOCAL_COMPUTE, ServerImage, ServerTemplate
@@ -90,6 +90,9 @@ async def observe(
         await _settle_doubts(server, appliance, images[appliance.compute_id])
     versions = await _qemu_versions(server, here, templates, images)
     copies = {} if server.images_per_compute else await _copies(server, computes)
+    if verify:
+        for appliance in here:
+            await _read_copies(server, appliance, copies.get(appliance.compute_id, {}), events or Events())
     return Observed(server.url, server.one_name_per_content, images, tuple(templates.values()), here, versions, copies)
 
 
@@ -109,7 +112,9 @@ async def _placed(
             chosen = default = await server.default_compute()
         # What was asked for is told, and not done: nodes of this template are there already.
         offered = (("compute_id", stated),) if own and stated and stated != own else ()
-        here.append(replace(appliance, template=replace(appliance.template, compute_id=chosen), offered=offered))
+        version = appliance.template.version if server.have_template_versions else ""
+        template = replace(appliance.template, compute_id=chosen, version=version)
+        here.append(replace(appliance, template=template, offered=offered))
     return tuple(here)
 
 
@@ -137,6 +142,15 @@ async def _of_compute(
         raise UsageError(
             f"{server.url}: there is no compute {compute_id!r}", hint=f"Its computes, by their ids: {known}."
         ) from error
+
+
+async def _read_copies(
+    server: Server, appliance: DesiredAppliance, copies: dict[str, ServerImage], events: Events
+) -> None:
+    for name in {file.filename for file in appliance.files} & copies.keys():
+        with events.step(f"Read {name} of compute {appliance.compute_id} of {server.url}"):
+            md5 = await read_md5(server, name, appliance.compute_id)
+        copies[name] = replace(copies[name], md5=md5)
 
 
 def _with_its_kernel(

@@ -168,7 +168,7 @@ def _one_line(text: str) -> str:
 
 def _not_found_hint(words: str) -> str:
     if "could not be found on disk" in words:
-        return "The file was deleted behind the server's back: delete the image in its web interface and run again."
+        return "The file was deleted behind the server's back: `--verify` (of sync and register) brings it back."
     return "It may have been removed meanwhile; run the command again."
 
 

@@ -173,7 +173,7 @@ def test_long_words_are_cut() -> None:
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        ("Image '/x/images/QEMU/y' could not be found on disk", "delete the image in its web interface"),
+        ("Image '/x/images/QEMU/y' could not be found on disk", "`--verify`"),
         ("Could not save image: could not detect image type, please make sure", "allow_raw_images = True"),
         ("Could not write image: x because [Errno 28] No space left on device", "disk is full"),
     ],
