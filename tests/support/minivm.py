@@ -40,23 +40,31 @@ def minivm_cache() -> Path:
     return cache_folder() / "gns3-minivm"
 
 
-async def gns3_minivm(
-    *words: str, environment: Mapping[str, str] | None = None, cache: Path | None = None, timeout_s: float = 900
-) -> Finished:
-    """Run a command to its end; it finds no server and no proxy that the test does not name."""
-    dropped = ("GNS3_MINIVM_SERVER", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+def command_environment(environment: Mapping[str, str] | None = None, cache: Path | None = None) -> dict[str, str]:
+    """The environment of a command that finds no server and no proxy that the test does not name."""
+    dropped = ("GNS3_MINIVM_SERVER", "GNS3_MINIVM_LAB", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
     variables = {name: value for name, value in os.environ.items() if name not in dropped}
-    variables |= {"GNS3_MINIVM_CACHE": str(cache or minivm_cache()), **(environment or {})}
+    return variables | {"GNS3_MINIVM_CACHE": str(cache or minivm_cache()), **(environment or {})}
+
+
+async def gns3_minivm(
+    *words: str,
+    environment: Mapping[str, str] | None = None,
+    cache: Path | None = None,
+    stdin: bytes | None = None,
+    timeout_s: float = 900,
+) -> Finished:
+    """Run a command to its end; ``stdin`` is piped in."""
     started = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gns3_minivm", *words),
-        env=variables,
-        stdin=asyncio.subprocess.DEVNULL,
+        env=command_environment(environment, cache),
+        stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        out, err = await asyncio.wait_for(process.communicate(), timeout_s)
+        out, err = await asyncio.wait_for(process.communicate(stdin), timeout_s)
     finally:
         if process.returncode is None:
             process.kill()
