@@ -24,7 +24,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,9 +212,16 @@ class Cache:
             return True
 
     def prune(
-        self, *, limit_bytes: int | None = None, older_than_s: float | None = None, dry_run: bool = False
+        self,
+        *,
+        limit_bytes: int | None = None,
+        older_than_s: float | None = None,
+        damaged: Collection[Path] = (),
+        dry_run: bool = False,
     ) -> Pruned:
         """Remove entries not used for ``older_than_s``, then the least recently used until ``limit_bytes`` are left.
+
+        Those with their folders in ``damaged``, and those that are not whole, are removed too.
 
         Entries in use stay, and count.  Raises DiskFullError where they cannot be removed.
         """
@@ -225,7 +232,7 @@ class Cache:
         for entry in reversed(entries):
             too_old = oldest is not None and entry.used_at < oldest
             too_much = limit_bytes is not None and left > limit_bytes
-            if not (too_old or too_much or not entry.is_whole):
+            if not (too_old or too_much or not entry.is_whole or entry.folder in damaged):
                 continue
             if self.is_in_use(entry) if dry_run else not self._removed(entry):
                 in_use.append(entry)

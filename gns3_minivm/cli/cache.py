@@ -26,14 +26,18 @@ def cache() -> None:
 
 
 @cache.command("list")
+@click.option("--verify", is_flag=True, help="Read everything, and tell which entries are damaged (exit status 1).")
 @options.common
 @pass_session
-def cache_list(session: Session) -> None:
+def cache_list(session: Session, verify: bool) -> int:
     """List what is in the cache, used last first."""
     from gns3_minivm.ops.cache import cache_list as perform
 
-    found = session.perform(lambda events: perform(session.settings))
+    found = session.perform(lambda events: perform(session.settings, events, verify=verify))
     session.show(found.as_dict(), _listed(found))
+    if found.exit_status:
+        session.complain("Damaged entries are made again once `gns3-minivm cache prune --damaged` has removed them.")
+    return found.exit_status
 
 
 @cache.command("prune")
@@ -41,10 +45,13 @@ def cache_list(session: Session) -> None:
 @click.option("--to", metavar="SIZE", help="Remove what was not used for the longest time until SIZE is left, as in 5G "
               "(default: the cache's limit).")  # fmt: skip
 @click.option("--older-than", metavar="AGE", help="Remove what was not used for AGE, as in 30d, 12h, 2w or 90m.")
+@click.option("--damaged", is_flag=True, help="Read everything, and remove what is not what was made.")
 @options.dry_run
 @options.common
 @pass_session
-def cache_prune(session: Session, everything: bool, to: str | None, older_than: str | None, dry_run: bool) -> None:
+def cache_prune(
+    session: Session, everything: bool, to: str | None, older_than: str | None, damaged: bool, dry_run: bool
+) -> None:
     """Remove entries from the cache, but none that a running gns3-minivm uses.
 
     It also happens by itself: what was not used for the longest time is removed when something new is made and the
@@ -53,23 +60,30 @@ def cache_prune(session: Session, everything: bool, to: str | None, older_than: 
     from gns3_minivm.ops.cache import PruneRequest
     from gns3_minivm.ops.cache import cache_prune as perform
 
-    request = PruneRequest(to, older_than, everything, dry_run)
+    request = PruneRequest(to, older_than, everything, damaged, dry_run)
     result = session.perform(lambda events: perform(request, session.settings, events))
     session.show(result.as_dict(), _pruned(result))
 
 
 def _listed(found: CacheList) -> str:
     limit = "no limit" if found.limit_bytes is None else f"limit {size(found.limit_bytes)}"
-    lines = [_line(item, " (in use)" if item.in_use else "") for item in found.items]
+    lines = [_line(item, _remarks(item)) for item in found.items]
     lines += _others(found.others)
     return "\n".join([*lines, f"{found.root}: {len(found.items)} entries, {size(found.size_bytes)}, {limit}"])
+
+
+def _remarks(item: CacheItem) -> str:
+    remarks = ["in use"] * item.in_use
+    if item.is_intact is not None:
+        remarks.append("intact" if item.is_intact else "damaged")
+    return f" ({', '.join(remarks)})" if remarks else ""
 
 
 def _line(item: CacheItem, more: str = "") -> str:
     stored = item.stored
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(stored.used_at))
     kind = "disk" if stored.kind == "disks" else "kernel"
-    name = item.name or "damaged"
+    name = item.name or "not whole"
     return f"{when}  {kind:6}  {stored.recipe[:_ID_SHOWN]:12}  {size(stored.size_bytes):>9}  {name}{more}"
 
 

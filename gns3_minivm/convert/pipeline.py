@@ -30,7 +30,7 @@ _WRITER = "gns3_minivm.convert.disk"
 
 
 def find_disk(recipe: DiskRecipe, cache: Cache) -> Artifact | None:
-    """The finished disk of a recipe, or None; an entry of the cache that was tampered with is not believed."""
+    """The finished disk of a recipe, or None; an entry that was cut off or written to since is not believed."""
     entry = cache.use("disks", recipe.id)
     return _load(entry, recipe.filename) if entry else None
 
@@ -45,9 +45,14 @@ def _load(entry: Path, filename: str) -> Artifact | None:
     try:
         manifest = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))["disk"]
         path, size_bytes = entry / DISK, int(manifest["size_bytes"])
-        if path.stat().st_size != size_bytes:
+        status = path.stat()
+        disk = Artifact(Kind.DISK, path, filename, size_bytes, str(manifest["md5"]), str(manifest["sha256"]))
+        if status.st_size != size_bytes:
             return None
-        return Artifact(Kind.DISK, path, filename, size_bytes, str(manifest["md5"]), str(manifest["sha256"]))
+        # Somebody has written to it, or copied the cache: the bytes tell which.
+        if status.st_mtime_ns != manifest.get("mtime_ns", status.st_mtime_ns) and measure(Kind.DISK, path, filename) != disk:
+            return None
+        return disk
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
@@ -101,12 +106,13 @@ def _make(
             copying = other.submit(contextvars.copy_context().run, beside, path)
         with path.open("rb") as written:
             os.fsync(written.fileno())
+            mtime_ns = os.fstat(written.fileno()).st_mtime_ns
         disk = measuring.result()
         copying.result()
     return {
         "recipe": recipe.as_dict(),
         "reference": image.info.reference,
-        "disk": {"size_bytes": disk.size_bytes, "md5": disk.md5, "sha256": disk.sha256},
+        "disk": {"size_bytes": disk.size_bytes, "mtime_ns": mtime_ns, "md5": disk.md5, "sha256": disk.sha256},
         "counts": made["counts"],
         "warnings": made["warnings"],
         "made_by": {"gns3-minivm": __version__, "codecs": made["codecs"]},

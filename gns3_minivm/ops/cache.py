@@ -1,4 +1,4 @@
-"""``cache list`` and ``cache prune``: what is kept on this machine, and less of it."""
+"""``cache list`` and ``cache prune``: what is kept on this machine, whether it is what was made, and less of it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gns3_minivm.artifacts import Artifact, measure
 from gns3_minivm.bundle.build import list_bundles
 from gns3_minivm.cache import MANIFEST, Cache, Pruned, Stored, tree_size
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.config import Settings, parse_cache_size
 from gns3_minivm.convert.pipeline import list_disks
 from gns3_minivm.errors import UsageError
-from gns3_minivm.events import Events
+from gns3_minivm.events import Events, Step
 
 _AGE_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 @dataclass(frozen=True)
 class CacheItem:
-    """An entry; ``name`` is the image's or the kernel's, empty if the entry is damaged."""
+    """An entry; ``name`` is the image's or the kernel's, empty if the entry is not whole.
+
+    ``is_intact`` tells whether all its bytes are those that were made, None if they were not looked at.
+    """
 
     stored: Stored
     name: str
     in_use: bool = False
+    is_intact: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
         stored = self.stored
@@ -37,6 +42,7 @@ class CacheItem:
             "size_bytes": stored.size_bytes,
             "used_at": round(stored.used_at, 3),
             "in_use": self.in_use,
+            "intact": self.is_intact,
             "folder": str(stored.folder),
         }
 
@@ -54,6 +60,11 @@ class CacheList:
     def size_bytes(self) -> int:
         return sum(item.stored.size_bytes for item in self.items)
 
+    @property
+    def exit_status(self) -> int:
+        """1 if an entry was found to be damaged, else 0."""
+        return int(any(item.is_intact is False for item in self.items))
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "root": str(self.root),
@@ -68,12 +79,14 @@ class CacheList:
 class PruneRequest:
     """What to remove; with nothing set, what is above the cache's limit.
 
-    ``to`` is a size ("5G"), ``older_than`` an age ("30d") since the last use; ``everything`` also means ``others``.
+    ``to`` is a size ("5G"), ``older_than`` an age ("30d") since the last use; ``everything`` also means ``others``;
+    ``damaged`` are entries whose bytes are not those that were made.
     """
 
     to: str | None = None
     older_than: str | None = None
     everything: bool = False
+    damaged: bool = False
     dry_run: bool = False
 
 
@@ -100,17 +113,43 @@ class PruneResult:
         }
 
 
-async def cache_list(settings: Settings) -> CacheList:
-    """What the cache holds, used last first.  Raises ConfigError for a limit that is no size."""
+async def cache_list(settings: Settings, events: Events | None = None, *, verify: bool = False) -> CacheList:
+    """What the cache holds, used last first; ``verify`` reads everything.
+
+    Raises ConfigError for a limit that is no size.
+    """
 
     def look() -> CacheList:
         cache = settings.open_cache()
         names = _names(cache)
-        items = tuple(CacheItem(e, names.get(e.folder, ""), cache.is_in_use(e)) for e in cache.stored())
+        verdicts = _verified(cache, events or Events()) if verify else {}
+
+        def item(entry: Stored) -> CacheItem:
+            intact = verdicts.get(entry.folder, False) if verify else None
+            return CacheItem(entry, names.get(entry.folder, ""), cache.is_in_use(entry), intact)
+
         others = tuple((path, tree_size(path)) for path in cache.others())
-        return CacheList(cache.root, cache.limit_bytes, items, others)
+        return CacheList(cache.root, cache.limit_bytes, tuple(map(item, cache.stored())), others)
 
     return await run_blocking(look)
+
+
+def _verified(cache: Cache, events: Events) -> dict[Path, bool]:
+    """Whether the files of each whole entry have the digests that its manifest says."""
+    files: dict[Path, tuple[Artifact, ...]] = {disk.path.parent: (disk,) for disk in list_disks(cache)}
+    files |= {bundle.folder: bundle.artifacts for bundle in list_bundles(cache)}
+    total = sum(file.size_bytes for parts in files.values() for file in parts)
+    with events.step("Verify the cache", total=total, unit="bytes") as step:
+        return {folder: all(_is_intact(file, step) for file in parts) for folder, parts in files.items()}
+
+
+def _is_intact(file: Artifact, step: Step) -> bool:
+    try:
+        found = measure(file.kind, file.path, file.filename)
+    except OSError:
+        return False  # it cannot be read, or was removed meanwhile
+    step.advance(file.size_bytes)
+    return found == file
 
 
 async def cache_prune(request: PruneRequest, settings: Settings, events: Events) -> PruneResult:
@@ -128,7 +167,11 @@ async def cache_prune(request: PruneRequest, settings: Settings, events: Events)
             return tuple(CacheItem(entry, names.get(entry.folder, "")) for entry in entries)
 
         with events.step("Prune the cache"):
-            found: Pruned = cache.prune(limit_bytes=limit_bytes, older_than_s=older_than_s, dry_run=request.dry_run)
+            verdicts = _verified(cache, events) if request.damaged else {}
+            damaged = [folder for folder, intact in verdicts.items() if not intact]
+            found: Pruned = cache.prune(
+                limit_bytes=limit_bytes, older_than_s=older_than_s, damaged=damaged, dry_run=request.dry_run
+            )
             others = []
             for path in cache.others() if request.everything else ():
                 size_bytes = tree_size(path)
@@ -147,7 +190,7 @@ def _limits(request: PruneRequest, default: int | None) -> tuple[int | None, flo
         return (0 if older_than_s is None else None), older_than_s
     if request.to is not None:
         return parse_cache_size(request.to), older_than_s
-    return (default if older_than_s is None else None), older_than_s
+    return (default if older_than_s is None and not request.damaged else None), older_than_s
 
 
 def parse_age(text: str) -> int:

@@ -16,9 +16,13 @@ import pytest
 from gns3_minivm import holds
 from gns3_minivm.cache import Cache
 from gns3_minivm.config import Settings
+from gns3_minivm.convert.options import DiskOptions
+from gns3_minivm.convert.pipeline import convert
 from gns3_minivm.errors import ConfigError, DiskFullError, UsageError
 from gns3_minivm.events import Event, Events, Note
+from gns3_minivm.images.rootfs import find_rootfs
 from gns3_minivm.ops.cache import PruneRequest, cache_list, cache_prune, parse_age
+from tests.support.layers import file, tar_bytes
 
 KIB = 1 << 10
 Process = subprocess.Popen[str]
@@ -321,6 +325,33 @@ async def test_the_list_says_what_each_entry_is_and_who_uses_it(cache: Cache) ->
     assert found.limit_bytes == 20 << 30
     assert found.others == ((cache.root / "apt", 5),)
     assert found.size_bytes == sum(item["size_bytes"] for item in found.as_dict()["entries"])
+
+
+async def test_a_flipped_bit_is_found_by_reading_everything_and_pruned(tmp_path: Path) -> None:
+    (tmp_path / "root.tar").write_bytes(tar_bytes([file("data", b"data")]))
+    image, cache = find_rootfs(str(tmp_path / "root.tar")), Cache(tmp_path / "cache")
+    disks = [convert(image, DiskOptions(size << 20), cache, Events()) for size in (64, 65)]
+    path, status = disks[0].path, disks[0].path.stat()
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    # As when the disk underneath forgets: nobody has written.
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    settings = Settings(cache.root)
+    unread, found = await cache_list(settings), await cache_list(settings, verify=True)
+    assert {item.is_intact for item in unread.items} == {None} and unread.exit_status == 0
+    assert {item.stored.folder: item.is_intact for item in found.items} == {
+        disks[0].path.parent: False,
+        disks[1].path.parent: True,
+    }
+    assert found.exit_status == 1
+    request = PruneRequest(damaged=True, dry_run=True)
+    assert [item.stored.folder for item in (await cache_prune(request, settings, Events())).in_use] == [path.parent]
+    release(path.parent)
+    result = await cache_prune(PruneRequest(damaged=True), settings, Events())
+    assert [item.stored.folder for item in result.removed] == [path.parent] and not path.exists()
+    assert (await cache_list(settings, verify=True)).exit_status == 0
 
 
 async def test_pruning_all_also_takes_the_other_folders(cache: Cache) -> None:

@@ -150,6 +150,21 @@ def test_an_entry_of_another_size_than_it_says_is_made_again(cache: Cache) -> No
     assert first.path.stat().st_size == first.size_bytes and image.fetched == 2
 
 
+@pytest.mark.parametrize("harm", [True, False])
+def test_an_entry_that_was_written_to_is_made_again_if_its_bytes_have_changed(cache: Cache, harm: bool) -> None:
+    image = FakeImage(layer())
+    first = convert(image, SMALL, cache, Events())
+    first.path.chmod(0o644)
+    with first.path.open("r+b") as file:
+        file.seek(first.size_bytes // 2)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ harm]))
+    assert convert(image, SMALL, cache, Events()) == first
+    assert image.fetched == 1 + harm
+    assert hashlib.md5(first.path.read_bytes(), usedforsecurity=False).hexdigest() == first.md5
+
+
 @pytest.mark.parametrize("manifest", ["", "{", "[]", '{"disk": 5}', '{"disk": {"size_bytes": "x"}}'])
 def test_an_entry_with_a_damaged_manifest_is_made_again(cache: Cache, manifest: str) -> None:
     image = FakeImage(layer())
