@@ -21,6 +21,8 @@ from typing import Literal
 
 import pytest
 
+from tests.support.dynamips import EXECUTABLE as DYNAMIPS
+
 Generation = Literal[2, 3]
 
 USERNAME = "admin"
@@ -180,7 +182,7 @@ def _write_config(
     }
     if ubridge:
         server["ubridge_path"] = str(ubridge)
-    sections: dict[str, dict[str, str]] = {"Server": server, "Qemu": {}}
+    sections: dict[str, dict[str, str]] = {"Server": server, "Qemu": {}, "Dynamips": {"dynamips_path": str(DYNAMIPS)}}
     # /dev/kvm may exist and not work.
     sections["Qemu"]["enable_hardware_acceleration"] = "False"
     sections["Qemu"]["require_hardware_acceleration"] = "False"
