@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -98,6 +99,7 @@ async def test_a_damaged_file_that_the_template_uses_stays_and_is_sent_again_und
     assert back is not None and back.hda_disk_image == disk.name
 
 
+@pytest.mark.long
 async def test_a_damaged_file_that_nothing_uses_is_replaced(site: TestSite) -> None:
     name, template, disk = await synced(site)
     meant = disk.read_bytes()
@@ -111,6 +113,23 @@ async def test_a_damaged_file_that_nothing_uses_is_replaced(site: TestSite) -> N
     assert not disk.with_name(f"{disk.stem}-2.qcow2").exists()
     again = await site.template("here", name)
     assert again is not None and again.hda_disk_image == disk.name
+
+
+@pytest.mark.long
+async def test_two_agents_that_repair_at_once_do_not_get_in_each_others_way(site: TestSite) -> None:
+    name, template, disk = await synced(site)
+    meant, kernel = disk.read_bytes(), disk.with_name(template.kernel_image)
+    damage(disk)
+    kernel_bytes = kernel.read_bytes()
+    kernel.unlink()
+    finished = await asyncio.gather(site.sync("--verify"), site.sync("--verify"))
+    assert [one.status for one in finished] == [0, 0], [one.err for one in finished]
+    moved = await site.template("here", name)
+    assert moved is not None
+    # The slower one may find that nothing uses the damaged file any more, and replace it.
+    assert disk.with_name(moved.hda_disk_image).read_bytes() == meant
+    assert kernel.read_bytes() == kernel_bytes
+    assert outcomes((await site.synced(verify=True))["here"]) == {"web": "unchanged"}
 
 
 @pytest.mark.long

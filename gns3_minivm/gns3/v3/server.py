@@ -167,8 +167,8 @@ class ServerV3(RestServer):
         except NotFoundError:
             pass
 
-    async def _path_of_upload(self, filename: str, size_bytes: int, md5: str, distrusted: frozenset[str]) -> str:
-        """The route for a file.
+    async def _path_of_upload(self, filename: str, size_bytes: int, md5: str, distrusted: frozenset[str]) -> str | None:
+        """The route for a file; None if another agent has brought it meanwhile.
 
         Under ``QEMU/`` the server refuses a content that it has a record of there, also if that file is damaged.  A bare
         name leads to the same folder past this check, and would replace what lies there.
@@ -176,15 +176,22 @@ class ServerV3(RestServer):
         path = f"/v3/images/upload/{_FOLDER}/{quote(filename)}"
         if not distrusted or await self._same_content(size_bytes, md5, frozenset()) is None:
             return path
-        for there in await self.disk_images():
-            if there.filename == filename:
-                raise self._other_content(there, size_bytes, md5)
+        there = next((image for image in await self.disk_images() if image.filename == filename), None)
+        if there is not None and (there.size_bytes, there.md5) != (size_bytes, md5):
+            raise self._other_content(there, size_bytes, md5)
+        # The file is there a moment before its record.
+        for wait_s in _COLLISION_WAITS_S if there is not None else ():
+            if await self._find(filename) is not None:
+                return None
+            await asyncio.sleep(wait_s)
         return f"/v3/images/upload/{quote(filename)}"
 
     async def _send(
         self, source: Path, filename: str, size_bytes: int, md5: str, progress: Progress, distrusted: frozenset[str]
     ) -> Uploaded:
         path = await self._path_of_upload(filename, size_bytes, md5, distrusted)
+        if path is None:
+            return Uploaded(filename, sent=False)
         try:
             await self._transport.upload(path, f"upload {filename}", source, size_bytes, progress)
         except (ConflictError, ServerFaultError, ConnectError) as error:
