@@ -34,6 +34,11 @@ class ProjectRoutes(Routes):
         path = f"/projects/{quote(project_id)}"
         return replies.project(await self._object("GET", path, f"read the project {project_id}"))
 
+    async def project_size(self, project_id: str) -> tuple[int, int]:
+        path = f"/projects/{quote(project_id)}/stats"
+        answer = await self._object("GET", path, f"ask how large the project {project_id} is")
+        return int(answer.get("nodes") or 0), int(answer.get("links") or 0)
+
     async def update_project(self, project_id: str, *, variables: Mapping[str, str] | None = None) -> Project:
         values: dict[str, Any] = {"auto_close": False}
         if variables is not None:

@@ -215,6 +215,10 @@ class Server(ABC):
         """One project, with its variables."""
 
     @abstractmethod
+    async def project_size(self, project_id: str) -> tuple[int, int]:
+        """How many nodes and links a project has; cheap, and answered while it is being opened."""
+
+    @abstractmethod
     async def update_project(self, project_id: str, *, variables: Mapping[str, str] | None = None) -> Project:
         """Set the variables, all of them at once; and let the project stay open when nobody looks at it."""
 
