@@ -24,10 +24,12 @@ def differences(template: QemuTemplate, desired: DesiredAppliance) -> tuple[Chan
     """What differs on the server: the fields to be changed, and those that are left to the user."""
     changes: dict[str, tuple[Any, Any]] = {}
     left: dict[str, tuple[Any, Any]] = {}
+    moved = template.hda_disk_image != desired.template.hda_disk_image
     for name in (field.name for field in fields(QemuTemplate)):
         old, new = getattr(template, name), getattr(desired.template, name)
+        if name == "version" and not moved:
+            continue  # goes with the disk, as the line of its origin does
         if name == "usage":
-            moved = template.hda_disk_image != desired.template.hda_disk_image
             _compare_usage(old, desired, desired.origin if moved else origin_of(old), changes, left)
         elif old != new:
             users = name in desired.user_fields

@@ -69,6 +69,7 @@ class TemplateFields(Strict):
     options: str | None = None
     linked_clone: bool | None = None
     platform: Literal["x86_64", "aarch64"] | None = None
+    version: str | None = None
 
     @field_validator("options")
     @classmethod

@@ -106,6 +106,8 @@ class QemuTemplate:
     linked_clone: bool = True
     platform: str = "x86_64"
     compute_id: str | None = LOCAL_COMPUTE
+    version: str = ""
+    """The version of what the template is of; only for people, and kept by servers that ``have_template_versions``."""
 
     def __post_init__(self) -> None:
         # API v3 replaces a bare name by its current theme's file, so that what is read back would differ.

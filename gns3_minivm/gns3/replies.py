@@ -67,6 +67,7 @@ class _QemuTemplate(_Template):
     linked_clone: bool | None = None
     platform: str | None = None
     compute_id: str | None = None
+    version: str | None = None
 
 
 class _Variable(_Reply):
@@ -191,6 +192,7 @@ def template(answer: Mapping[str, Any]) -> ServerTemplate:
             kernel_command_line=body.kernel_command_line or "",
             options=body.options or "",
             linked_clone=body.linked_clone is not False,
+            version=body.version or "",
             platform=body.platform or "",
             compute_id=body.compute_id,
         )

@@ -88,6 +88,8 @@ class RestServer(ProjectRoutes, LinkRoutes, HealthRoutes):
     def _template_body(self, template: QemuTemplate) -> dict[str, Any]:
         values = {_API_NAMES.get(name, name): value for name, value in asdict(template).items()}
         values |= {"template_type": "qemu", "custom_adapters": []}
+        if not (self.have_template_versions and template.version):
+            del values["version"]
         return checked(self.template_model, values, f"template {template.name!r}")
 
     # Symbols

@@ -62,6 +62,8 @@ class Server(ABC):
     """Whether ``images`` lists a compute's own files, and not those of the whole server."""
     can_delete_images: bool
     """Whether ``delete_image`` works."""
+    have_template_versions: bool
+    """Whether templates have a ``version``."""
     newest_project_revision: int | None
     """The newest revision of project files that the server opens, where that is known."""
 

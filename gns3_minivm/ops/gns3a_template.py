@@ -65,6 +65,7 @@ def imported(path: Path, appliance: ApplianceFile, version: Version, *, name: st
         first_port_name=appliance.first_port_name or "",
         linked_clone=appliance.linked_clone is not False,
         compute_id=None,
+        version=version.name,
         **_machine(place, appliance.qemu, images),
         **server_names,  # type: ignore[arg-type]
     )

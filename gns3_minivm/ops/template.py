@@ -107,6 +107,7 @@ def describe(
         kernel_command_line=guest.kernel_command_line(words),
         options=guest.QEMU_OPTIONS,
         compute_id=settings.compute,
+        version=source.resolved.image.info.version,
         **_described(appliance, name),
         **images,  # type: ignore[arg-type]
     )

@@ -25,7 +25,7 @@ from tests.support.catalogue import write_root
 from tests.support.gns3 import GNS3Process, running_gns3
 from tests.support.minivm import gns3_minivm
 
-ITS_OWN = {"template_id", "default_name_format", "version", "created_at", "updated_at"}
+ITS_OWN = {"template_id", "default_name_format", "created_at", "updated_at"}
 """What GNS3 says itself of a template that it makes of an appliance; there is no way to say it in the file."""
 
 

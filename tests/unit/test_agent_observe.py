@@ -17,6 +17,7 @@ class Recorded:
     url = "http://host:3080"
     one_name_per_content = False
     images_per_compute = True
+    have_template_versions = False
 
     def __init__(self, *templates: QemuTemplate, images: dict[str, str | None] | None = None) -> None:
         self._templates = [ServerTemplate(t.template_id, t.name, "qemu", False, t) for t in templates]

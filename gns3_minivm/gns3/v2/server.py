@@ -27,6 +27,7 @@ class ServerV2(RestServer):
     can_read_images = True
     images_per_compute = True
     can_delete_images = False
+    have_template_versions = False
     newest_project_revision = 9
     template_model = messages.TemplateCreate
 

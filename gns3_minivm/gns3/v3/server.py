@@ -54,6 +54,7 @@ class ServerV3(RestServer):
     can_read_images = False
     images_per_compute = False
     can_delete_images = True
+    have_template_versions = True
     newest_project_revision = None
     template_model = messages.TemplateCreate
 
