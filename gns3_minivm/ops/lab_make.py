@@ -93,7 +93,7 @@ async def _watch(server: Server, project_id: str, step: Step) -> None:
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
         with suppress(MiniVMError):
-            done = len(await server.nodes(project_id)) + len(await server.links(project_id))
+            done = sum(await server.project_size(project_id))
             step.advance(max(0, done - told))
             told = max(told, done)
 

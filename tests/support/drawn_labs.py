@@ -1,0 +1,84 @@
+"""Labs of nodes that are only there, and never run: made of a template without images, in no time."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gns3_minivm.agent.desired import template_id
+from gns3_minivm.config import Settings
+from gns3_minivm.events import Events
+from gns3_minivm.gns3.address import parse_address
+from gns3_minivm.gns3.detect import connect
+from gns3_minivm.gns3.model import Link, Node, Project, QemuTemplate
+from gns3_minivm.gns3.server import Server
+from gns3_minivm.guest import QEMU_OPTIONS, kernel_command_line
+from gns3_minivm.ops.lab import LabRequest, lab_up
+from gns3_minivm.ops.lab_report import LabReport
+from tests.support.gns3 import GNS3Process
+
+
+@dataclass
+class DrawnLab:
+    """A lab file below ``folder`` and its project on a server; ``template`` is the name of a template like a MiniVM's."""
+
+    server: Server
+    folder: Path
+    name: str
+    template: str
+    url: str
+
+    def write(self, text: str) -> Path:
+        """The lab file; VM in it stands for the template."""
+        self.folder.mkdir(exist_ok=True)
+        path = self.folder / "lab.yml"
+        path.write_text(f"name: {self.name}\n{text.replace('VM', self.template)}")
+        return path
+
+    async def up(self, text: str = "", *, url: str = "", **options: Any) -> LabReport:
+        """Bring it up without starting anything."""
+        path = self.write(text) if text else self.folder / "lab.yml"
+        options = {"start": False, **options}
+        request = LabRequest(path, parse_address(url or self.url), **options)
+        return await lab_up(request, Settings(self.folder / "cache"), Events())
+
+    async def project(self) -> Project | None:
+        return next((one for one in await self.server.projects() if one.name == self.name), None)
+
+    async def nodes(self) -> dict[str, Node]:
+        project = await self.project()
+        return {} if project is None else {one.name: one for one in await self.server.nodes(project.project_id)}
+
+    async def links(self) -> list[Link]:
+        project = await self.project()
+        return [] if project is None else await self.server.links(project.project_id)
+
+    async def wires(self) -> set[frozenset[tuple[str, int, int]]]:
+        """The links as pairs of node, adapter and port."""
+        names = {node.node_id: name for name, node in (await self.nodes()).items()}
+        links = await self.links()
+        return {frozenset((names[end.node_id], end.adapter, end.port) for end in link.ends) for link in links}
+
+
+@asynccontextmanager
+async def drawn_lab(process: GNS3Process, folder: Path) -> AsyncIterator[DrawnLab]:
+    """A lab of its own; its project is deleted at the end."""
+    mark = uuid.uuid4().hex[:8]
+    template = QemuTemplate(
+        template_id(f"vm-{mark}"), f"vm-{mark}", adapters=2, ram_mb=64, kernel_command_line=kernel_command_line(),
+        options=QEMU_OPTIONS,
+    )  # fmt: skip
+    async with await connect(parse_address(process.url)) as server:
+        await server.create_template(template)
+        lab = DrawnLab(server, folder, f"lab-{mark}", template.name, process.url)
+        try:
+            yield lab
+        finally:
+            for project in await server.projects():
+                if project.name.startswith(lab.name):
+                    await server.delete_project(project.project_id)
+            await server.delete_template(template.template_id)
