@@ -28,14 +28,17 @@ async def appliance_lab(server: GNS3Process, docker_host: str, *names: str) -> A
         yield lab
 
 
+# Without KVM on a busy machine, the kernel measures the speed of the TSC wrongly: its clock would run many times too fast,
+# and every limit of a program in the guest be that much shorter.
+_SLOW_MACHINE = "tsc=unstable"
+
+
 async def add_node(lab: Lab, template: str, name: str, words: str = "") -> Node:
     """A node of a template; ``words`` are put at the end of its kernel command line."""
     found = next(item for item in await lab.server.templates() if item.name == template)
     node = await lab.server.create_node(lab.project_id, found.template_id, name=name)
-    if words:
-        line = f"{node.properties['kernel_command_line']} {words}"
-        await lab.server.update_node(lab.project_id, node.node_id, properties={"kernel_command_line": line})
-    return node
+    line = f"{node.properties['kernel_command_line']} {_SLOW_MACHINE} {words}"
+    return await lab.server.update_node(lab.project_id, node.node_id, properties={"kernel_command_line": line})
 
 
 async def connect(lab: Lab, one: Node, adapter: int, other: Node, other_adapter: int) -> str:
@@ -45,12 +48,22 @@ async def connect(lab: Lab, one: Node, adapter: int, other: Node, other_adapter:
 
 
 @asynccontextmanager
+async def shell(lab: Lab, node: Node) -> AsyncIterator[Console]:
+    """A node's console, once its shell answers: after its services were started, which takes its time without KVM."""
+    now = await lab.server.node(lab.project_id, node.node_id)
+    assert now.console_port is not None
+    async with console(now.console_host, now.console_port) as client:
+        await client.wait_for_shell(300)
+        yield client
+
+
+@asynccontextmanager
 async def vtysh(lab: Lab, node: Node) -> AsyncIterator[Console]:
     """A router's console, once vtysh shows its prompt; nothing is typed before, and nothing but the Enter key until then."""
     now = await lab.server.node(lab.project_id, node.node_id)
     assert now.console_port is not None
     async with console(now.console_host, now.console_port) as client:
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 300
         while True:
             client.send("\n")
             try:

@@ -27,6 +27,12 @@ fi
 busybox syslogd -O /var/log/messages
 
 /usr/lib/frr/frrinit.sh start >/var/log/frr/start.log 2>&1 || cat /var/log/frr/start.log
+# The daemons start, and read their configuration, in the background.
+settled='/ Up$/ { up = 1 } / (Init|Down|Connecting|Unresponsive)$|running, pid/ { busy = 1 } END { exit !up || busy }'
+for try in $(seq 240); do
+    vtysh -d watchfrr -c "show watchfrr" 2>/dev/null | awk "$settled" && break
+    sleep 0.5
+done
 
 # Leaving vtysh leads to a shell, leaving the shell back to vtysh; "poweroff" in the shell ends the machine.
 cd /root || cd /
