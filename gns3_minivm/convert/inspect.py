@@ -1,6 +1,6 @@
 """What is on a disk: the file, the file system, the guest's configuration, and the recipe that it was made by.
 
-Read without mounting anything.  Changes that wait in a dirty journal are not seen.
+Read without mounting anything.  Changes that wait in a dirty journal are seen, and not written.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gns3_minivm.convert.report import DiskReport, FileSystem, FoundFile
 from gns3_minivm.errors import DamagedImageError, UsageError
 from gns3_minivm.formats.ext4.reader import Ext4Reader
 from gns3_minivm.formats.ext4.reader_journal import read_journal
+from gns3_minivm.formats.ext4.reader_replay import open_replayed
 from gns3_minivm.formats.ext4.reader_superblock import Superblock
 from gns3_minivm.formats.tree import Node, printable
 from gns3_minivm.guest import CONFIG_PATH, MODULES_LABEL, decode_config
@@ -71,8 +72,8 @@ def inspect_disk(path: Path) -> DiskReport:
         report = replace(report, kind="ext4 file system", content="an ext4 file system")
         if superblock.unreadable:
             missing = (f"files that can be read: the file system has {' and '.join(superblock.unreadable)}",)
-            return replace(report, filesystem=_filesystem(superblock, None), missing=missing)
-        return _with_files(report, Ext4Reader(disk.source))
+            return replace(report, filesystem=_filesystem(superblock), missing=missing)
+        return _with_files(report, *open_replayed(disk.source), needs_recovery=superblock.needs_recovery)
 
 
 def list_files(path: Path, top: bytes) -> Iterator[FoundFile]:
@@ -81,7 +82,7 @@ def list_files(path: Path, top: bytes) -> Iterator[FoundFile]:
     Raises what ``inspect_disk`` raises, and UsageError if there is no such path.
     """
     with _opened(path) as disk:
-        reader = Ext4Reader(disk.source)
+        reader, _ = open_replayed(disk.source)
         ino = _find(reader, path, top)
         prefix = top.strip(b"/")
         if not Node(reader.stat(ino).mode, None).is_directory:
@@ -94,7 +95,7 @@ def list_files(path: Path, top: bytes) -> Iterator[FoundFile]:
 def file_chunks(path: Path, name: bytes) -> Iterator[bytes]:
     """The bytes of a file on the disk, piece by piece (blocking); raises as ``list_files`` does."""
     with _opened(path) as disk:
-        reader = Ext4Reader(disk.source)
+        reader, _ = open_replayed(disk.source)
         ino = _find(reader, path, name)
         if not Node(reader.stat(ino).mode, None).is_file:
             raise UsageError(f"{path}: {printable(name)} is no regular file", hint="--files shows what there is.")
@@ -138,7 +139,7 @@ def _content(start: bytes) -> str:
     return "" if start.strip(b"\0") else "nothing but zeros at its start"
 
 
-def _filesystem(superblock: Superblock, reader: Ext4Reader | None) -> FileSystem:
+def _filesystem(superblock: Superblock) -> FileSystem:
     fields, counts = superblock.fields, superblock.counts
     return FileSystem(
         label=superblock.label,
@@ -152,19 +153,22 @@ def _filesystem(superblock: Superblock, reader: Ext4Reader | None) -> FileSystem
         used_inodes=fields["s_inodes_count"] - counts.free_inodes,
         directories=counts.directories,
         needs_recovery=superblock.needs_recovery,
-        journal=read_journal(reader) if reader else None,
+        journal=None,
+        replayed=None,
     )
 
 
-def _with_files(report: DiskReport, reader: Ext4Reader) -> DiskReport:
-    """The report on a file system that can be read."""
-    filesystem = _filesystem(reader.super, reader)
+def _with_files(report: DiskReport, reader: Ext4Reader, replayed: int | None, *, needs_recovery: bool) -> DiskReport:
+    """The report on a file system that can be read, with as many transactions of its journal ``replayed``."""
+    filesystem = replace(
+        _filesystem(reader.super), needs_recovery=needs_recovery, journal=read_journal(reader), replayed=replayed
+    )
     warnings = list(report.warnings)
-    if filesystem.needs_recovery:
-        warnings.append(
-            "the journal is dirty: the guest is running, or was not shut down; changes that wait in the journal are "
-            "not shown"
-        )
+    if needs_recovery:
+        shown = "the changes in it are not shown"
+        if replayed is not None:
+            shown = f"shown is what the next boot will find, with the changes in it ({replayed} transactions)"
+        warnings.append(f"the journal is dirty: the guest is running, or was not shut down; {shown}")
     if "errors" in filesystem.state:
         warnings.append("the file system is marked as damaged; the guest will check it when it boots")
     report = replace(report, filesystem=filesystem, warnings=tuple(warnings))

@@ -34,6 +34,8 @@ class FileSystem:
     directories: int
     needs_recovery: bool
     journal: Journal | None
+    replayed: int | None
+    """The transactions in the journal that are shown as if they were on the disk; None if there was nothing to replay."""
 
     def as_dict(self) -> dict[str, Any]:
         journal = self.journal
@@ -53,6 +55,7 @@ class FileSystem:
                 "size_bytes": journal.size_bytes,
                 "is_empty": journal.is_empty,
                 "needs_recovery": self.needs_recovery,
+                "replayed_transactions": self.replayed,
             }
             if journal
             else None,

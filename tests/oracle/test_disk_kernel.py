@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from gns3_minivm.bundle.model import Bundle
-from gns3_minivm.convert.inspect import inspect_disk, list_files
+from gns3_minivm.convert.inspect import file_chunks, inspect_disk, list_files
 from gns3_minivm.formats.content import Slice, Sparse
 from gns3_minivm.guest import GuestConfig
-from tests.support.disks import GIB, MIB
+from tests.support.disks import GIB, MIB, run
 from tests.support.guest import assert_clean, boot, busybox_tree, guest_disk, overlay
+from tests.support.tools import require_tool
 
 FILES = 20_000
 # Looked up by name, so by the index, not by a walk through the directory; a console is not good at such names.
@@ -84,7 +86,16 @@ def test_the_journal_is_replayed_after_a_power_cut(bundle: Bundle, disk: Path, t
     report = inspect_disk(disks[0])
     assert report.filesystem is not None and report.filesystem.needs_recovery
     assert any("journal is dirty" in warning for warning in report.warnings)
-    assert sum(1 for _ in list_files(disks[0], b"/many")) >= FILES
+    shown = [file.as_dict() for file in list_files(disks[0], b"/")]
+    assert b"".join(file_chunks(disks[0], b"/kept")) == b"kept\n"
+    # The same as e2fsck makes of it, which replays the journal on the disk.
+    raw = tmp_path / "replayed.img"
+    run("qemu-img", "convert", "-O", "raw", disks[0], raw)
+    subprocess.run([require_tool("e2fsck"), "-y", "-E", "journal_only", raw], check=False, capture_output=True)
+    assert not inspect_disk(raw).filesystem.needs_recovery  # type: ignore[union-attr]
+    assert [file.as_dict() for file in list_files(raw, b"/")] == shown
+    assert sum(file["path"].startswith("/many/") for file in shown) >= FILES
+    raw.unlink()
     with boot(bundle, disks, tmp_path) as guest:
         guest.shell()
         assert guest.run("cat /kept; ls /many | busybox grep -c ^[0-9]") == f"kept\n{FILES}"

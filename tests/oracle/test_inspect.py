@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -201,6 +202,47 @@ def test_a_journal_with_changes_is_told(tmp_path: Path, base: Path) -> None:
     report = inspect_disk(raw)
     assert report.filesystem and report.filesystem.journal and not report.filesystem.journal.is_empty
     assert any("journal is dirty" in warning for warning in report.warnings)
+
+
+JOURNALS = {
+    "ours": None,
+    "defaults of mke2fs": ("-t", "ext4"),
+    "64bit, checksums": ("-t", "ext4", "-O", "64bit,metadata_csum"),
+    "1 KiB blocks": ("-t", "ext4", "-b", "1024"),
+}
+
+
+@pytest.mark.parametrize("options", JOURNALS.values(), ids=JOURNALS.keys())
+def test_what_waits_in_the_journal_is_shown_as_e2fsck_would_replay_it(
+    tmp_path: Path, base: Path, folder: Path, options: tuple[str, ...] | None
+) -> None:
+    raw, name = tmp_path / "raw.img", b"sub/deep/file"
+    if options is None:
+        raw, name = raw_of(base), b"etc/large"
+    else:
+        run(require_tool("mke2fs"), "-q", *options, "-d", folder, raw, "300M")
+    size = int(dumpe2fs(raw)["Block size"])
+    blocks = [int(word) for word in run(require_tool("debugfs"), "-R", f"blocks /{name.decode()}", raw).split()]
+    before = b"".join(file_chunks(raw, name))
+    for letter, count in (("a", 2), ("b", 1), ("c", 1)):
+        (tmp_path / letter).write_bytes(letter.encode() * size * count)
+    # What the kernel would take for the journal's own block, were it not escaped.
+    (tmp_path / "magic").write_bytes(bytes.fromhex("c03b3998") + b"m" * (size - 4))
+    checks = " -c" if options and "64bit,metadata_csum" in options else ""
+    script = tmp_path / "commands"
+    script.write_text(
+        f"jo{checks}\njw -b {blocks[0]},{blocks[1]} {tmp_path}/a\njw -b {blocks[2]} {tmp_path}/magic\n"
+        f"jw -r {blocks[1]}\njw -b {blocks[0]} {tmp_path}/b\njw -b {blocks[3]} {tmp_path}/c\njc\n"
+    )
+    run("debugfs", "-w", "-f", script, raw)
+    shutil.copyfile(raw, tmp_path / "replayed.img")
+    words = ["e2fsck", "-y", "-E", "journal_only", tmp_path / "replayed.img"]
+    subprocess.run(words, check=False, capture_output=True)  # its exit status only says that there was something to do
+    shown = b"".join(file_chunks(raw, name))
+    assert shown == b"".join(file_chunks(tmp_path / "replayed.img", name)) != before
+    assert inspect_disk(tmp_path / "replayed.img").filesystem.needs_recovery is False  # type: ignore[union-attr]
+    assert [shown[place * size] for place in (0, 3)] == [ord("b"), ord("c")]
+    assert shown[size : 2 * size] == before[size : 2 * size]
 
 
 def test_a_backing_file_that_is_not_there_is_told(tmp_path: Path, base: Path) -> None:

@@ -24,6 +24,7 @@ from gns3_minivm.formats.qcow2 import structs as q
 from gns3_minivm.formats.tree import FileTree
 from gns3_minivm.guest import CONFIG_PATH, GuestConfig
 from tests.support.disks import MIB, options
+from tests.support.journals import BLOCK, Transaction, reader, with_journal
 
 SIZE = 16 * MIB
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -51,6 +52,13 @@ def disk(compression: qcow2.Compression) -> bytes:
 @lru_cache
 def raw() -> bytes:
     return qcow2.Qcow2Reader(io.BytesIO(disk("zstd"))).read(0, SIZE)
+
+
+@lru_cache
+def dirty() -> bytes:
+    """The raw disk with changes in its journal: the first blocks as they are, some of them twice, one of them revoked."""
+    blocks = {number: raw()[number * BLOCK : (number + 1) * BLOCK] for number in range(60)}
+    return with_journal(raw(), [Transaction(blocks), Transaction(blocks, revokes=[7]), Transaction({1: blocks[1]})])
 
 
 def explore(path: Path) -> str:
@@ -82,7 +90,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_the_disk_itself_is_explored_without_an_error(path: Path) -> None:
-    for data in (disk("zstd"), disk("zlib"), disk("none"), raw()):
+    for data in (disk("zstd"), disk("zlib"), disk("none"), raw(), dirty()):
         path.write_bytes(data)
         assert explore(path) == ""
 
@@ -106,6 +114,27 @@ def test_damaged_bytes_anywhere_are_an_error_or_a_report(
     data = bytearray(disk(compression))
     for place, value in damage:
         at = int(place * (len(data) - len(value)))
+        data[at : at + len(value)] = value
+    path.write_bytes(data)
+    explore(path)
+
+
+@FUZZ
+@given(
+    damage=st.lists(
+        st.tuples(
+            st.integers(0, 130),
+            st.integers(0, 90),
+            st.sampled_from([b"\xff", b"\0", b"\x05", b"\xff" * 4, b"\x80\0\0\1"]),
+        ),
+        max_size=5,
+    )
+)
+def test_a_damaged_journal_is_an_error_or_a_report(path: Path, damage: list[tuple[int, int, bytes]]) -> None:
+    data = bytearray(dirty())
+    ((_, first, _),) = reader(raw()).extents(e.JOURNAL_INO)
+    for block, within, value in damage:
+        at = (first + block) * BLOCK + within
         data[at : at + len(value)] = value
     path.write_bytes(data)
     explore(path)
