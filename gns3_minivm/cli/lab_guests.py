@@ -74,12 +74,12 @@ def lab_exec(
     from gns3_minivm.ops.lab_exec import lab_exec as perform
     from gns3_minivm.ops.project import only_server
 
+    chosen, address = chosen_lab(lab), only_server(servers.addresses())
+    request = ExecRequest(words, "", _variables(variables), user, workdir, None if no_stdin else _piped_in())
     try:
-        request = ExecRequest(words, "", _variables(variables), user, workdir, None if no_stdin else _piped_in())
-        address = only_server(servers.addresses())
         answer = session.perform(
             lambda events: perform(
-                address, chosen_lab(lab), node, request,
+                address, chosen, node, request,
                 wait_s=wait_s, timeout_s=timeout, on_output=None if session.as_json else _pass_on,
             )
         )  # fmt: skip
