@@ -130,27 +130,6 @@ def write_output(path: Path, data: bytes, *, replace: bool) -> None:
         raise (disk_error(error, folder) or error) from error
 
 
-def write_output(path: Path, data: bytes, *, replace: bool) -> None:
-    """Write a small file that gets its name when it is whole (blocking).
-
-    Raises UsageError if ``path`` exists and is not to be replaced, DiskFullError.
-    """
-    check_output(path, replace=replace)
-    folder = path.absolute().parent
-    temporary = folder / f".{path.name[:80]}.{secrets.token_hex(8)}.tmp"
-    try:
-        try:
-            with temporary.open("xb") as target:
-                target.write(data)
-                target.flush()
-                os.fsync(target.fileno())
-            name_output(temporary, path, replace=replace)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise (disk_error(error, folder) or error) from error
-
-
 def _open_nameless(folder: Path) -> int | None:
     """A new file without a name, so that nothing is left of it whatever happens; None where there is no such thing."""
     try:

@@ -50,7 +50,10 @@ def _load(entry: Path, filename: str) -> Artifact | None:
         if status.st_size != size_bytes:
             return None
         # Somebody has written to it, or copied the cache: the bytes tell which.
-        if status.st_mtime_ns != manifest.get("mtime_ns", status.st_mtime_ns) and measure(Kind.DISK, path, filename) != disk:
+        if (
+            status.st_mtime_ns != manifest.get("mtime_ns", status.st_mtime_ns)
+            and measure(Kind.DISK, path, filename) != disk
+        ):
             return None
         return disk
     except (OSError, ValueError, LookupError, TypeError):
