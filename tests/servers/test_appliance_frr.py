@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gns3_minivm.gns3.model import Node
-from tests.support.appliances import add_node, appliance_lab, connect, vtysh, vtysh_command
+from tests.support.appliances import add_node, appliance_lab, connect, start, vtysh, vtysh_command
 from tests.support.gns3 import GNS3Process
 from tests.support.lab import Lab
 from tests.support.telnet import Console
@@ -29,7 +29,7 @@ async def lab(gns3_v3: GNS3Process, docker_host: str) -> AsyncIterator[Lab]:
 async def routers(lab: Lab) -> AsyncIterator[tuple[Node, Node]]:
     one, other = await add_node(lab, "frr-minivm", "r1", "FRR_DAEMONS=ospf"), await add_node(lab, "frr-minivm", "r2")
     await connect(lab, one, 0, other, 7)
-    await lab.start(one, other)
+    await start(lab, one, other)
     yield one, other
 
 
@@ -48,7 +48,7 @@ async def test_routers_become_neighbours_and_learn_routes_and_keep_their_configu
         await first.read_until("packets transmitted(?s:.*)r1# $")
         assert "Integrated configuration saved" in await vtysh_command(first, "write memory")
     await lab.stop(one)
-    await lab.start(one)
+    await start(lab, one)
     async with vtysh(lab, one) as first:
         await shows(first, "show ip ospf neighbor", "Full/")
         await shows(first, "show ip route ospf", "10.255.0.2/32")

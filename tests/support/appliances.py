@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from gns3_minivm.errors import NodeError
 from gns3_minivm.gns3.model import LinkEnd, Node
 from tests.support.gns3 import GNS3Process
 from tests.support.lab import Lab, open_lab
@@ -45,6 +46,18 @@ async def connect(lab: Lab, one: Node, adapter: int, other: Node, other_adapter:
     """Link two adapters; returns the link's id."""
     ends = [LinkEnd(one.node_id, adapter), LinkEnd(other.node_id, other_adapter)]
     return (await lab.server.create_link(lab.project_id, ends)).link_id
+
+
+async def start(lab: Lab, *nodes: Node) -> None:
+    """Start nodes one after the other: GNS3 gives ubridge ten seconds, which many at once exceed on a busy machine."""
+    for node in nodes:
+        for attempt in (1, 2, 3):
+            try:
+                await lab.start(node)
+                break
+            except NodeError as error:
+                if attempt == 3 or "hypervisor" not in error.message:
+                    raise
 
 
 @asynccontextmanager
