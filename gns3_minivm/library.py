@@ -195,9 +195,9 @@ class Agent:
         request = RemoveRequest(name, self.servers, delete_images=delete_images, dry_run=dry_run)
         return _checked(await remove(request, self._events))
 
-    async def doctor(self) -> Diagnosis:
-        """Find what keeps MiniVMs from working, here and on the servers."""
-        return await examine(self.servers, self._settings, self._events)
+    async def doctor(self, *, try_nodes: bool = False) -> Diagnosis:
+        """Find what keeps MiniVMs from working; ``try_nodes`` starts a node on each server for a moment."""
+        return await examine(self.servers, self._settings, self._events, try_nodes=try_nodes)
 
     async def convert(self, image: str, output: Path, *, force: bool = False, dry_run: bool = False) -> ConvertResult:
         """Write the disk of an image or appliance to a qcow2 file."""

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gns3_minivm.agent.desired import is_ours
@@ -18,6 +18,7 @@ from gns3_minivm.gns3.model import (
     LOCAL_COMPUTE,
     SCRATCH_PROJECT,
     ComputeHealth,
+    NodeTrial,
     QemuTemplate,
     Rights,
     ServerImage,
@@ -30,6 +31,9 @@ Known = Callable[[str], Artifact | None]
 
 _OLDEST_QEMU_FOR_ZSTD = (5, 1)
 _SCRATCH = re.escape(SCRATCH_PROJECT) + r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_UBRIDGE_HINT = (
+    "If a node does not start for want of it: install ubridge there; the user of GNS3 must be in the group ubridge."
+)
 _FULL_DISK_PERCENT = 95
 _FILLING_DISK_PERCENT = 85
 
@@ -52,16 +56,19 @@ def failed(check: str, error: MiniVMError) -> Finding:
     return Finding(check, "problem", error.message, error.hint)
 
 
-async def look(server: Server, address: Address, known: Known) -> list[Finding]:
-    """Everything that one server shows.  A check that fails is a finding and does not stop the others."""
+async def look(server: Server, address: Address, known: Known, *, try_nodes: bool = False) -> list[Finding]:
+    """Everything that one server shows.  A check that fails is a finding and does not stop the others.
+
+    With ``try_nodes`` a node is started on each compute for a moment.
+    """
     findings = [Finding("version", "ok", f"GNS3 {server.version}, API v{server.generation}")]
     findings += [Finding("login", "warning", text) for text in server.warnings]
     findings += _connection(server, address)
     checks = (
         _rights(server),
         _raw_images(server),
-        _computes(server),
-        _ubridge(server),
+        _computes(server, try_nodes),
+        _ubridge(server) if not try_nodes else _nothing(),
         _images(server, known),
         _leftovers(server),
     )
@@ -123,12 +130,32 @@ async def _raw_images(server: Server) -> list[Finding]:
     return [Finding("raw-images", "problem", "the server refuses kernels and initial RAM disks as images", hint)]
 
 
-async def _computes(server: Server) -> list[Finding]:
+async def _nothing() -> list[Finding]:
+    return []
+
+
+async def _computes(server: Server, try_nodes: bool) -> list[Finding]:
     used = await server.default_compute()
     findings: list[Finding] = []
     for health in await server.compute_health():
-        findings += _compute(health, needed=health.compute.compute_id == used)
+        needed = health.compute.compute_id == used
+        if try_nodes and not health.error:
+            trial = await server.try_node(health.compute.compute_id)
+            if health.qemu_versions is None and trial.qemu_version:
+                health = replace(health, qemu_versions=(trial.qemu_version,))
+            findings.append(_trial(f"compute {health.compute.name}", trial, needed=needed))
+        findings += _compute(health, needed=needed)
     return findings
+
+
+def _trial(name: str, trial: NodeTrial, *, needed: bool) -> Finding:
+    if trial.ubridge:
+        return Finding("ubridge", "ok", f"{name}: a node starts there, and ubridge with it")
+    level: Level = "problem" if needed else "warning"
+    if trial.ubridge is False:
+        return Finding("ubridge", level, f"{name}: {trial.fault}", _UBRIDGE_HINT)
+    fault = trial.fault or "it has left no trace"
+    return Finding("node", level, f"{name}: a node does not start there: {fault}", "Look at the server's log.")
 
 
 def _compute(health: ComputeHealth, *, needed: bool) -> Iterator[Finding]:
@@ -156,7 +183,10 @@ def _compute(health: ComputeHealth, *, needed: bool) -> Iterator[Finding]:
 
 def _qemu(name: str, versions: tuple[str, ...] | None, *, needed: bool) -> Finding:
     if versions is None:
-        hint = "Disks need QEMU 5.1 or later there; for an older one register with --compression zlib."
+        hint = (
+            "Disks need QEMU 5.1 or later there; for an older one register with --compression zlib. "
+            "`gns3-minivm doctor --try` starts it to find out."
+        )
         return Finding("qemu", "unknown", f"{name}: this API does not tell the version of QEMU", hint)
     if not versions:
         hint = "Install qemu-system-x86 there."
@@ -186,9 +216,7 @@ async def _ubridge(server: Server) -> list[Finding]:
                 if node.status == "started" and node.node_type in ("qemu", "docker", "vpcs"):
                     text = f"node {node.name} of project {project.name} runs, so ubridge is there"
                     return [Finding("ubridge", "ok", text)]
-    hint = (
-        "If a node does not start for want of it: install ubridge there; the user of GNS3 must be in the group ubridge."
-    )
+    hint = f"`gns3-minivm doctor --try` starts a node to find out. {_UBRIDGE_HINT}"
     return [Finding("ubridge", "unknown", "no node runs, and the API does not tell whether ubridge is installed", hint)]
 
 

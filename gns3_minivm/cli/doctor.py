@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 
 @click.command()
 @options.server
+@click.option("--try", "try_nodes", is_flag=True, help="Also start a node on each server for a moment, in a project of "
+              "its own: tells QEMU's version where the API does not (v3), and whether ubridge is there.")  # fmt: skip
 @options.common
 @pass_session
-def doctor(session: Session, /, servers: options.ServerChoice) -> int:
+def doctor(session: Session, /, servers: options.ServerChoice, try_nodes: bool) -> int:
     """Look for what keeps MiniVMs from working, here and on GNS3 servers, and say what to do.
 
-    Nothing is changed. Ends with 1 if there is a problem; warnings are none.
+    Without --try nothing is changed. Ends with 1 if there is a problem; warnings are none.
     """
     from gns3_minivm.ops.doctor import examine
 
     addresses = servers.addresses()
-    diagnosis = session.perform(lambda events: examine(addresses, session.settings, events))
+    diagnosis = session.perform(lambda events: examine(addresses, session.settings, events, try_nodes=try_nodes))
     session.show(diagnosis.as_dict(), _text(diagnosis))
     return diagnosis.exit_status
 

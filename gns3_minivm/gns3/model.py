@@ -65,6 +65,16 @@ class ComputeHealth:
 
 
 @dataclass(frozen=True)
+class NodeTrial:
+    """What starting QEMU on a compute has shown; None is what it has not."""
+
+    qemu_version: str | None = None
+    ubridge: bool | None = None
+    fault: str = ""
+    """Why it did not start, in the server's words."""
+
+
+@dataclass(frozen=True)
 class Rights:
     """What the user who is logged in may do; ``missing`` are GNS3's names of privileges that we need."""
 

@@ -29,7 +29,6 @@ from gns3_minivm.gns3.model import (
     QemuTemplate,
     ServerTemplate,
 )
-from gns3_minivm.gns3.projects import ProjectRoutes
 
 _API_NAMES = {"ram_mb": "ram"}
 """Our names of template fields where GNS3 has others."""
@@ -39,7 +38,7 @@ _START_HINT = (
 )
 
 
-class RestServer(ProjectRoutes, LinkRoutes, HealthRoutes):
+class RestServer(LinkRoutes, HealthRoutes):
     """The shared part of ``v2.server`` and ``v3.server``."""
 
     template_model: type[messages.TemplateCreate]

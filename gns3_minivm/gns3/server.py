@@ -18,6 +18,7 @@ from gns3_minivm.gns3.model import (
     Link,
     LinkEnd,
     Node,
+    NodeTrial,
     Project,
     QemuTemplate,
     Rights,
@@ -155,6 +156,10 @@ class Server(ABC):
     @abstractmethod
     async def compute_health(self) -> list[ComputeHealth]:
         """What each compute says about itself."""
+
+    @abstractmethod
+    async def try_node(self, compute_id: str = LOCAL_COMPUTE) -> NodeTrial:
+        """Start QEMU for a moment, only to print its version, in a project that is made for it and deleted."""
 
     # Templates
 

@@ -60,15 +60,20 @@ class Diagnosis:
         return {"problems": self.problems, "places": [place.as_dict() for place in self.places]}
 
 
-async def examine(servers: Sequence[Address], settings: Settings, events: Events) -> Diagnosis:
-    """Look at this machine and at every server at once; nothing is changed anywhere."""
+async def examine(
+    servers: Sequence[Address], settings: Settings, events: Events, *, try_nodes: bool = False
+) -> Diagnosis:
+    """Look at this machine and at every server at once.
+
+    Nothing is changed anywhere; with ``try_nodes`` each server gets a project with a node for a moment.
+    """
     cache = Cache(settings.cache_root)
     known = await run_blocking(known_files, cache)
     by_url = {address.url: address for address in servers}
 
     async def one(server: Server) -> list[Finding]:
         with events.step(f"Look at {server.url}"):
-            found = await look(server, by_url[server.url], known)
+            found = await look(server, by_url[server.url], known, try_nodes=try_nodes)
         return [_seen_from_here(finding) for finding in found] if is_here(by_url[server.url]) else found
 
     here, outcomes = await asyncio.gather(_this_machine(cache, events), on_each(servers, one))

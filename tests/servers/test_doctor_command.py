@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.gns3.server import Server, no_progress
 from tests.support.blobs import random_artifact
-from tests.support.gns3 import GNS3Process, free_port, running_gns3
+from tests.support.gns3 import Generation, GNS3Process, free_port, running_gns3
 from tests.support.minivm import gns3_minivm
 from tests.support.tools import require_tool
 from tests.support.users import poor_user
@@ -217,3 +218,34 @@ async def test_a_node_that_runs_shows_that_ubridge_is_there(client: Server, gns3
         await server.delete_project(project.project_id)
         await server.delete_template(template.template_id)
     assert found["ubridge"][0]["message"].startswith("node runs of project lab-")
+
+
+async def test_a_trial_finds_out_what_the_api_does_not_tell(client: Server, gns3_server: GNS3Process) -> None:
+    require_tool("qemu-system-x86_64")
+    finished = await gns3_minivm("doctor", "--try", "--server", gns3_server.url, "--json")
+    said = json.loads(finished.out.splitlines()[-1])["places"][1]["findings"]
+    assert [f["level"] for f in said if f["check"] in ("qemu", "ubridge")] == ["ok", "ok"], said
+    [qemu] = [f["message"] for f in said if f["check"] == "qemu"]
+    assert re.search(r"QEMU \d+\.\d+", qemu)
+    assert not [project for project in await client.projects() if project.name.startswith("gns3-minivm-")]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("generation", [2, 3])
+async def test_a_trial_finds_an_old_qemu_and_that_ubridge_is_missing(generation: Generation, tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    qemu = programs / "qemu-system-x86_64"
+    qemu.write_text("#!/bin/sh\necho 'QEMU emulator version 4.2.1 (Debian 1:4.2-3)'\n")
+    qemu.chmod(0o755)
+    # Without it no node gets as far as ubridge.
+    (programs / "qemu-img").symlink_to(require_tool("qemu-img"))
+    settings = {"Server": {"ubridge_path": str(tmp_path / "none")}}
+    with running_gns3(generation, tmp_path / "server", variables={"PATH": str(programs)}, settings=settings) as process:
+        finished = await gns3_minivm("doctor", "--try", "--server", process.url, "--json")
+        said = json.loads(finished.out.splitlines()[-1])["places"][1]["findings"]
+        [qemu_said] = [f for f in said if f["check"] == "qemu"]
+        [ubridge_said] = [f for f in said if f["check"] == "ubridge"]
+        assert qemu_said["level"] == "problem" and "4.2.1 cannot read zstd disks" in qemu_said["message"], said
+        assert ubridge_said["level"] == "problem" and "ubridge" in ubridge_said["message"].lower(), said
+        assert "install ubridge" in ubridge_said["hint"]
