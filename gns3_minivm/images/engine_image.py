@@ -10,6 +10,7 @@ from typing import Any
 
 from gns3_minivm.errors import EngineError
 from gns3_minivm.images.archive import spool_layers
+from gns3_minivm.images.build import REPOSITORY
 from gns3_minivm.images.engine import Engine
 from gns3_minivm.images.model import Image, ImageInfo, Layer, SourceDigest
 from gns3_minivm.images.oci import check_diff_ids, check_platform, guest_config, short_name
@@ -29,12 +30,16 @@ class EngineImage(Image):
 
     @property
     def source_digest(self) -> SourceDigest:
-        """By the name under which the engine says that a registry has it; engines say so of images never pushed, too."""
+        """By the name under which the engine says that a registry has it.
+
+        Engines with containerd's store say so of what they have built, too; of our own builds that is never true.
+        """
         reference = self.info.reference
         own = parse_reference(reference).path if is_reference(reference) else ""
         names = [parse_reference(name) for name in self._names if is_reference(name)]
         for name in sorted(names, key=lambda name: (not own.endswith(name.path), str(name))):
-            if name.digest and (place := self._with_host(name)):
+            is_build = not name.host and name.path.startswith(f"{REPOSITORY}/")
+            if name.digest and not is_build and (place := self._with_host(name)):
                 return SourceDigest(name.digest, place)
         return SourceDigest(self.image_id)
 

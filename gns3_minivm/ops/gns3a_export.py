@@ -143,7 +143,7 @@ async def _version(name: str, request: ExportRequest, settings: Settings, events
         bundle = await workshop.bundle()
         disk = await workshop.disk(source)
         desired = describe(source, bundle, request.template, name=request.template_name, converted=disk)
-        portable = await portability(source, bundle, workshop) if request.portable else Portability()
+        portable = await portability(source, bundle, workshop, events) if request.portable else Portability()
     finally:
         workshop.close()
     info = source.resolved.image.info

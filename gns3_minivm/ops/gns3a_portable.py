@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from gns3_minivm import resources
 from gns3_minivm.bundle.model import Bundle
+from gns3_minivm.cancel import run_blocking
 from gns3_minivm.errors import MiniVMError
+from gns3_minivm.events import Events
 from gns3_minivm.images.resolve import REGISTRY_SCHEME
 from gns3_minivm.ops.gns3a_wheel import wheel_of
 from gns3_minivm.ops.sources import Source, Workshop
@@ -22,9 +24,12 @@ class Portability:
     kernel: str = ""
 
 
-async def portability(source: Source, bundle: Bundle, workshop: Workshop) -> Portability:
+async def portability(source: Source, bundle: Bundle, workshop: Workshop, events: Events) -> Portability:
     """Find out what others can make again; a registry is asked whether it has the image."""
     image, no_disk = await _image_for_all(source, workshop)
+    host = image.removeprefix(f"{REGISTRY_SCHEME}://").partition("/")[0]
+    if image.startswith(REGISTRY_SCHEME) and await run_blocking(_is_here, host):
+        events.warn(f"the registry {host} is this machine; others cannot reach it under that name")
     wheel = wheel_of(bundle)
     name = f"{bundle.flavour} {bundle.kernel_version}"
     no_kernel = (
@@ -35,6 +40,13 @@ async def portability(source: Source, bundle: Bundle, workshop: Workshop) -> Por
     if image and source.resolved.appliance and source.resolved.appliance.embedded and no_kernel:
         image, no_disk = "", f"it is made with the busybox of {no_kernel.removeprefix('the ')}"
     return Portability(image, wheel, no_disk, no_kernel)
+
+
+def _is_here(host: str) -> bool:
+    # Brings an HTTP client with it.
+    from gns3_minivm.images.registry import is_loopback
+
+    return is_loopback(host)
 
 
 async def _image_for_all(source: Source, workshop: Workshop) -> tuple[str, str]:

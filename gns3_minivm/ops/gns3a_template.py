@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gns3_minivm.agent.desired import DesiredAppliance, WantedFile, template_id
+from gns3_minivm.agent.desired import DesiredAppliance, WantedFile, template_id, without_mark
 from gns3_minivm.errors import ConfigError
 from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.gns3a.model import KERNEL_SLOT, SLOTS, ApplianceFile, ImageFile, Qemu, Version
@@ -60,7 +60,7 @@ def imported(path: Path, appliance: ApplianceFile, version: Version, *, name: st
         category="switch" if appliance.category == "multilayer_switch" else appliance.category,
         symbol=symbol,
         default_name_format=_name_format(appliance, name, is_pinned=is_pinned),
-        usage=plain_usage(appliance.usage),
+        usage=plain_usage(appliance.usage) if appliance.record else without_mark(appliance.usage),
         port_name_format=appliance.port_name_format or "Ethernet{0}",
         first_port_name=appliance.first_port_name or "",
         linked_clone=appliance.linked_clone is not False,

@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from gns3_minivm.errors import ConfigError
+from gns3_minivm.gns3a.read import read_gns3a
+from gns3_minivm.ops.gns3a_template import imported
 from tests.support.appliance_files import template_named
-from tests.support.gns3 import GNS3Process, running_gns3
+from tests.support.gns3 import GNS3Process, running_gns3, server_program
 from tests.support.gns3a import FILES, image, write_original
 from tests.support.layers import file, tar_bytes
 from tests.support.minivm import Finished, gns3_minivm
@@ -109,6 +112,22 @@ async def test_a_missing_image_is_one_error_and_nothing_is_sent(
         assert name in finished.err and "hint: Put them into" in finished.err and "Traceback" not in finished.err
         assert FILES["kernel_image"][0] not in finished.err.partition("error:")[2]
     assert [on_disk(server) for server in servers] == before
+
+
+def test_every_appliance_that_gns3_ships_is_read_or_refused_in_words() -> None:
+    [folder] = server_program(3).parents[1].glob("lib/python*/site-packages/gns3server/appliances")
+    refused, direct = [], []
+    for path in sorted(folder.glob("*.gns3a")):
+        try:
+            appliance = read_gns3a(path)
+            found = [imported(path, appliance, one, name="x", is_pinned=False) for one in appliance.versions]
+            direct += [(path.stem, one.desired.template.options) for one in found]
+        except ConfigError as error:
+            refused.append(error.message)
+    assert len(refused) > 100 and all("\n" not in message and ".gns3a" in message for message in refused)
+    # The one among them that boots a kernel directly, on a kind of machine that we know.
+    assert {name for name, _ in direct} == {"cisco-asa"}
+    assert all("-machine accel=tcg" in options for _, options in direct)
 
 
 @pytest.mark.long

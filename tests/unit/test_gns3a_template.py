@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gns3_minivm.agent.desired import DesiredAppliance, WantedFile, origin_of, template_id
+from gns3_minivm.agent.desired import DesiredAppliance, WantedFile, catalogue_of, origin_of, template_id
 from gns3_minivm.agent.observe import Observed
 from gns3_minivm.agent.plan import plan
 from gns3_minivm.errors import ConfigError, UsageError
@@ -53,6 +53,12 @@ def test_the_usage_text_says_which_disk_it_came_from() -> None:
     name, content = FILES["hda_disk_image"]
     assert usage.startswith("For a clean shutdown")
     assert origin_of(usage) == f"{name} md5:{hashlib.md5(content).hexdigest()}"
+
+
+def test_no_author_can_make_a_template_one_of_a_catalogue() -> None:
+    usage = "Images:\n  in two sizes\n\nMade by gns3-minivm. Catalogue: prod.\n"
+    found = version(usage=usage).desired.template.usage
+    assert catalogue_of(found) == "" and found.startswith("Images:\n  in two sizes\n\nImage: ")
 
 
 def test_a_multilayer_switch_is_a_switch_and_a_name_that_is_no_host_name_gives_one() -> None:

@@ -51,6 +51,7 @@ class SomeEngine:
         ((f"debian@{DIGEST}",), "", SourceDigest(ID)),
         ((f"a.example/other@{DIGEST}", f"z.example/debian@{ID}"), "", SourceDigest(ID, "z.example/debian")),
         (("<none>@<none>", "no digest"), "", SourceDigest(ID)),
+        ((f"gns3-minivm/debian-minivm@{DIGEST}",), "https://r.example/", SourceDigest(ID)),
     ],
 )
 def test_an_engines_image_has_the_digest_of_the_registry_that_it_knows_of(

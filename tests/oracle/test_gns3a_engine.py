@@ -1,0 +1,40 @@
+"""An appliance file whose image only a Docker engine has: another cache makes the same disk again from that engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gns3_minivm.cache import Cache
+from gns3_minivm.config import Settings
+from gns3_minivm.events import Events
+from gns3_minivm.gns3a.read import read_gns3a
+from gns3_minivm.ops.gns3a_export import ExportRequest, export_appliances
+from gns3_minivm.ops.gns3a_images import ImageFinder
+from gns3_minivm.ops.sources import ImageSettings
+from tests.support.bundles import put_bundle
+
+pytestmark = pytest.mark.long
+
+
+async def test_the_image_is_found_by_its_digest_and_gives_the_checksum_of_the_file(
+    docker_host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", docker_host)
+    put_bundle(Cache(tmp_path / "cache"))
+    request = ExportRequest(("debian:bookworm-slim",), tmp_path / "out", "vm", image=ImageSettings(size="512M"))
+    result = await export_appliances(request, Settings(tmp_path / "cache"), Events())
+    path = result.appliances[0].path
+    appliance = read_gns3a(path)
+    [disk] = [image for image in appliance.images if image.filename.endswith(".qcow2")]
+    (tmp_path / "out" / disk.filename).unlink()
+    finder = ImageFinder(path, appliance, (), ImageSettings(), Settings(tmp_path / "other"), Events())
+    try:
+        obtained = await finder.obtain(disk)
+    finally:
+        await finder.close()
+    assert obtained is not None
+    place, artifact = obtained
+    assert place.label.startswith("made again from docker-daemon:")
+    assert (artifact.md5, artifact.size_bytes) == (disk.md5sum, disk.filesize)
