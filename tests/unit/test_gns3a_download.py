@@ -5,10 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,47 +15,15 @@ from gns3_minivm.errors import DamagedImageError, HostError, MiniVMError
 from gns3_minivm.gns3a.download import UNPACKERS, download, without_login
 from gns3_minivm.gns3a.model import COMPRESSIONS, ImageFile
 from tests.support.gns3a import image
+from tests.support.site import Site, running_site
 
 CONTENT = b"an image, rather long " * 50_000
 
 
-@dataclass
-class Site:
-    """A web server; ``answers`` are (status, headers, body) by path."""
-
-    url: str = ""
-    answers: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
-    seen: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-
-
 @pytest.fixture
 def site() -> Iterator[Site]:
-    found = Site()
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *words: Any) -> None:
-            pass
-
-        def do_GET(self) -> None:
-            found.seen.append((self.path, dict(self.headers)))
-            status, headers, body = found.answers.get(self.path.partition("?")[0], (404, {}, b"no"))
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            try:
-                self.wfile.write(body)
-            except OSError:
-                pass  # the client has heard enough
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield found
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running_site() as found:
+        yield found
 
 
 def wanted(url: str, **more: Any) -> ImageFile:

@@ -25,6 +25,7 @@ from gns3_minivm.ops.gns3a_wheel import file_from_wheel
 from gns3_minivm.ops.sources import ImageSettings
 from tests.support.bundles import put_bundle
 from tests.support.gns3a import FILES, image, original, write_original
+from tests.support.site import running_site
 
 NAME, CONTENT = FILES["hda_disk_image"]
 DISK = ImageFile.model_validate(image(NAME, CONTENT))
@@ -76,6 +77,23 @@ async def test_another_file_of_the_name_does_not_count_and_is_told(tmp_path: Pat
     assert NAME in error.message and DISK.md5sum in error.message
     assert f"is another file: it has md5 {hashlib.md5(other).hexdigest()}" in error.message
     assert str(tmp_path / "a") in error.hint and "--images" in error.hint
+
+
+async def test_an_image_is_downloaded_where_the_file_says_and_nothing_of_it_stays(tmp_path: Path) -> None:
+    with running_site() as site:
+        site.answers = {"/good": (200, {}, CONTENT), "/bad": (200, {}, b"something else")}
+        good, bad = (
+            ImageFile.model_validate(image(NAME, CONTENT, direct_download_url=f"{site.url}/{path}"))
+            for path in ("good", "bad")
+        )
+        async with finder(tmp_path / "a.gns3a", tmp_path / "cache") as found:
+            place = await found.locate(good)
+            assert place is not None and place.label == f"{site.url}/good" and not site.seen
+            obtained = await found.obtain(good)
+            assert obtained is not None and obtained[1].path.read_bytes() == CONTENT
+            assert await found.obtain(bad) is None
+            assert f"{site.url}/bad" in found.missing([bad]).message
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
 async def test_a_page_for_people_is_told(tmp_path: Path) -> None:
