@@ -170,4 +170,7 @@ def _words(mistake: Any, where: Where) -> str:
         message = "should be `key: value` lines"
     seen = mistake["input"]
     tell = bool(where) and where[-1] not in _SECRETS and isinstance(seen, str | int | float | bool)
-    return (f"{name}: " if name else "") + message + (f", found {seen!r}" if tell else "")
+    # Such as the password 123456, a number for YAML.
+    quote = mistake["type"] == "string_type" and isinstance(seen, int | float)
+    more = "; put it in quotation marks" if quote else ""
+    return (f"{name}: " if name else "") + message + (f", found {seen!r}" if tell else "") + more

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-_NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _PASSWORDS = ("password", "password_env", "password_file", "keyring")
 
-ServerName = Annotated[str, StringConstraints(pattern=_NAME)]
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError("a name has at most 63 letters, digits, '.', '_' and '-', with a letter or digit at both ends")
+    return value
+
+
+ServerName = Annotated[str, AfterValidator(_name)]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -91,7 +99,7 @@ def _bare_word(value: Any) -> Any:
 class Catalogue(_Part):
     """A catalogue; ``name`` marks its templates on the servers, and is None for a catalogue that prunes nothing."""
 
-    name: Annotated[str, StringConstraints(pattern=_NAME)] | None = None
+    name: Annotated[str, AfterValidator(_name)] | None = None
     compression: Literal["zstd", "zlib", "none"] = "zstd"
     size: Text | None = None
     kernel: Text | None = None

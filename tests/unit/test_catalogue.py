@@ -75,6 +75,11 @@ def test_the_short_form_states_nothing_and_the_name_of_a_mapping_is_stated(tmp_p
         (f"{SERVERS}appliances: []\npath: x", "3:1: unknown key 'path'"),
         (f"{SERVERS}appliances:\n\t- a", "3:1: found character '\\t' that cannot start any token"),
         ("servers: {}\nappliances: []", "1:1: servers: should not be empty"),
+        (
+            "servers:\n  a b: {url: x}\nappliances: []",
+            "2:3: servers.a b: a name has at most 63 letters, digits, '.', '_' and"
+            " '-', with a letter or digit at both ends, found 'a b'",
+        ),
         (f"{SERVERS}appliances: []\nserver: x", "3:1: unknown key 'server'"),
         (f"{SERVERS}appliances: []\n{SERVERS}", "3:1: the key 'servers' is there twice (first in line 1, column 1)"),
         ("appliances: []", "1:1: the key 'servers' is missing"),
@@ -120,7 +125,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) 
 
 def test_a_password_that_is_no_text_is_not_shown(tmp_path: Path) -> None:
     [told] = mistakes(tmp_path, "servers: {a: {url: h, username: u, password: 12345678}}\nappliances: []")
-    assert told == "1:36: servers.a.password: Input should be a valid string"
+    assert told == "1:36: servers.a.password: Input should be a valid string; put it in quotation marks"
 
 
 def test_a_file_that_cannot_be_read_is_one_message(tmp_path: Path) -> None:
