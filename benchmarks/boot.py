@@ -1,17 +1,20 @@
 """How long a guest takes from the start of QEMU to a shell that answers, beside what it could take at the least.
 
-    python benchmarks/boot.py [--adapters 1,16] [--repeats 7] [--image busybox-minivm] [--kernel NAME] [--json]
+    python benchmarks/boot.py [--adapters 1,16] [--repeats 7] [--image busybox-minivm] [--kernel NAME]
+                              [--ways plain,minivm,debian,lab] [--json]
 
-Four ways to start the same kernel on the same machine, in turn, so that other work on this computer meets all alike:
+Ways to start the same disk on the same machine, in turn, so that other work on this computer meets all alike:
 
 minivm   our bundle, with the template's own kernel command line, to the answer of a shell
 debian   the same kernel and disk with the initial RAM disk that Debian's initramfs-tools makes (defaults), and init=/bin/sh:
          to the answer of a shell that has no settings, no network and no job control
 floor    the same kernel with an initial RAM disk that holds one tiny static program, to the line that it prints
+lab      as minivm, with the bundle of the flavour lab (gns3-minivm kernel build --flavour lab)
 plain    the floor without what our templates spare in QEMU's options and the kernel's words: only console=ttyS0 quiet
 
-All but plain get the same QEMU command line but for the initrd, with the same number of adapters: the floor is what QEMU, its
-BIOS and the kernel cost on that machine, of which the cards' PCI devices are a part, and their driver is not.
+All but lab start the same kernel, and all but plain get the same QEMU command line but for kernel and initrd, with the same
+number of adapters: the floor is what QEMU, its BIOS and the kernel cost on that machine, of which the cards' PCI devices
+are a part, and their driver is not.
 
 Wall time is from before QEMU is started; CPU time is QEMU's own, user and system, up to the same moment.  Debian's initial
 RAM disk is made with mmdebstrap (as root, or where user namespaces are allowed) from the bundle's kernel package, once.
@@ -141,12 +144,10 @@ async def template_machine(
         template = describe(source, bundle, TemplateSettings()).template
     finally:
         workshop.close()
-    if bundle.initrd is None:
-        raise NotFoundError(f"the kernel bundle {bundle.flavour} {bundle.kernel_version} has no initrd to compare with")
     machine = GuestMachine(
         name=template.name,
         kernel=bundle.kernel.path,
-        initrd=bundle.initrd.path,
+        initrd=bundle.initrd.path if bundle.initrd else None,
         disks=(disk.path,),
         append=template.kernel_command_line,
         ram_mb=RAM_MB,
@@ -177,7 +178,12 @@ def floor_initrd(folder: Path) -> Path:
 
 def debian_initrd(bundle: Bundle, folder: Path) -> Path:
     """The initial RAM disk that the kernel package's own installation makes; kept for the next time."""
-    package = next(record for record in bundle.packages if record.name.startswith("linux-image-"))
+    package = next((record for record in bundle.packages if record.name.startswith("linux-image-")), None)
+    if package is None:
+        raise NotFoundError(
+            f"the kernel {bundle.flavour} {bundle.kernel_version} is no package of Debian's with an initial RAM disk",
+            hint="Leave debian out of --ways, or take another --kernel.",
+        )
     target = folder / f"initramfs-tools-{bundle.kernel_version}-{package.version}"
     if target.exists():
         return target
@@ -200,8 +206,13 @@ def debian_initrd(bundle: Bundle, folder: Path) -> Path:
     return target
 
 
-def ways(names: Sequence[str], machine: GuestMachine, bundle: Bundle, folder: Path) -> list[Way]:
-    """The floor, and those of the other ways that are named; ``plain`` shows what options and words have spared."""
+def ways(
+    names: Sequence[str], machine: GuestMachine, bundle: Bundle, folder: Path, lab: Bundle | None = None
+) -> list[Way]:
+    """The floor, and those of the other ways that are named; ``plain`` shows what options and words have spared.
+
+    ``lab`` is a kernel with its initial RAM disk inside; the files of another one, such as the floor's, go before its own.
+    """
     line = re.compile(FLOOR_LINE.encode())
     alone = replace(machine, initrd=floor_initrd(folder), disks=())
     found = [Way("floor", alone, line)]
@@ -209,6 +220,8 @@ def ways(names: Sequence[str], machine: GuestMachine, bundle: Bundle, folder: Pa
         found.append(Way("plain", replace(alone, append=PLAIN_WORDS, options=PLAIN_OPTIONS), line))
     if "minivm" in names:
         found.append(Way("minivm", machine))
+    if lab is not None:
+        found.append(Way("lab", replace(machine, kernel=lab.kernel.path, initrd=None)))
     if "debian" in names:
         initrd = debian_initrd(bundle, folder)
         found.append(Way("debian", replace(machine, initrd=initrd, append=f"{machine.append} init=/bin/sh")))
@@ -244,6 +257,20 @@ def ratios(row: Row, rows: Sequence[Row]) -> dict[str, float]:
     }
 
 
+def compared(rows: Sequence[Row]) -> Iterator[str]:
+    """How many times as fast the kernel for labs is as the other one, with the same init and disk."""
+    found = {(row.way, row.adapters): row for row in rows}
+    for row in rows:
+        other = found.get(("minivm", row.adapters))
+        if row.way == "lab" and other is not None:
+            wall, least = (
+                statistics.median(other.wall_s) / statistics.median(row.wall_s),
+                min(other.wall_s) / min(row.wall_s),
+            )
+            cpu = statistics.median(other.cpu_s) / statistics.median(row.cpu_s)
+            yield f"lab with {row.adapters} adapters: {wall:.2f} times as fast as minivm (least {least:.2f}, CPU {cpu:.2f})"
+
+
 def table(rows: Sequence[Row]) -> Iterator[str]:
     yield "adapters  way      wall median (least)   x floor         CPU median (least)    x floor"
     for row in rows:
@@ -262,7 +289,9 @@ async def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="turns that count (default: 7)")
     parser.add_argument("--image", default="busybox-minivm", help="appliance or image (default: busybox-minivm)")
     parser.add_argument("--kernel", help="kernel bundle, as for gns3-minivm boot (default: debian)")
-    parser.add_argument("--ways", default="plain,minivm,debian", help="which of plain,minivm,debian beside the floor")
+    parser.add_argument(
+        "--ways", default="plain,minivm,debian", help="which of plain,minivm,debian,lab beside the floor"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document with all samples")
     chosen = parser.parse_args()
     settings = Settings.from_environment()
@@ -271,7 +300,11 @@ async def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     qemu = find_qemu()
     accelerated = await acceleration_works(qemu, machine.kernel, settings.cache_root)
-    found = ways(chosen.ways.split(","), machine, bundle, folder)
+    names = chosen.ways.split(",")
+    lab = None
+    if "lab" in names:
+        _, lab = await template_machine(chosen.image, settings, Events(), KernelChoice(name="lab"))
+    found = ways(names, machine, bundle, folder, lab)
     adapters = [int(count) for count in chosen.adapters.split(",")]
     rows = collect(found, adapters, chosen.repeats, qemu, accelerated)
     if chosen.json:
@@ -280,7 +313,7 @@ async def main() -> None:
         print(json.dumps({**about, "repeats": chosen.repeats, "rows": described}))
     else:
         print(f"{chosen.image}, kernel {bundle.kernel_version}, {'with' if accelerated else 'without'} KVM")
-        print("\n".join(table(rows)))
+        print("\n".join([*table(rows), *compared(rows)]))
 
 
 if __name__ == "__main__":

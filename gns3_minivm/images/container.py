@@ -79,7 +79,14 @@ class Container:
             made = self._client.exec_create(self._identifier, list(words), workdir=folder)["Id"]
 
         def pieces() -> Iterator[Any]:
-            yield from self._streaming.exec_start(made, stream=True)
+            from docker.utils.socket import frames_iter
+
+            held = self._streaming.exec_start(made, socket=True)
+            try:
+                for _, data in frames_iter(held, tty=False):
+                    yield data
+            finally:
+                close_socket(held)
 
         lines: list[str] = []
         with closing(self._pump(pieces, f"running {shown}")) as parts:
@@ -92,6 +99,14 @@ class Container:
             last = "\n".join(f"  {line}" for line in lines[-_LINES_SHOWN:] if line.strip())
             raise ToolError(f"in the container, `{shown}` ended with status {status}:\n{last}".rstrip(":\n"), hint=hint)
         return "\n".join(lines)
+
+
+def close_socket(held: Any) -> None:
+    """Close a connection that the ``docker`` package has handed over: what it is wrapped in does not do that."""
+    # From the outside in; each of them forgets the next one.
+    for one in (getattr(held, "_response", None), held, getattr(held, "_sock", None)):
+        if one is not None:
+            one.close()
 
 
 def _lines(parts: Iterator[bytes]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from gns3_minivm.cancel import checkpoint
 from gns3_minivm.errors import EngineError, ImageNotFoundError, MiniVMError
-from gns3_minivm.images.container import Container
+from gns3_minivm.images.container import Container, close_socket
 from gns3_minivm.images.endpoints import (
     PERMISSION_HINT,
     START_HINT,
@@ -188,7 +188,7 @@ class Engine:
             try:
                 yield Container(self._client, self._streaming, made, self._pumped, self._translated)
             finally:
-                held.close()
+                close_socket(held)
         finally:
             self._discard(made)
 

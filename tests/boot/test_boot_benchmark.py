@@ -17,11 +17,13 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "boot.py"
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("lab_bundle")
 def test_the_benchmark_sets_a_guest_beside_the_least_that_its_kernel_takes() -> None:
     require_tool("qemu-system-x86_64")
-    words = [sys.executable, str(BENCHMARK), "--json", "--repeats", "1", "--ways", "minivm", "--adapters", "1"]
+    words = [sys.executable, str(BENCHMARK), "--json", "--repeats", "1", "--ways", "minivm,lab", "--adapters", "1"]
     environment = {**os.environ, "GNS3_MINIVM_CACHE": str(minivm_cache())}
     finished = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     rows = {(row["way"], row["adapters"]): row for row in json.loads(finished.stdout)["rows"]}
     assert rows["minivm", 1]["ratios"]["cpu_least"] > 1
+    assert set(rows) == {("floor", 1), ("minivm", 1), ("lab", 1)}

@@ -8,6 +8,7 @@ from gns3_minivm.agent.desired import DesiredAppliance, WantedFile, template_id
 from gns3_minivm.agent.differences import differences
 from gns3_minivm.agent.kernels import keep_kernel
 from gns3_minivm.gns3.model import QemuTemplate
+from gns3_minivm.ops.kernel_choice import KernelChoice
 
 HAS = {"kernel_image": "vmlinuz-a", "initrd": "initrd-a", "hdb_disk_image": "modules-a.qcow2"}
 OURS = {"kernel_image": "vmlinuz-b", "initrd": "initrd-b", "hdb_disk_image": "modules-b.qcow2"}
@@ -61,3 +62,50 @@ def test_the_same_kernel_is_looked_at_as_usual_also_under_a_numbered_name() -> N
     for names in (OURS, numbered):
         there = existing(**names)
         assert keep_kernel(wanted, there, {"disk.qcow2", *names.values()}) is wanted
+
+
+ONE_FILE = {
+    "kernel_image": "vmlinuz-6.1.5-2-lab-0123456789ab",
+    "initrd": "",
+    "hdb_disk_image": "",
+    "hdb_disk_interface": "none",
+}
+
+
+def test_a_kernel_of_one_file_is_kept_though_ours_has_a_module_disk() -> None:
+    there = existing(**ONE_FILE)
+    kept = keep_kernel(appliance(), there, {"disk.qcow2", ONE_FILE["kernel_image"]})
+    assert {file.filename for file in kept.files} == {"disk.qcow2", ONE_FILE["kernel_image"]}
+    assert not differences(there, kept)[0]
+
+
+def test_a_kernel_with_a_module_disk_is_kept_though_ours_is_one_file() -> None:
+    kept = keep_kernel(appliance(kernel_image="vmlinuz-6.1.5-2-lab-0123456789ab"), existing(), IMAGES)
+    assert {name: getattr(kept.template, name) for name in HAS} == HAS
+    assert not differences(existing(), kept)[0]
+
+
+def test_where_only_a_flavour_is_stated_any_version_of_it_is_kept() -> None:
+    for name, kept_ones in {
+        "lab": [ONE_FILE["kernel_image"]],
+        "debian": ["vmlinuz-6.1.0-56-cloud-amd64-0123456789ab-2"],
+    }.items():
+        choice = KernelChoice(name=name, standing=True)
+        stated = replace(appliance(), kernel_stated=True, kernel_names=choice.kept_names)
+        for image in (
+            ONE_FILE["kernel_image"],
+            "vmlinuz-6.1.0-56-cloud-amd64-0123456789ab-2",
+            "vmlinuz-6.12.1-0123456789ab",
+        ):
+            there = existing(kernel_image=image)
+            kept = keep_kernel(stated, there, {*IMAGES, image}).template.kernel_image
+            assert kept == (image if image in kept_ones else OURS["kernel_image"])
+
+
+def test_a_version_or_a_flavour_named_for_once_is_exact() -> None:
+    for choice in (
+        KernelChoice(name="lab"),
+        KernelChoice(name="lab:6.1.5-2-lab", standing=True),
+        KernelChoice(name="custom", standing=True),
+    ):
+        assert choice.kept_names == ""

@@ -1,0 +1,135 @@
+"""A kernel bundle as a wheel, and a bundle that was installed with pip."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import os
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+from gns3_minivm.bundle import build, lab, toolchain
+from gns3_minivm.bundle.model import Bundle
+from gns3_minivm.bundle.packages import DebFiles, KernelPart
+from gns3_minivm.bundle.toolchain import HostTools
+from gns3_minivm.cache import Cache
+from gns3_minivm.config import Settings
+from gns3_minivm.errors import UsageError
+from gns3_minivm.events import Events
+from gns3_minivm.ops.kernel import find_chosen
+from gns3_minivm.ops.kernel_choice import KernelChoice
+from gns3_minivm.ops.kernel_pack import kernel_pack
+from tests.support.debs import bundle_debs, elf
+from tests.support.kernel_source import make_tools, source_debs
+
+WHEEL = "gns3_minivm_kernel-6.1.5.2-py3-none-any.whl"
+
+
+@pytest.fixture(autouse=True)
+def tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No compiler and no real source: tests/servers has those."""
+    folder = make_tools(tmp_path / "tools")
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(toolchain, "missing_tools", list)
+    for module in (build, lab):
+        monkeypatch.setattr(module, "init_binary", lambda cache: elf({".text": b"init"}))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(tmp_path / "cache")
+
+
+@pytest.fixture
+def bundle(settings: Settings, tmp_path: Path) -> Bundle:
+    source = DebFiles(source_debs(tmp_path), kernel=KernelPart.SOURCE)
+    return lab.build(source, HostTools(), settings.open_cache(), Events())
+
+
+async def pack(settings: Settings, folder: Path, name: str = "lab") -> Path:
+    return (await kernel_pack(settings, Events(), name, folder)).wheel
+
+
+async def test_the_wheel_has_bundle_licences_configuration_and_names_the_sources(
+    settings: Settings, bundle: Bundle, tmp_path: Path
+) -> None:
+    wheel = await pack(settings, tmp_path)
+    assert wheel.name == WHEEL
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        top, information = "gns3_minivm_kernel/bundle", "gns3_minivm_kernel-6.1.5.2.dist-info"
+        for name in ("vmlinuz", "manifest.json", "busybox", "config", "lab.config", "licences/linux-source-6.1.txt"):
+            assert f"{top}/{name}" in names
+        assert archive.read(f"{top}/vmlinuz") == bundle.kernel.path.read_bytes()
+        metadata = Parser().parsestr(archive.read(f"{information}/METADATA").decode())
+        licences = metadata.get_all("License-File") or []
+        assert {f"{information}/licenses/{name}" for name in licences} <= names and len(licences) == 2
+    assert (metadata["Name"], metadata["Version"]) == ("gns3-minivm-kernel", "6.1.5.2")
+    text = str(metadata.get_payload())
+    assert "linux 6.1.5-2" in text and "gcc (Debian 12.2.0-14) 12.2.0" in text
+    assert next(record.sha256 for record in bundle.packages if record.name == "linux-source-6.1") in text
+
+
+async def test_the_record_has_the_digest_of_every_file(settings: Settings, bundle: Bundle, tmp_path: Path) -> None:
+    with zipfile.ZipFile(await pack(settings, tmp_path)) as archive:
+        (record,) = [name for name in archive.namelist() if name.endswith("/RECORD")]
+        rows = {name: (digest, size) for name, digest, size in csv.reader(io.StringIO(archive.read(record).decode()))}
+        assert set(rows) == set(archive.namelist())
+        for name in set(rows) - {record}:
+            data = archive.read(name)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+            assert rows[name] == (f"sha256={digest}", str(len(data)))
+
+
+async def test_the_same_bundle_gives_the_same_wheel(settings: Settings, bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first, second = await pack(settings, tmp_path / "a"), await pack(settings, tmp_path / "b")
+    assert first.read_bytes() == second.read_bytes()
+
+
+async def test_an_installed_bundle_is_taken_where_no_kernel_is_named(
+    settings: Settings, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(await pack(settings, tmp_path)) as archive:
+        archive.extractall(tmp_path / "site")
+    empty = Cache(tmp_path / "empty")
+    assert find_chosen(empty, KernelChoice()) is None
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    for choice in (KernelChoice(), KernelChoice(name="lab"), KernelChoice(name=bundle.id[:12])):
+        found = find_chosen(empty, choice)
+        assert found is not None and found.is_installed and found.id == bundle.id
+        assert found.kernel == bundle.kernel.__class__(**{**vars(bundle.kernel), "path": found.kernel.path})
+    # Whoever names Debian's gets that, and it is not inferred from a cache.
+    assert find_chosen(empty, KernelChoice(name="debian")) is None
+    build.build(DebFiles(bundle_debs(tmp_path)), empty, Events())
+    found = find_chosen(empty, KernelChoice())
+    assert found is not None and found.is_installed
+
+
+async def test_one_that_another_release_has_made_is_not_taken(
+    settings: Settings, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(await pack(settings, tmp_path)) as archive:
+        archive.extractall(tmp_path / "site")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setattr(lab, "source_digest", lambda: "another init")
+    assert find_chosen(Cache(tmp_path / "empty"), KernelChoice()) is None
+
+
+async def test_what_cannot_be_packed_is_said(settings: Settings, bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'debian' to pack") as caught:
+        await pack(settings, tmp_path, "debian")
+    assert "`gns3-minivm kernel build`" in caught.value.hint
+    with pytest.raises(UsageError, match="there is no folder"):
+        await pack(settings, tmp_path / "nowhere")
+    await pack(settings, tmp_path)
+    with pytest.raises(UsageError, match="is there already"):
+        await pack(settings, tmp_path)
+    result = await kernel_pack(settings, Events(), "lab", tmp_path, force=True, dry_run=True)
+    assert result.dry_run and result.size_bytes == 0
