@@ -48,7 +48,8 @@ def _nodes(plan: LabPlan) -> Iterator[str]:
 
 
 def _node_words(item: NodePlan) -> str:
-    words = {"create": "", "delete": "its disk is lost", "replace": "made anew, its disk is lost"}.get(item.verb, "")
+    lost = "left by an interrupted run" if item.leftover else "its disk is lost"
+    words = {"delete": lost, "replace": "made anew, its disk is lost"}.get(item.verb, "")
     source = item.desired.source if item.desired is not None and item.verb == "create" else ""
     said = [word for word in (source, words) if word]
     changes = _pairs({**item.changes, **item.looks})

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from gns3_minivm.errors import ConnectError, LoginError, MiniVMError, ServerError, UsageError
+from gns3_minivm.errors import ConnectError, LoginError, MiniVMError, NodeError, ServerError, UsageError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.model import LinkEnd, Node
 from gns3_minivm.gns3.server import Server
@@ -73,7 +73,9 @@ class _Work:
             (f"link {item.text}", partial(self._delete_link, item)) for item in plan.links
             if item.verb == "delete"
         ])  # fmt: skip
-        await self._each("Remove nodes", [self._node_job(item, self._delete) for item in plan.destroyed])
+        await self._each(
+            "Remove nodes", [self._node_job(item, self._delete) for item in plan.node_plans("delete", "replace")]
+        )
         made = list(plan.node_plans("create", "replace"))
         await self._each("Make nodes", [self._node_job(item, self._create) for item in made])
         changed = list(plan.node_plans("update"))
@@ -94,6 +96,12 @@ class _Work:
         jobs = [self._node_job(item, self._start) for item in starting if item.name not in self._failed
                 and self.done.nodes[item.name].node_type not in ALWAYS_ON]  # fmt: skip
         await self._each("Start nodes", jobs, at_once=STARTS_AT_ONCE)
+        # The server gives its helpers ten seconds each, which several starts at once may exceed where it is busy.
+        late = [about for about, error in self.done.errors.items() if _is_late(error)]
+        self._failed -= {about.removeprefix("node ") for about in late}
+        for about in late:
+            del self.done.errors[about]
+        await self._each("Start nodes again", [job for job in jobs if job[0] in late], at_once=1)
 
     async def _mark(self, nodes: dict[str, str]) -> None:
         project = self._plan.project
@@ -296,6 +304,10 @@ class _Work:
         await self._server.create_drawing(
             self._project, sketch.svg, x=sketch.x, y=sketch.y, z=sketch.z, rotation=sketch.rotation
         )
+
+
+def _is_late(error: MiniVMError) -> bool:
+    return isinstance(error, NodeError) and "hypervisor" in error.message
 
 
 def _checked_as(desired: DesiredNode, node: Node) -> str:

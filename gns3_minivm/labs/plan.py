@@ -32,6 +32,8 @@ class NodePlan:
     looks: Changes = field(default_factory=dict)
     start: bool = False
     """It does not run, or will not once it was changed, and shall."""
+    leftover: bool = False
+    """An earlier run was interrupted when it had just made it."""
 
     @property
     def restart(self) -> bool:
@@ -46,7 +48,7 @@ class NodePlan:
     @property
     def destroys(self) -> bool:
         """Whether a disk with all that was written to it is lost."""
-        return self.verb in ("replace", "delete")
+        return self.verb in ("replace", "delete") and not self.leftover
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def plan(
     there = {item.name: item for item in nodes if item.verb in ("keep", "update")}
     foreign = _foreign(state, [item.current for item in (*nodes, *gone) if item.current is not None])
     kept = {item.name: item.current for item in there.values() if item.current is not None}
-    gone += [NodePlan("delete", node.name, None, node) for node in state.half_made if node in foreign]
+    gone += [NodePlan("delete", node.name, None, node, leftover=True) for node in state.half_made if node in foreign]
     foreign = tuple(node for node in foreign if node not in state.half_made)
     minivms = {item.name for item in desired if item.is_minivm}
     links = plan_links(lab.links, kept, minivms, state.links, {node.node_id: node.name for node in foreign})

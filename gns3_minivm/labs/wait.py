@@ -63,9 +63,9 @@ async def wait_for_consoles(
             watch = group.create_task(_watch(server, project_id, waiting))
             await asyncio.gather(*waiting.values(), return_exceptions=True)
             watch.cancel()
-        for item in waited:
-            if waiting[item.node.node_id].cancelled():
-                errors[item.name] = await ended(server, item.node)
+        cancelled = {item.name for item in waited if waiting[item.node.node_id].cancelled()}
+        for item in await _ended_now(server, project_id, waited, {*errors, *cancelled}):
+            errors[item.name] = await ended(server, item.node)
         if errors:
             step.detail = f"{len(errors)} did not answer"
     return errors
@@ -82,6 +82,17 @@ async def _answers(item: Awaited, limit_s: float) -> None:
                 await guest.hello(limit_s)
             except GuestError as error:
                 raise NodeError(f"node {item.name}: {error.message}", hint=error.hint) from error
+
+
+async def _ended_now(server: Server, project_id: str, waited: Sequence[Awaited], silent: set[str]) -> list[Awaited]:
+    """Those of the silent nodes that do not run any more, which says more than that they are silent."""
+    if not silent:
+        return []
+    try:
+        stopped = {node.node_id for node in await server.nodes(project_id) if node.status == "stopped"}
+    except MiniVMError:
+        return []
+    return [item for item in waited if item.name in silent and item.node.node_id in stopped]
 
 
 async def _watch(server: Server, project_id: str, waiting: dict[str, asyncio.Task[None]]) -> None:

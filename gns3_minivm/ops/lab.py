@@ -26,7 +26,7 @@ from gns3_minivm.labs.plan import LabPlan, plan
 from gns3_minivm.labs.read import payloads
 from gns3_minivm.labs.sketches import Sketch, sketches
 from gns3_minivm.labs.state import LabState, find_project, mark, observe
-from gns3_minivm.labs.wait import Awaited, wait_for_consoles
+from gns3_minivm.labs.wait import Awaited, has_console, wait_for_consoles
 from gns3_minivm.ops.kernel_choice import KernelChoice
 from gns3_minivm.ops.lab_make import make_at_once
 from gns3_minivm.ops.lab_report import LabReport, NodeRow, row
@@ -221,7 +221,8 @@ class _Up:
         failed = {about.partition(" ")[2] for about in done.errors if about.startswith("node ")}
         running = [
             Awaited(name, node, name in minivms) for name, node in done.nodes.items()
-            if name not in failed and (node.status == "started" or self._was_started(planned, name))
+            if name not in failed and has_console(node)
+            and (node.status == "started" or self._was_started(planned, name))
         ]  # fmt: skip
         errors = await wait_for_consoles(self._server, project_id, running, self._request.wait_s, self._events)
         done.errors.update({f"node {name}": error for name, error in errors.items()})

@@ -73,7 +73,8 @@ async def _make(
             await server.open_project(project_id)
         finally:
             watch.cancel()
-        return await server.update_project(project_id)
+        # That it stays open when nobody looks at it is said with the mark, once the nodes' ids are known.
+        return await server.project(project_id)
     except BaseException:
         with suppress(MiniVMError):
             await asyncio.shield(server.delete_project(project_id))

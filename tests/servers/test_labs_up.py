@@ -51,7 +51,7 @@ async def test_a_lab_is_made_as_its_file_says_and_then_there_is_nothing_to_do(la
     assert (a.x, a.y, a.label["x"], a.label["y"], a.label["text"]) == (-100, 50, 3, -33, "a")
     assert (a.properties["ram"], b.properties["ram"]) == (96, 64)
     assert [node.properties["adapters"] for node in (a, b, c)] == [2, 2, 4]
-    assert b.properties["kernel_command_line"].endswith(" single") and b.symbol == ":/symbols/cloud.svg"
+    assert b.properties["kernel_command_line"] == "single" and b.symbol == ":/symbols/cloud.svg"
     motd = await lab.server.read_node_file(b.project_id, b.node_id, payload_of(b))
     assert b"file /etc/motd" in motd and not payload_of(c)
     assert await lab.wires() == {
