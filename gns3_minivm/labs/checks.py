@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gns3_minivm.errors import GuestError, MiniVMError
+from gns3_minivm.errors import GuestError, MiniVMError, UserError
 from gns3_minivm.guest_exec import ExecRequest, ExecResult
 from gns3_minivm.labs.junit import Outcome, TestCase
 from gns3_minivm.labs.model import Lab, LabTest
@@ -85,7 +85,7 @@ async def run_checks(
 
 
 async def run_check(test: LabTest, lab: Lab, run: Run) -> CheckResult:
-    """Try one check until it holds, or its time is over."""
+    """Try one check until it holds, its time is over, or it can never hold."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     result = CheckResult(name_of(test), test.node, "error", 0, 0.0)
@@ -93,7 +93,11 @@ async def run_check(test: LabTest, lab: Lab, run: Run) -> CheckResult:
         left_s = test.within - (loop.time() - started)
         if left_s <= 0:
             return replace(result, elapsed_s=loop.time() - started)
-        outcome, message, output = await _attempt(test, lab, run, left_s)
+        try:
+            outcome, message, output = await _attempt(test, lab, run, left_s)
+        except UserError as error:
+            # No time makes a MiniVM of a node that is none.
+            return replace(result, attempts=result.attempts + 1, elapsed_s=loop.time() - started, message=error.message)
         result = CheckResult(
             result.name, test.node, outcome, result.attempts + 1, loop.time() - started, message, output[-_SHOWN_BYTES:]
         )
@@ -106,6 +110,8 @@ async def _attempt(test: LabTest, lab: Lab, run: Run, left_s: float) -> tuple[Ou
     try:
         request = await _request(test, lab, run, left_s)
         answer = await run(test.node, request, left_s)
+    except UserError:
+        raise
     except MiniVMError as error:
         return "error", error.message, ""
     output = (answer.stdout + answer.stderr).decode("utf-8", "replace")

@@ -20,6 +20,7 @@ _BUSYBOX = "/run/minivm/bin/busybox"
 _UNITS = {"": 1, "b": 1, "kb": 1000, "kib": 1 << 10, "mb": 1000**2, "mib": 1 << 20, "gb": 1000**3, "gib": 1 << 30,
           "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}  # fmt: skip
 _RAM_MIN_MB = 32
+_DIGITS_MAX = 18
 _IMPORT = "__IMPORT_ENVS"
 
 Wrong = Callable[[str], ConfigError]
@@ -53,7 +54,7 @@ def machine(
                 one.port: list(one.addresses) for one in interfaces.all if one.addresses and not _renamed(one)
             },
             "ram": _ram_mb(definition.memory),
-            "cpus": math.ceil(definition.cpu) if definition.cpu else None,
+            "cpus": _cpus(definition.cpu),
             "position": _position(definition.labels),
             **_bound(definition, facts, path, unheeded),
         }
@@ -149,9 +150,17 @@ def _ram_mb(memory: str | None) -> int | None:
     if memory is None:
         return None
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", memory)
-    if not found or found[2].lower() not in _UNITS:
+    if not found or found[2].lower() not in _UNITS or len(found[1]) > _DIGITS_MAX:
         raise UsageError(f"memory {memory!r} must be a number with b, kib, kb, mib, mb, gib or gb, as in 512mb")
     return max(_RAM_MIN_MB, math.ceil(float(found[1]) * _UNITS[found[2].lower()] / (1 << 20)))
+
+
+def _cpus(cpu: float | None) -> int | None:
+    if cpu is None or cpu == 0:
+        return None
+    if not 0 < cpu < math.inf:
+        raise UsageError(f"cpu {cpu} must be a number above 0, as in 1.5")
+    return math.ceil(cpu)
 
 
 def _position(labels: Mapping[str, str]) -> list[int] | None:

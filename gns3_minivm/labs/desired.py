@@ -140,14 +140,19 @@ def without_payload(options: str) -> str:
 
 def payload_of(node: Node) -> str:
     """The name of the payload file that a node's options name, if it is one of a lab's; else ""."""
+    filename = payload_file(node)
+    return filename if _PAYLOAD_NAME.fullmatch(filename) else ""
+
+
+def payload_file(node: Node) -> str:
+    """The name of any payload file that a node's options name, by hand too; else ""."""
     try:
         words = shlex.split(str(node.properties.get("options") or ""))
     except ValueError:
         return ""
     for word in words:
         if word.startswith(f"name={FW_CFG_NAME},file="):
-            filename = word.partition(",file=")[2]
-            return filename if _PAYLOAD_NAME.fullmatch(filename) else ""
+            return word.partition(",file=")[2].replace(",,", ",")
     return ""
 
 

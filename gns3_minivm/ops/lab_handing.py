@@ -21,7 +21,7 @@ from gns3_minivm.gns3.model import Node, Project, ServerTemplate
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.guest_payload import NodePayload
 from gns3_minivm.guest_payload_reader import decode_payload
-from gns3_minivm.labs.desired import payload_of
+from gns3_minivm.labs.desired import payload_file
 from gns3_minivm.labs.inventory import Format, Inventory, InventoryHost
 from gns3_minivm.labs.layout import place_nodes
 from gns3_minivm.labs.model import Lab
@@ -197,7 +197,7 @@ async def _payloads(server: Server, project: Project, nodes: Sequence[Node]) -> 
         except GuestError as error:
             raise GuestError(f"node {node.name}: {error.message}", hint=error.hint) from error
 
-    named = [(node, name) for node in nodes if (name := payload_of(node))]
+    named = [(node, name) for node in nodes if (name := payload_file(node))]
     found = await asyncio.gather(*(one(node, name) for node, name in named))
     return dict(pair for pair in found if pair is not None)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gns3_minivm.documents import parse_document
-from gns3_minivm.errors import GuestError
+from gns3_minivm.errors import GuestError, UsageError
 from gns3_minivm.guest_exec import ExecRequest, ExecResult
 from gns3_minivm.labs.checks import BUSYBOX, CheckResult, run_checks
 from gns3_minivm.labs.model import Lab
@@ -94,6 +94,14 @@ async def test_what_never_answers_is_an_error_with_the_last_reason() -> None:
     (result,) = await check(answer, {"node": "h1", "exec": "true"})
     assert (result.outcome, result.message) == ("error", "the guest's console has closed")
     assert result.elapsed_s >= 0.2
+
+
+async def test_what_can_never_hold_is_not_tried_again() -> None:
+    def answer(node: str, request: ExecRequest) -> ExecResult:
+        raise UsageError("node h1 (vpcs) is no MiniVM")
+
+    (result,) = await check(answer, {"node": "h1", "exec": "true", "within": 60})
+    assert (result.outcome, result.message, result.attempts) == ("error", "node h1 (vpcs) is no MiniVM", 1)
 
 
 async def test_an_address_is_pinged_without_the_images_own_ping() -> None:

@@ -11,7 +11,8 @@ import yaml
 
 from gns3_minivm.documents import parse_document
 from gns3_minivm.gns3.model import Drawing, Link, LinkEnd, Node, Port, QemuTemplate, ServerTemplate
-from gns3_minivm.guest_payload import GuestFile, NodePayload
+from gns3_minivm.guest_payload import GuestFile, NodePayload, qemu_option
+from gns3_minivm.labs.desired import payload_file
 from gns3_minivm.labs.inventory import Inventory, InventoryHost, group_name
 from gns3_minivm.labs.model import Lab
 from gns3_minivm.labs.read import lab_from
@@ -67,6 +68,19 @@ def test_what_differs_from_the_template_is_saved() -> None:
     assert (saved.template, saved.ram, saved.cpus, saved.adapters) == ("frr-minivm", 512, None, 5)
     assert (saved.kernel_args, saved.symbol, saved.compute) == ("mem=99", ":/symbols/router.svg", "vm")
     assert saved.payload(Path()) == payload
+
+
+@pytest.mark.parametrize(
+    ("options", "filename"),
+    [
+        (f"-machine q35 {qemu_option('minivm-node')}", "minivm-node"),
+        (f"-machine q35 {qemu_option('a b,c')}", "a b,c"),
+        ("-fw_cfg name=opt/other,file=x", ""),
+        ("-machine 'q35", ""),
+    ],
+)
+def test_settings_that_were_handed_over_by_hand_are_found_too(options: str, filename: str) -> None:
+    assert payload_file(node("r1", properties={"options": options})) == filename
 
 
 def test_where_nodes_come_from_and_the_checks_are_kept_from_the_file() -> None:
