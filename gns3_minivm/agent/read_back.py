@@ -30,23 +30,31 @@ async def look_closely(
     files: Iterable[WantedFile],
     events: Events,
 ) -> dict[str, ServerImage]:
-    """The images of these files, as they really are: each is read back, which takes as long as a download of it."""
+    """The images of these files, as they really are: each is read back, which takes as long as a download of it.
+
+    Raises ConflictError for a file that is there and cannot be read.
+    """
     known = {name: file for file in files for name in numbered_names(listed, file)}
     # API v3's list is its database's.
     there = None if server.images_per_compute else {image.filename for image in await server.disk_images(compute_id)}
     found = {}
     for name, file in known.items():
-        md5 = None
-        if there is None or name in there:
-            with events.step(f"Read {name} of {server.url}"):
-                md5 = await read_md5(server, name, compute_id)
+        # What is no image in GNS3's eyes, such as an empty file, is there all the same.
+        with events.step(f"Read {name} of {server.url}"):
+            md5 = await read_md5(server, name, compute_id)
+        if md5 is None and there is not None and name not in there:
+            found[name] = replace(listed[name], state="gone")
+            continue
+        if md5 is None:
+            raise ConflictError(
+                f"{server.url}: image {name} of compute {compute_id} is listed and cannot be read",
+                hint="Somebody may have deleted it just now; run the command again, and look at the server's log.",
+            )
         found[name] = _judged(listed[name], file, md5)
     return found
 
 
-def _judged(image: ServerImage, file: WantedFile, md5: str | None) -> ServerImage:
-    if md5 is None:
-        return replace(image, state="gone")
+def _judged(image: ServerImage, file: WantedFile, md5: str) -> ServerImage:
     # Without a file of our own to compare with, there is what the server says of it.
     return replace(image, md5=md5, state="whole" if md5 == (file.md5 or image.md5 or md5) else "damaged")
 

@@ -141,3 +141,13 @@ async def test_a_damaged_file_is_noticed_with_an_empty_cache_too(site: TestSite,
     report = await site.synced(verify=True)
     assert outcomes(report["here"]) == {"web": "updated"}
     assert disk.with_name(f"{disk.stem}-2.qcow2").read_bytes() == meant
+
+
+@pytest.mark.long
+async def test_a_file_that_has_become_empty_is_sent_again(site: TestSite) -> None:
+    name, _, disk = await synced(site)
+    meant = disk.read_bytes()
+    disk.write_bytes(b"")
+    assert [item["error"] for item in (await site.synced(verify=True))["here"]["appliances"]] == [None]
+    template = await site.template("here", name)
+    assert template is not None and disk.with_name(template.hda_disk_image).read_bytes() == meant
