@@ -10,8 +10,7 @@ groups       the whole configuration of kernel/lab.config, then without its last
              hardening
 compression  the whole configuration in the kernel's other forms of compression
 
-All kernels are booted in turn, so that other work on this computer meets all alike.  A whole run compiles about as much as
-three kernels.
+All kernels are booted in turn, so that other work on this computer meets all alike.
 """
 
 from __future__ import annotations

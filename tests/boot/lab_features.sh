@@ -449,7 +449,7 @@ feature_segment_routing() {
   ip -n b address add fd00:5::5/128 dev lo
   ip -n r -6 route add fd00:aa::/64 encap seg6local action End dev right
   ip -n r -6 route add fd00:bb::/64 via 2001:db8:1::1
-  ip -n b -6 route add fd00:bb::1 encap seg6local action End.DT6 table main dev v0
+  ip -n b -6 route add fd00:bb::1 encap seg6local action End.DT6 table local dev v0
   ip -n a -6 route add fd00:5::/64 encap seg6 mode encap segs fd00:aa::1,fd00:bb::1 dev v0
   ip -n a -6 route add fd00:aa::/64 via 2001:db8::ff
   caught b v0 'ip6 proto 43' pings fd00:5::5
@@ -548,11 +548,28 @@ table inet filter {
   }
 }
 table ip nat {
-  chain prerouting { type nat hook prerouting priority -100; ip daddr 192.0.2.254 tcp dport 80 dnat to 198.51.100.1:8080; tcp dport 81 redirect to :82; }
-  chain postrouting { type nat hook postrouting priority 100; oifname "right" masquerade; }
+  chain prerouting {
+    type nat hook prerouting priority -100
+    ip daddr 192.0.2.254 tcp dport 80 dnat to 198.51.100.1:8080
+    tcp dport 81 redirect to :82
+  }
+  chain postrouting {
+    type nat hook postrouting priority 100
+    oifname "right" masquerade
+  }
 }
-table bridge frames { chain forward { type filter hook forward priority 0; ether type arp counter; } }
-table netdev cards { chain in { type filter hook ingress device "left" priority 0; counter; } }
+table bridge frames {
+  chain forward {
+    type filter hook forward priority 0
+    ether type arp counter
+  }
+}
+table netdev cards {
+  chain in {
+    type filter hook ingress device "left" priority 0
+    counter
+  }
+}
 RULES
   caught b v0 'icmp and src 198.51.100.254' pings 198.51.100.1
   r conntrack -L 2>/dev/null | grep -q 'src=192.0.2.1 dst=198.51.100.1.*dst=198.51.100.254'

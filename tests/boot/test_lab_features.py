@@ -28,7 +28,7 @@ pytestmark = pytest.mark.long
 
 DOCKERFILE = b"""FROM debian:bookworm-slim
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        bpftool conntrack e2fsprogs ethtool ipset iproute2 iptables iputils-ping libteam-utils nftables openvswitch-switch ppp \
+        bpftool conntrack dbus e2fsprogs ethtool ipset iproute2 iptables iputils-ping libteam-utils nftables openvswitch-switch ppp \
         pppoe procps smcroute socat systemd systemd-sysv tcpdump util-linux-extra wireguard-tools \
     && rm -rf /var/lib/apt/lists/* && systemctl mask smcroute.service
 CMD ["/sbin/init"]
@@ -39,7 +39,7 @@ FEATURES = re.findall(r"^feature_(\w+)\(\)", SCRIPT.read_text(), re.MULTILINE)
 OPTIONS = (
     "-m 512 -smp 2 -device virtio-rng-pci -device virtio-balloon-pci -device virtio-serial-pci "
     "-chardev null,id=port -device virtserialport,chardev=port,name=lab "
-    "-nic user,model=virtio-net-pci,restrict=on -device e1000 -device i6300esb"
+    "-nic user,model=virtio-net-pci,restrict=on -device e1000"
 ).split()
 BOOT_LIMIT_S = 600.0
 FEATURE_LIMIT_S = 900.0
