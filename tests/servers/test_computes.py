@@ -149,6 +149,7 @@ async def test_copies_on_a_compute_are_listed_for_deletion_by_hand(pair: Pair, m
         assert (report.deleted, report.by_hand, report.kept) == ((), (here, far), ())
 
 
+@pytest.mark.long
 async def test_one_catalogue_has_an_appliance_on_several_computes(pair: Pair, bundle: Bundle, tmp_path: Path) -> None:
     site = TestSite(tmp_path, {"here": {"url": pair.main.url}}, {"here": pair.main}, name="computes")
     image = site.image("web")
