@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from gns3_minivm.errors import GuestError, MiniVMError, NodeError
+from gns3_minivm.errors import ConnectError, GuestError, MiniVMError, NodeError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.console import open_console
 from gns3_minivm.gns3.model import Node
@@ -72,6 +72,19 @@ async def wait_for_consoles(
 
 
 async def _answers(item: Awaited, limit_s: float) -> None:
+    """Ask until there is an answer.  A server may open the console's port later than it says that the node runs."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + limit_s
+    while True:
+        try:
+            return await _ask(item, deadline - loop.time())
+        except (ConnectError, _ConsoleClosed):
+            if loop.time() + _LOOK_EVERY_S >= deadline:
+                raise
+        await asyncio.sleep(_LOOK_EVERY_S)
+
+
+async def _ask(item: Awaited, limit_s: float) -> None:
     node = item.node
     assert node.console_port is not None
     async with open_console(node.console_host, node.console_port, node=item.name) as console:
@@ -81,7 +94,12 @@ async def _answers(item: Awaited, limit_s: float) -> None:
             try:
                 await guest.hello(limit_s)
             except GuestError as error:
-                raise NodeError(f"node {item.name}: {error.message}", hint=error.hint) from error
+                kind = _ConsoleClosed if guest.ended else NodeError
+                raise kind(f"node {item.name}: {error.message}", hint=error.hint) from error
+
+
+class _ConsoleClosed(NodeError):
+    """The other side has hung up: it may only just have started."""
 
 
 async def _ended_now(server: Server, project_id: str, waited: Sequence[Awaited], silent: set[str]) -> list[Awaited]:
