@@ -106,19 +106,10 @@ class ImageFinder:
         self._notes.setdefault(image.filename, []).append(" ".join(text.split()))
 
     async def _places(self, image: ImageFile) -> AsyncGenerator[Place, None]:
-        if path := await run_blocking(self._beside, image):
-            kind = Kind.DISK if path.suffix == ".qcow2" else Kind.KERNEL
-
-            async def found(path: Path = path, kind: Kind = kind) -> Artifact:
-                return await run_blocking(measure, kind, path, image.filename)
-
-            yield Place(str(path), found)
+        if beside := await run_blocking(self._beside, image):
+            yield Place(str(beside.path), _at_hand(beside))
         if cached := await run_blocking(self._cached, image):
-
-            async def at_hand(artifact: Artifact = cached) -> Artifact:
-                return artifact
-
-            yield Place(f"this machine's cache ({cached.path.parent.name[:12]})", at_hand)
+            yield Place(f"this machine's cache ({cached.path.parent.name[:12]})", _at_hand(cached))
         made = self._appliance.made(image.filename)
         if made and made.disk:
             async with aclosing(self._made_again(image, made.disk)) as places:
@@ -139,18 +130,22 @@ class ImageFinder:
 
             yield Place(without_secrets(image.direct_download_url or ""), downloaded)
 
-    def _beside(self, image: ImageFile) -> Path | None:
+    def _beside(self, image: ImageFile) -> Artifact | None:
         for folder in self._folders:
             named = folder / image.filename
             paths = [named, *sorted(path for path in _files(folder) if path != named)]
             for path in paths:
                 checkpoint()
-                if not path.is_file():
+                try:
+                    size_bytes = path.stat().st_size if path.is_file() else None
+                    found = measure(Kind.DISK, path, image.filename) if size_bytes == image.filesize else None
+                except OSError as error:
+                    self._note(image, f"{path} cannot be read: {error.strerror}")
                     continue
-                if path.stat().st_size == image.filesize and (md5 := _md5(path)) == image.md5sum:
-                    return path
-                if path == named:
-                    other = f"md5 {md5}" if path.stat().st_size == image.filesize else f"{path.stat().st_size} bytes"
+                if found and found.md5 == image.md5sum:
+                    return found
+                if path == named and size_bytes is not None:
+                    other = f"md5 {found.md5}" if found else f"{size_bytes} bytes"
                     self._note(image, f"{path} is another file: it has {other}")
         return None
 
@@ -222,6 +217,13 @@ class ImageFinder:
         return self._scratch
 
 
+def _at_hand(artifact: Artifact) -> Callable[[], Awaitable[Artifact]]:
+    async def fetch() -> Artifact:
+        return artifact
+
+    return fetch
+
+
 def _checked(artifact: Artifact, image: ImageFile) -> Artifact:
     if (artifact.size_bytes, artifact.md5) != (image.filesize, image.md5sum):
         raise DamagedImageError(
@@ -235,12 +237,3 @@ def _files(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except OSError as error:
         raise HostError(f"{folder} cannot be read: {error.strerror}", hint="Name another folder.") from error
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 22):
-            checkpoint()
-            digest.update(chunk)
-    return digest.hexdigest()

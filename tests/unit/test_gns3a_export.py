@@ -67,6 +67,29 @@ async def test_a_file_has_the_schemas_keys_and_its_images_lie_beside_it(export: 
     assert "default_name_format" not in values["qemu"]
 
 
+async def test_an_appliance_of_the_users_with_modules_and_a_picture_has_both_beside_it(tmp_path: Path) -> None:
+    put_bundle(Cache(tmp_path / "cache"))
+    folder = tmp_path / "appliances" / "my-switch"
+    (folder / "root" / "etc").mkdir(parents=True)
+    (folder / "appliance.yaml").write_text(
+        "name: my-switch\nversion: '7'\ndescription: A switch\ncategory: switch\nsymbol: symbol.svg\nadapters: 16\n"
+        "embedded: busybox\nmodule_disk: true\nkernel_arguments: MANAGEMENT_INTERFACE=eth0\nusage: Plug it in.\n"
+    )
+    picture = b'<svg xmlns="http://www.w3.org/2000/svg" width="50" height="50"/>'
+    (folder / "symbol.svg").write_bytes(picture)
+    settings = Settings(tmp_path / "cache", appliances=(tmp_path / "appliances",))
+    result = await export_appliances(ExportRequest(("my-switch",), tmp_path / "out", portable=True), settings, Events())
+    values = written(tmp_path, "my-switch")
+    [version] = values["versions"]
+    assert version["name"] == "7" and version["images"]["hdb_disk_image"].startswith("modules-")
+    assert (values["qemu"]["hdb_disk_interface"], values["qemu"]["adapters"]) == ("virtio", 16)
+    assert "MANAGEMENT_INTERFACE=eth0" in values["qemu"]["kernel_command_line"]
+    assert values["usage"].startswith("Plug it in.\n\nImage: my-switch 7 sha256:")
+    assert (tmp_path / "out" / values["symbol"]).read_bytes() == picture
+    reasons = {file.filename: file.reason for file in result.appliances[0].files}
+    assert "is in a folder of this user only" in reasons[version["images"]["hda_disk_image"]]
+
+
 async def test_a_kernel_of_one_file_is_exported_as_one(tmp_path: Path) -> None:
     put_bundle(Cache(tmp_path / "cache"), kinds=(Kind.KERNEL,))
     write_root(tmp_path / "root.tar", "hello")
