@@ -31,20 +31,27 @@ FILE_SIZE_MAX = 16 << 40
 COMPRESSIONS = ("gzip", "bzip2", "xz", "lzma")
 """Those of one file; archives (zip, 7z, rar) are left to people."""
 
-_FILENAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,255}")
+_FILENAME = re.compile(r"[^/\\]{1,255}")
 
 
 def _plain(value: str) -> str:
     """A file name that leads nowhere else."""
-    if not _FILENAME.fullmatch(value) or value in (".", "..") or value.startswith("-"):
+    if not _FILENAME.fullmatch(value) or value in (".", "..") or value.startswith("-") or not value.isprintable():
         raise ValueError("must be a plain file name, without folders")
+    return value
+
+
+def _printable(value: str) -> str:
+    """A name that does nothing to a terminal."""
+    if not value.isprintable():
+        raise ValueError("must be printable")
     return value
 
 
 FileName = Annotated[str, AfterValidator(_plain)]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 
 
 class _Part(BaseModel):
@@ -193,11 +200,16 @@ class ApplianceFile(_Part):
         return self.record.made.get(filename) if self.record else None
 
 
+def legible(text: str) -> str:
+    """What a file says, for messages: short, and nothing that does something to a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text[:100])
+
+
 def without_secrets(url: str) -> str:
     """An address for messages: without login and query."""
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+        return legible(f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}")
     except ValueError:
         return "the address in the file"

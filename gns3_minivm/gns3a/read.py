@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gns3_minivm.errors import ConfigError
-from gns3_minivm.gns3a.model import RECORD, RECORD_FORMAT, REGISTRY_VERSIONS_READ, ApplianceFile
+from gns3_minivm.gns3a.model import RECORD, RECORD_FORMAT, REGISTRY_VERSIONS_READ, ApplianceFile, legible
 
 SIZE_MAX = 4 << 20
 """The largest file in GNS3's own registry has a hundredth of this."""
@@ -98,7 +98,9 @@ def _flattened(path: Path, values: dict[str, Any]) -> dict[str, Any]:
     if named - {None, chosen.get("name")}:
         raise ConfigError(f"{path}: its versions have different settings, which import does not support", hint=_HINT)
     if kind != "qemu" or not isinstance(properties, dict):
-        raise ConfigError(f"{path} is an appliance for {kind}; only QEMU appliances can be imported", hint=_HINT)
+        raise ConfigError(
+            f"{path} is an appliance for {legible(str(kind))}; only QEMU appliances can be imported", hint=_HINT
+        )
     properties = {"arch": properties.get("platform"), "adapter_type": "e1000", **properties}
     outer = ("category", "usage", "symbol", "first_port_name", "port_name_format", "port_segment_size", "linked_clone")
     return {**values, **{key: properties[key] for key in outer if key in properties}, "qemu": properties}
@@ -107,7 +109,8 @@ def _flattened(path: Path, values: dict[str, Any]) -> dict[str, Any]:
 def _words(mistake: Any) -> str:
     where = ""
     for part in mistake["loc"]:
-        where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
+        name = legible(str(part))
+        where += f"[{part}]" if isinstance(part, int) else f".{name}" if where else name
     if mistake["type"] == "missing":
         return f"the key {where!r} is missing"
     message = str(mistake["msg"]).removeprefix("Value error, ")

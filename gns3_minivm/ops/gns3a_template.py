@@ -11,7 +11,7 @@ from typing import Any
 from gns3_minivm.agent.desired import DesiredAppliance, WantedFile, template_id, without_mark
 from gns3_minivm.errors import ConfigError
 from gns3_minivm.gns3.model import QemuTemplate
-from gns3_minivm.gns3a.model import KERNEL_SLOT, SLOTS, ApplianceFile, ImageFile, Qemu, Version
+from gns3_minivm.gns3a.model import KERNEL_SLOT, SLOTS, ApplianceFile, ImageFile, Qemu, Version, legible
 from gns3_minivm.ops.gns3a_compose import plain_usage
 from gns3_minivm.ops.template import USER_FIELDS, ZSTD_QEMU
 
@@ -98,7 +98,7 @@ def _check_slots(place: str, version: Version) -> None:
         )
     if others := sorted(version.images.keys() - set(SLOTS)):
         raise ConfigError(
-            f"{place} needs a {', '.join(others)}; templates of gns3-minivm have {', '.join(SLOTS)}",
+            f"{place} needs a {legible(', '.join(others))}; templates of gns3-minivm have {', '.join(SLOTS)}",
             hint="Import it with the GNS3 GUI.",
         )
 
@@ -113,7 +113,7 @@ def _image(place: str, appliance: ApplianceFile, filename: str) -> ImageFile:
 def _machine(place: str, qemu: Qemu, images: dict[str, ImageFile]) -> dict[str, Any]:
     platform = _PLATFORMS.get(qemu.arch)
     if platform is None:
-        raise ConfigError(f"{place} is for {qemu.arch}; import knows {', '.join(_PLATFORMS)}")
+        raise ConfigError(f"{place} is for {legible(qemu.arch)}; import knows {', '.join(_PLATFORMS)}")
     options = qemu.options.strip()
     if qemu.kvm == "disable" and _TCG not in options:
         # As GNS3's own import does.
@@ -184,4 +184,4 @@ def _lost(place: str, appliance: ApplianceFile) -> list[str]:
     lost = sorted(settings - known)
     lost += ["port_segment_size"] if appliance.port_segment_size else []
     lost += ["custom_adapters"] if appliance.custom_adapters else []
-    return [f"{place}: left out: {', '.join(lost)}"] if lost else []
+    return [f"{place}: left out: {legible(', '.join(lost))}"] if lost else []

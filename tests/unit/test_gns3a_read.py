@@ -134,6 +134,9 @@ def test_what_is_no_appliance_file_is_one_error(data: bytes, said: str) -> None:
         ("qemu.arch", None, "the key 'qemu.arch' is missing"),
         ("category", "toaster", "category"),
         ("name", 7, "name: "),
+        ("name", "\x1b]0;title\x07", "name: must be printable"),
+        ("images.0.filename", "\ud800", "plain file name"),
+        ("versions.0.images", {"\x1b[2J": 5}, r"versions\[0\].images.\?\[2J"),
     ],
 )
 def test_every_wrong_value_is_named(where: str, value: Any, said: str) -> None:
