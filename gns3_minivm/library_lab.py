@@ -37,8 +37,8 @@ __all__ = ["Lab"]
 class Lab:
     """A lab file, or a project's name, and the server where it is.
 
-    Methods raise errors of ``gns3_minivm.errors``.  Where only single nodes or links have failed, the report is returned
-    and has their errors.
+    Methods raise errors of ``gns3_minivm.errors``.  Where only single nodes or links have failed, the report is
+    returned and has their errors.
     """
 
     def __init__(

@@ -48,8 +48,8 @@ def lab_graph(
 ) -> None:
     """Draw a lab as an SVG picture.
 
-    LAB is a lab file, of which no server is asked, or a project's name. Nodes without a position in the file get the one
-    that `lab up` would give them.
+    LAB is a lab file, of which no server is asked, or a project's name. Nodes without a position in the file get the
+    one that `lab up` would give them.
     """
     from gns3_minivm.ops.lab_find import is_file
     from gns3_minivm.ops.lab_handing import lab_graph as perform

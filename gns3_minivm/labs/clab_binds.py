@@ -1,7 +1,7 @@
-"""Binds of a containerlab node: files and small folders of this machine, which become files of the guest (blocking).
+"""Binds of a containerlab node: files and small folders of this machine that become files of the guest (blocking).
 
-A guest has no part of the host's file system, so what is bound is copied: a bind that is read-only at each boot, another
-one when it has changed here.  Devices and sockets cannot be had, and what is large belongs into the image.
+A guest has no part of the host's file system, so what is bound is copied: a bind that is read-only at each boot,
+another one when it has changed here.  Devices and sockets cannot be had, and what is large belongs into the image.
 """
 
 from __future__ import annotations

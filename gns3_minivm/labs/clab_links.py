@@ -1,7 +1,7 @@
 """Links of a containerlab topology: which port of which node they take.
 
-In a MiniVM the ports are eth0, eth1, ...; an interface with another name gets a free one, and is renamed in the guest at
-each boot.  A bridge's ports are taken in the order of the links.
+In a MiniVM the ports are eth0, eth1, ...; an interface with another name gets a free one, and is renamed in the guest
+at each boot.  A bridge's ports are taken in the order of the links.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Interfaces:
 
 @dataclass
 class Wires:
-    """``links`` are the number of a link in the file, and its ends as node and port; ``ports`` count those of bridges."""
+    """``links`` are the number of a link in the file and its ends as node and port; ``ports`` count those of bridges."""
 
     links: list[tuple[int, list[tuple[str, str]]]] = field(default_factory=list)
     ports: dict[str, int] = field(default_factory=dict)

@@ -1,7 +1,8 @@
 """Environment variables in the text of a containerlab topology, as containerlab's envsubst puts them in.
 
-``$NAME``, ``${NAME}``; with ``-`` or ``=`` a default for one that is not set, with ``:-`` or ``:=`` also for an empty one,
-with ``+`` or ``:+`` a value for one that is set (and not empty); defaults may hold variables again.  ``$$`` is a dollar.
+``$NAME``, ``${NAME}``; with ``-`` or ``=`` a default for one that is not set, with ``:-`` or ``:=`` also for an
+empty one, with ``+`` or ``:+`` a value for one that is set (and not empty); defaults may hold variables
+again.  ``$$`` is a dollar.
 A variable that is not set and has no default stays as it is written, and so do ``$1`` and the like.
 """
 

@@ -1,7 +1,7 @@
 """Reads a containerlab topology as a lab; what cannot be honoured is listed, with its place in the file.
 
-Kind ``linux`` becomes a MiniVM of the image, kind ``bridge`` (``ovs-bridge``) GNS3's Ethernet switch.  docs/containerlab.md
-says what becomes of each key.  Not supported: other kinds, Go templates (``.gotmpl``).
+Kind ``linux`` becomes a MiniVM of the image, kind ``bridge`` (``ovs-bridge``) GNS3's Ethernet switch.
+docs/containerlab.md says what becomes of each key.  Not supported: other kinds, Go templates (``.gotmpl``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A topology as an SVG picture (SVG 1.1, no scripts, no fonts or images from elsewhere): pure, the same for the same scene.
+"""A topology as an SVG picture (SVG 1.1, no scripts, no fonts or images from elsewhere): pure, the same each time.
 
 What is not drawn: GNS3's own symbols, texts and shapes of the canvas.
 """
@@ -19,14 +19,16 @@ Shape = Literal["machine", "router", "switch", "cloud"]
 _MARGIN = 60
 _LABEL_OFFSET = 16
 _PORT_DISTANCE = 48
+_PORT_DISTANCE_DOWN = 80
+"""Below a node there is its name."""
 _BOW = 26
 """How far apart links between the same two nodes are drawn."""
 _LIGHTS = {"started": "#2e9e4f", "stopped": "#c0392b", "suspended": "#d68910"}
 _STYLE = (
-    "text{font-family:sans-serif;fill:#222}"
-    ".name{font-size:13px;font-weight:bold;text-anchor:middle}"
-    ".what{font-size:10px;fill:#666;text-anchor:middle}"
-    ".port{font-size:10px;fill:#555;text-anchor:middle;paint-order:stroke;stroke:#fff;stroke-width:3px}"
+    "text{font-family:sans-serif;fill:#222;text-anchor:middle;paint-order:stroke;stroke:#fff;stroke-width:3px}"
+    ".name{font-size:13px;font-weight:bold}"
+    ".what{font-size:10px;fill:#666}"
+    ".port{font-size:10px;fill:#555}"
     ".link{fill:none;stroke:#607080;stroke-width:2}"
     ".body{fill:#eaf2fb;stroke:#30507a;stroke-width:2}"
     ".mark{fill:none;stroke:#30507a;stroke-width:2;stroke-linecap:round;stroke-linejoin:round}"
@@ -132,7 +134,8 @@ def _bend(start: tuple[float, float], end: tuple[float, float], bow: float) -> t
 def _loop(middle: tuple[float, float], number: int) -> str:
     x, y = middle
     size = 40 + 15 * number
-    return f'<path class="link" d="M {_pixels((x, y))} C {_pixels((x - size, y - 2 * size))} {_pixels((x + size, y - 2 * size))} {_pixels((x, y))}"/>'
+    left, right = _pixels((x - size, y - 2 * size)), _pixels((x + size, y - 2 * size))
+    return f'<path class="link" d="M {_pixels((x, y))} C {left} {right} {_pixels((x, y))}"/>'
 
 
 def _port(name: str, start: tuple[float, float], bend: tuple[float, float], end: tuple[float, float]) -> str:
@@ -140,7 +143,8 @@ def _port(name: str, start: tuple[float, float], bend: tuple[float, float], end:
     if not name:
         return ""
     length = math.dist(start, end) or 1.0
-    part = min(0.4, _PORT_DISTANCE / length)
+    distance = _PORT_DISTANCE_DOWN if end[1] - start[1] > length / 2 else _PORT_DISTANCE
+    part = min(0.45, distance / length)
     weights = ((1 - part) ** 2, 2 * part * (1 - part), part**2)
     x, y = (sum(w * point[axis] for w, point in zip(weights, (start, bend, end), strict=True)) for axis in (0, 1))
     return f'<text class="port" x="{x:.1f}" y="{y + 3:.1f}">{_text(name)}</text>'

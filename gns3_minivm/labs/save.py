@@ -36,8 +36,8 @@ class SavedProject:
 def lab_text(project: SavedProject, appliances: Collection[str], file: Lab | None = None) -> str:
     """The lab file.  ``appliances`` are names that need no template on a server.
 
-    ``file`` is the lab file that the project was made from: what it says of where nodes come from is kept, and so are its
-    checks.
+    ``file`` is the lab file that the project was made from: what it says of where nodes come from is kept, and so are
+    its checks.
     """
     values: dict[str, Any] = {"name": project.name}
     values["nodes"] = {node.name: _node(project, node, appliances, file) for node in _in_order(project.nodes, file)}
@@ -109,23 +109,28 @@ def _ports(node: Node, template: Mapping[str, Any]) -> dict[str, Any]:
 
 def _link(link: Link, project: SavedProject) -> Any:
     ends = [_end(end, project) for end in link.ends]
-    entry: dict[str, Any] = {"ends": ends}
+    entry: dict[str, Any] = {"ends": [f"{node}:{names[0]}" if names else node for node, names in ends]}
+    # A label that is the port's name says nothing.
+    if any(end.label and end.label not in names for end, (_, names) in zip(link.ends, ends, strict=True)):
+        entry["labels"] = [end.label for end in link.ends]
     if filters := _filters(link.filters):
         entry["filters"] = filters
     if style := _style(link.style):
         entry["style"] = style
     if link.suspended:
         entry["suspend"] = True
-    return ends if list(entry) == ["ends"] else entry
+    return entry["ends"] if list(entry) == ["ends"] else entry
 
 
-def _end(end: LinkEnd, project: SavedProject) -> str:
+def _end(end: LinkEnd, project: SavedProject) -> tuple[str, list[str]]:
+    """The node, and what its port is called, the name for the file first."""
     node = next(node for node in project.nodes if node.node_id == end.node_id)
     template = project.templates.get(node.template_id or "")
-    if node.node_id in project.payloads or (template and template.values and template.values.kernel_image):
-        return f"{node.name}:eth{end.adapter}"
     port = next((port for port in node.ports if (port.adapter, port.port) == (end.adapter, end.port)), None)
-    return f"{node.name}:{port.short_name or port.name}" if port else node.name
+    names = [name for name in (port.short_name, port.name) if name] if port else []
+    if node.node_id in project.payloads or (template and template.values and template.values.kernel_image):
+        names.insert(0, f"eth{end.adapter}")
+    return node.name, names
 
 
 def _filters(filters: Mapping[str, Any]) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def test_where_nodes_come_from_and_the_checks_are_kept_from_the_file() -> None:
 
 def test_links_have_ports_by_name_filters_and_style() -> None:
     ends = (LinkEnd("id-r1", 1), LinkEnd("id-sw", 0, 3))
-    plain = Link("p", "l1", ends)
+    plain = Link("p", "l1", (replace(ends[0], label="eth1"), replace(ends[1], label="Ethernet3")))
     special = Link("p", "l2", (LinkEnd("id-r1", 0), LinkEnd("id-sw", 0, 4)), {"delay": [50, 10], "packet_loss": [5]},
                    {"color": "#ff0000", "width": 3, "type": 2}, True)  # fmt: skip
     text = lab_text(project(node("r1"), switch("sw", PORTS), links=(plain, special)), [])
@@ -111,6 +111,12 @@ def test_links_have_ports_by_name_filters_and_style() -> None:
     assert saved.filters is not None and saved.filters.as_gns3() == special.filters
     assert saved.style is not None and saved.style.as_gns3() == special.style
     assert saved.suspend
+
+
+def test_labels_of_links_are_saved_where_they_are_not_the_ports_names() -> None:
+    link = Link("p", "l1", (LinkEnd("id-r1", 1, label="wan"), LinkEnd("id-sw", 0, 3, label="e3")))
+    saved = read_back(lab_text(project(node("r1"), switch("sw", PORTS), links=(link,)), [])).links[0]
+    assert saved.labels == ["wan", "e3"]
 
 
 def test_a_switch_with_other_ports_than_its_template_says_which() -> None:
