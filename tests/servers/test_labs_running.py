@@ -70,6 +70,7 @@ links:
 """
 
 
+@pytest.mark.long
 async def test_a_lab_runs_and_only_a_changed_node_is_restarted(lab: RunningLab) -> None:
     first = await lab.up(NEIGHBOURS)
     rows = {row["name"]: row for row in first["nodes"]}

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from gns3_minivm.errors import ConfigError, ConflictError, NotFoundError, UsageError
+from gns3_minivm.agent.desired import template_id
+from gns3_minivm.errors import ConfigError, ConflictError, NotFoundError, UsageError, UserError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.address import parse_address
-from gns3_minivm.gns3.model import LinkEnd, Node
+from gns3_minivm.gns3.model import LinkEnd, Node, QemuTemplate
 from gns3_minivm.labs.desired import payload_of
 from gns3_minivm.labs.state import HALF_MADE
 from gns3_minivm.ops.lab_state import lab_destroy, lab_status
@@ -114,6 +115,7 @@ async def test_nodes_are_removed_only_if_somebody_says_yes_and_those_of_people_s
     assert ["theirs" in one.svg for one in await lab.server.drawings(project_id)] == [True]
 
 
+@pytest.mark.long
 async def test_a_node_of_another_template_is_made_anew(lab: DrawnLab, gns3_server: GNS3Process, tmp_path: Path) -> None:
     await lab.up("nodes: {a: {template: VM}, b: {template: VM}}\nlinks: [[a:eth0, b:eth0]]")
     before = await lab.nodes()
@@ -207,6 +209,7 @@ async def described(lab: DrawnLab) -> Any:
     return nodes, sorted(links, key=str), sorted(await lab.wires(), key=str)
 
 
+@pytest.mark.long
 async def test_what_an_interrupted_run_has_left_is_cleared_away(lab: DrawnLab) -> None:
     await lab.up("nodes: {a: {template: VM}}")
     a = (await lab.nodes())["a"]
@@ -248,3 +251,20 @@ async def test_the_command_shows_the_difference_and_the_table(lab: DrawnLab) -> 
     assert gone.status == 0 and "deleted" in gone.out and await lab.project() is None
     missing = await gns3_minivm("lab", "status", str(uuid.uuid4()), "--server", lab.url)
     assert missing.status == 1 and "there is no lab" in missing.err
+
+
+@pytest.mark.long
+async def test_a_template_that_another_machine_has_made_is_used_where_its_image_is_not_at_hand(lab: DrawnLab) -> None:
+    name = f"{lab.name}.tar"
+    made = QemuTemplate(template_id(name), name, adapters=1, ram_mb=64)
+    text = f"nodes: {{a: {{image: 'docker-archive:{name}'}}}}"
+    with pytest.raises(UserError, match=name):
+        await lab.up(text)
+    assert await lab.project() is None
+    await lab.server.create_template(made)
+    try:
+        report = await lab.up(text)
+        assert report.exit_status == 0 and any("is used as it is" in warning for warning in report.warnings)
+        assert (await lab.nodes())["a"].template_id == made.template_id
+    finally:
+        await lab.server.delete_template(made.template_id)
