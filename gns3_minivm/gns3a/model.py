@@ -28,6 +28,7 @@ SLOTS = ("hda_disk_image", KERNEL_SLOT, "initrd", "hdb_disk_image")
 """The images that a template of ours can have, by its field."""
 DISK_INTERFACES = ("ide", "sata", "nvme", "scsi", "sd", "mtd", "floppy", "pflash", "virtio", "none")
 FILE_SIZE_MAX = 16 << 40
+NAME_MAX = 200
 COMPRESSIONS = ("gzip", "bzip2", "xz", "lzma")
 """Those of one file; archives (zip, 7z, rar) are left to people."""
 
@@ -51,7 +52,7 @@ def _printable(value: str) -> str:
 FileName = Annotated[str, AfterValidator(_plain)]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Name = Annotated[str, Field(min_length=1, max_length=NAME_MAX), AfterValidator(_printable)]
 
 
 class _Part(BaseModel):

@@ -17,7 +17,7 @@ from gns3_minivm.config import Settings
 from gns3_minivm.convert.output import check_output, copy_output, name_output
 from gns3_minivm.errors import UsageError
 from gns3_minivm.events import Events
-from gns3_minivm.gns3a.model import SUFFIX, ApplianceFile
+from gns3_minivm.gns3a.model import NAME_MAX, SUFFIX, ApplianceFile
 from gns3_minivm.gns3a.read import read_gns3a
 from gns3_minivm.gns3a.write import gns3a_text
 from gns3_minivm.ops.gns3a_compose import ExportedVersion, compose, merge
@@ -117,6 +117,9 @@ async def export_appliances(request: ExportRequest, settings: Settings, events: 
     """
     if request.version and len(request.names) > 1:
         raise UsageError("--version names one version, and several images are given", hint="Export them one by one.")
+    for option, text in (("--version", request.version), ("--as", request.template_name)):
+        if text and (not text.isprintable() or len(text) > NAME_MAX):
+            raise UsageError(f"{option} {text[:40]!r} is no name", hint=f"Use up to {NAME_MAX} letters and digits.")
     _check_folder(request.folder)
     found: dict[str, list[ExportedVersion]] = {}
     pending: list[str] = []

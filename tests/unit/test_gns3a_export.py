@@ -181,6 +181,9 @@ async def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_built
         await export(folder=tmp_path / "file")
     with pytest.raises(UsageError, match="does not exist"):
         await export(folder=tmp_path / "a" / "b")
+    for words in ({"version": "1\n2"}, {"template_name": "x" * 300}):
+        with pytest.raises(UsageError, match="is no name"):
+            await export(**words)
 
 
 # The line that says what a disk was made of
