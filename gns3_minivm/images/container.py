@@ -79,11 +79,12 @@ class Container:
             made = self._client.exec_create(self._identifier, list(words), workdir=folder)["Id"]
 
         def pieces() -> Iterator[Any]:
-            from docker.utils.socket import frames_iter
+            from docker.utils import socket
 
+            frames: Any = socket.frames_iter
             held = self._streaming.exec_start(made, socket=True)
             try:
-                for _, data in frames_iter(held, tty=False):
+                for _, data in frames(held, tty=False):
                     yield data
             finally:
                 close_socket(held)

@@ -1,0 +1,88 @@
+"""Compiling with a real compiler from the real source: the same bytes in any folder, here and in a container.
+
+A kernel of few options stands for the one for labs, which takes several times as long.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gns3_minivm import resources
+from gns3_minivm.bundle import compile as compiling
+from gns3_minivm.bundle import lab
+from gns3_minivm.bundle.apt import AptSource
+from gns3_minivm.bundle.compile import read_configuration
+from gns3_minivm.bundle.local import image_version
+from gns3_minivm.bundle.model import Bundle
+from gns3_minivm.bundle.packages import KernelPart
+from gns3_minivm.bundle.toolchain import HostTools, missing_tools
+from gns3_minivm.cache import Cache
+from gns3_minivm.events import Events
+from gns3_minivm.ops.kernel_container import ContainerTools
+from tests.support.tools import require_tool
+
+pytestmark = pytest.mark.long
+
+SMALL = """
+CONFIG_64BIT=y            # x86-64
+CONFIG_EXPERT=y
+CONFIG_BLK_DEV_INITRD=y   # the initramfs
+CONFIG_BINFMT_ELF=y       # init
+CONFIG_PRINTK=y
+CONFIG_TTY=y
+CONFIG_RELOCATABLE=y
+CONFIG_RETPOLINE=y        # objtool, which needs libelf
+CONFIG_KERNEL_LZ4=y
+CONFIG_IKCONFIG=y
+# CONFIG_COMPAT_BRK is not set
+"""
+
+
+@pytest.fixture(autouse=True)
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "small.config"
+    path.write_text(SMALL)
+    monkeypatch.setattr(lab, "_configuration", lambda: path)
+    monkeypatch.setattr(compiling, "_ESSENTIAL", ())
+
+
+def test_two_folders_give_the_same_bytes(tmp_path: Path) -> None:
+    require_tool("apt-get")
+    assert missing_tools() == []
+    bundles: list[Bundle] = []
+    for folder in ("one", "another folder, with a longer name"):
+        cache = Cache(tmp_path / folder)
+        bundles.append(lab.build(AptSource(cache, kernel=KernelPart.SOURCE), HostTools(), cache, Events()))
+        assert list((cache.root / "work").iterdir()) == []
+    first, second = bundles
+    assert first.kernel.sha256 == second.kernel.sha256 and first.id == second.id
+    assert image_version(first.kernel.path) == first.kernel_version
+    assert first.kernel_version.endswith("-lab")
+    assert (first.folder / "config").read_bytes() == (second.folder / "config").read_bytes()
+    shutil.rmtree(tmp_path / "one")
+
+
+def test_a_container_compiles_where_this_machine_has_neither_tools_nor_apt(
+    docker_host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", docker_host)
+    bundle = lab.build(None, ContainerTools(), Cache(tmp_path / "cache"), Events())
+    assert image_version(bundle.kernel.path) == bundle.kernel_version
+    assert {record.name for record in bundle.packages} >= {"busybox-static", "e2fsck-static"}
+    assert bundle.compiled["compiler"].startswith("gcc (Debian")
+
+
+def test_debians_source_knows_every_line_of_the_configuration(lab_bundle: Bundle) -> None:
+    wanted = read_configuration(resources.folder("kernel") / "lab.config")
+    completed = (lab_bundle.folder / "config").read_text().splitlines()
+    lacking = [line for line in wanted if line not in completed]
+    # An option that depends on one which is off is not mentioned at all.
+    assert [line for line in lacking if not line.startswith("#")] == []
+
+
+def test_the_image_is_one_file_below_nine_megabytes(lab_bundle: Bundle) -> None:
+    assert lab_bundle.artifacts == (lab_bundle.kernel,)
+    assert lab_bundle.kernel.size_bytes < 9_000_000
