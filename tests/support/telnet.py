@@ -63,7 +63,8 @@ class Console:
         number = self._commands
         # The quotation marks keep the echo of the typed line from looking like the marks.
         self.send(f"echo be''gin-{number}; {command}; echo en''d-{number}-$?\n")
-        match = await self.read_until(rf"(?s)begin-{number}\r*\n(.*?)end-{number}-(\d+)", timeout_s)
+        # To the end of the line: of a status with several digits, the first ones may come alone.
+        match = await self.read_until(rf"(?s)begin-{number}\r*\n(.*?)end-{number}-(\d+)\r*\n", timeout_s)
         return int(match[2]), match[1].replace("\r", "")
 
     async def _receive(self, deadline: float, complaint: str) -> None:
