@@ -252,7 +252,7 @@ class _Work:
         minivms = {item.name for item in plan.nodes if item.desired is not None and item.desired.is_minivm}
         kept = [item.current for item in plan.links if item.verb in ("keep", "update") and item.current is not None]
         taken = {end for link in kept for end in link.ends}
-        taken |= set(stated_ends(plan.lab.links, self.done.nodes, minivms))
+        taken |= stated_ends(plan.lab.links, self.done.nodes, minivms)
         jobs: list[Job] = []
         for item in (item for item in plan.links if item.verb == "create"):
             assert item.file is not None

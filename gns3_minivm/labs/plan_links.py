@@ -73,20 +73,11 @@ def new_ends(
     return found[0], found[1]
 
 
-def stated_ends(
-    links: Sequence[LabLink], nodes: Mapping[str, Node], minivms: Collection[str]
-) -> dict[LinkEnd, LabLink]:
-    """The ports that the file names, and those of its links that name them; unknown ports are left out."""
-    found = {}
-    for link in links:
-        for end in link.ends:
-            node = nodes.get(end.node)
-            known = node is not None and end.interface is not None
-            if known and (end.node in minivms or _has(node, end.interface)):
-                port = _end(end, nodes, minivms)
-                if port is not None:
-                    found[port] = link
-    return found
+def stated_ends(links: Sequence[LabLink], nodes: Mapping[str, Node], minivms: Collection[str]) -> set[LinkEnd]:
+    """The ports that the file names; unknown ones are left out."""
+    named = (end for link in links for end in link.ends)
+    known = (end for end in named if end.node in minivms or _has(nodes.get(end.node), end.interface))
+    return {port for end in known if (port := _end(end, nodes, minivms)) is not None}
 
 
 def _has(node: Node | None, interface: str | None) -> bool:

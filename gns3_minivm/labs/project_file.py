@@ -122,7 +122,7 @@ def _as_node(item: DesiredNode, sample: Node, described: Mapping[str, Any]) -> N
 
 
 def _links(lab: Lab, nodes: Mapping[str, Node], minivms: set[str]) -> list[dict[str, Any]]:
-    taken = set(stated_ends(lab.links, nodes, minivms))
+    taken = stated_ends(lab.links, nodes, minivms)
     links = []
     for link in lab.links:
         # A suspended link of a file is not suspended when it is opened.

@@ -166,16 +166,16 @@ async def test_a_project_that_is_no_lab_is_not_touched_unless_it_is_adopted(lab:
         await lab_status(address, lab.name, Events())
 
 
-def ring(count: int, *, more: str = "") -> str:
+def ring(count: int, *, more: str = "", links: str = "") -> str:
     nodes = "".join(f"  n{i}: {{template: VM, interfaces: {{eth0: 10.0.{i}.1/24}}}}\n" for i in range(count))
-    links = "".join(f"  - [n{i}:eth0, n{(i + 1) % count}:eth1]\n" for i in range(count))
+    links += "".join(f"  - [n{i}:eth0, n{(i + 1) % count}:eth1]\n" for i in range(count))
     return f"nodes:\n{nodes}{more}links:\n{links}drawings:\n  - {{text: ring, position: [0, 0]}}\n"
 
 
 async def test_a_large_new_lab_comes_in_one_go_and_is_the_same_as_one_made_node_by_node(
     lab: DrawnLab, gns3_server: GNS3Process, tmp_path: Path
 ) -> None:
-    text = ring(8)
+    text = ring(7, more="  sw: {template: Ethernet switch}\n", links="  - [n0:eth2, sw]\n  - [sw:e0, n3:eth2]\n")
     report = await lab.up(text)
     assert report.exit_status == 0, report.errors
     again = await lab.up()
@@ -183,7 +183,7 @@ async def test_a_large_new_lab_comes_in_one_go_and_is_the_same_as_one_made_node_
     in_one_go = await described(lab)
     # Nothing is left of what was made to find out how nodes are described.
     assert not [one.name for one in await lab.server.projects() if one.name.startswith("gns3-minivm-")]
-    assert len({node.properties["mac_address"] for node in (await lab.nodes()).values()}) == 8
+    assert len({node.properties.get("mac_address") for node in (await lab.nodes()).values()}) == 8
     await lab_destroy(parse_address(lab.url), lab.name, Events(), yes=True)
     async with drawn_lab(gns3_server, tmp_path / "other") as other:
         one_by_one = await other.up(text.replace("VM", lab.template), whole=False)

@@ -82,7 +82,7 @@ def case(folder: Path, text: str = FILE) -> Case:
     ]
     nodes = {item.name: node_of(item) for item in desired}
     minivms = {item.name for item in desired if item.is_minivm}
-    taken = set(stated_ends(lab.links, nodes, minivms))
+    taken = stated_ends(lab.links, nodes, minivms)
     links = []
     for number, link in enumerate(lab.links):
         ends = new_ends(link, nodes, minivms, taken)
