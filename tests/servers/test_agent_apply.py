@@ -158,7 +158,8 @@ async def test_an_agent_with_another_kernel_leaves_the_template_its_own_unless_i
 
 async def test_a_template_is_not_moved_to_another_compute(case: Case) -> None:
     await case.register()
-    observed = await observe(case.client, [case.desired], compute="elsewhere")
+    anywhere = replace(case.desired, template=replace(case.desired.template, compute_id=None))
+    observed = await observe(case.client, [anywhere], compute="elsewhere")
     action = plan(observed, observed.desired).appliances[0].template
     assert isinstance(action, Unchanged) and action.left == {"compute_id": ("local", "elsewhere")}
 
