@@ -30,7 +30,7 @@ from gns3_minivm.labs.wait import Awaited, has_console, wait_for_consoles
 from gns3_minivm.ops.kernel_choice import KernelChoice
 from gns3_minivm.ops.lab_make import make_at_once
 from gns3_minivm.ops.lab_report import LabReport, NodeRow, row
-from gns3_minivm.ops.lab_templates import find_templates
+from gns3_minivm.ops.lab_templates import Registration, find_templates
 from gns3_minivm.ops.sources import ImageSettings
 
 Announce = Callable[[LabReport], None]
@@ -112,10 +112,8 @@ class _Up:
     async def run(self, announce: Announce | None, confirm: Confirm | None, started: float) -> LabReport:
         request, lab, server = self._request, self._lab, self._server
         project = await self._find_project()
-        templates = await find_templates(
-            server, lab, request.server, settings=self._settings, image=request.image, kernel=request.kernel,
-            dry_run=request.dry_run, events=self._events,
-        )  # fmt: skip
+        how = Registration(self._settings, request.image, request.kernel, request.dry_run, self._events)
+        templates = await find_templates(server, lab, request.server, how)
         state, closed = await self._state(project)
         desired = self._desired(templates.by_node, state, await server.default_compute())
         planned = self._plan(desired, state)

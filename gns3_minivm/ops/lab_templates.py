@@ -37,6 +37,20 @@ class LabTemplates:
     pending: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Registration:
+    """How templates are made where they are missing."""
+
+    settings: Settings
+    image: ImageSettings
+    kernel: KernelChoice
+    dry_run: bool
+    events: Events
+
+    def supply(self) -> Supply:
+        return Supply(self.settings, self.image, self.kernel, self.events, dry_run=self.dry_run)
+
+
 def template_name(node: LabNode) -> str:
     """What the template of an appliance or image is called: images with their tags, so that they do not collide."""
     if node.appliance is not None:
@@ -74,17 +88,7 @@ def _image(lab: Lab, node: LabNode) -> str:
     return f"{scheme}:{lab.path.parent / rest}" if scheme in FILE_SCHEMES else node.image
 
 
-async def find_templates(
-    server: Server,
-    lab: Lab,
-    address: Address,
-    *,
-    settings: Settings,
-    image: ImageSettings,
-    kernel: KernelChoice,
-    dry_run: bool,
-    events: Events,
-) -> LabTemplates:
+async def find_templates(server: Server, lab: Lab, address: Address, how: Registration) -> LabTemplates:
     """Each node's template, registered now where it is missing or old.
 
     Raises NotFoundError for a template that is named and not there, and whatever keeps one from being made.
@@ -94,14 +98,14 @@ async def find_templates(
     named = {name: find_template(there, node.template, f"{lab.path}: node {name}: {server.url}")
              for name, node in lab.nodes.items() if node.template is not None}  # fmt: skip
     wanted = {name: Wanted(_image(lab, node), template_name(node)) for name, node in lab.nodes.items() if node.source}
-    warnings, pending = await _register(server, lab, address, list(dict.fromkeys(wanted.values())), there, settings,
-                                        image, kernel, dry_run, events)  # fmt: skip
+    unique = list(dict.fromkeys(wanted.values()))
+    warnings, pending = await _register(server, lab, address, unique, there, how)
     by_id = {item.template_id: item for item in await server.templates()} if wanted else {}
     ours: dict[str, ServerTemplate | str] = {}
     for name, item in wanted.items():
         identifier = template_id(item.label)
         ours[name] = by_id.get(identifier, identifier)
-        if identifier not in by_id and not dry_run:
+        if identifier not in by_id and not how.dry_run:
             raise ConflictError(
                 f"{server.url}: the template {item.label!r} of node {name} is not there any more",
                 hint="Run the command again.",
@@ -115,16 +119,12 @@ async def _register(
     address: Address,
     wanted: list[Wanted],
     there: list[ServerTemplate],
-    settings: Settings,
-    image: ImageSettings,
-    kernel: KernelChoice,
-    dry_run: bool,
-    events: Events,
+    how: Registration,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Bring the templates to the server; returned are warnings, and what a dry run would do."""
     if not wanted:
         return (), ()
-    supply = Supply(settings, image, kernel, events, dry_run=dry_run)
+    supply = how.supply()
     known = {item.template_id for item in there if is_ours(item)}
     warnings = []
     try:
@@ -141,11 +141,11 @@ async def _register(
         if not wanted:
             return tuple(warnings), ()
         target = Target(address.url, address.url, address, tuple(wanted), lab.compute)
-        result = await reconcile([target], supply, Policy(dry_run=dry_run), events)
+        result = await reconcile([target], supply, Policy(dry_run=how.dry_run), how.events)
     finally:
         await supply.close()
     _check(result)
-    return tuple(warnings), (*result.pending, *_planned(result)) if dry_run else ()
+    return tuple(warnings), (*result.pending, *_planned(result)) if how.dry_run else ()
 
 
 def _planned(result: SyncResult) -> list[str]:
