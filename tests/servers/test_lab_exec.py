@@ -61,9 +61,10 @@ class RunningLab:
         return self.path.parent
 
 
-@pytest.fixture(scope="module")
-async def lab(gns3_server: GNS3Process, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningLab]:
+@pytest.fixture(scope="module", params=[pytest.param("v2", marks=pytest.mark.long), "v3"])
+async def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningLab]:
     require_tool("qemu-system-x86_64")
+    gns3_server: GNS3Process = request.getfixturevalue(f"gns3_{request.param}")
     path = tmp_path_factory.mktemp("lab") / "lab.yml"
     path.write_text(LAB)
     running = RunningLab(path, gns3_server.url)
