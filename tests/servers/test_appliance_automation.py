@@ -70,16 +70,16 @@ async def test_its_tools_reach_an_old_device(lab: Lab, automation: Node) -> None
         ssh = f"sshpass -p lab ssh -o ConnectTimeout=120 -o StrictHostKeyChecking=no root@{DEVICE} uname -n"
         await eventually(console, f"{ssh} | grep -qx old-device")
         # It is the settings of the appliance that make this work.
-        status, output = await console.run_unchecked(ssh.replace("ssh -o", "ssh -F /dev/null -o", 1), 120)
+        status, output = await console.run_unchecked(ssh.replace("ssh -o", "ssh -F /dev/null -o", 1))
         assert status == 255 and "no matching key exchange method found" in output
         assert "netmiko: old-device" in await run_python(lab, automation, NETMIKO)
         assert "napalm: IOSDriver pyntc: pyntc" in await run_python(lab, automation, NAPALM)
         ansible = (
             f"ansible all -i {DEVICE}, -u root -e ansible_password=lab -T 120 -m ansible.builtin.raw -a 'uname -n'"
         )
-        said = await console.run(ansible, 300)
+        said = await console.run(ansible)
         assert "old-device" in said and "CHANGED" in said
-        await console.run("ansible-doc cisco.ios.ios_config | grep -q running-config", 300)
+        await console.run("ansible-doc cisco.ios.ios_config | grep -q running-config")
 
 
 async def run_python(lab: Lab, node: Node, program: str) -> str:
@@ -87,7 +87,7 @@ async def run_python(lab: Lab, node: Node, program: str) -> str:
     async with shell(lab, node) as console:
         lines = "".join(f"echo {shell_word(line)} >>/root/program.py; " for line in program.splitlines())
         await console.run(f": >/root/program.py; {lines} true")
-        return await console.run("python3 /root/program.py 2>&1", 400)
+        return await console.run("python3 /root/program.py 2>&1")
 
 
 def shell_word(line: str) -> str:

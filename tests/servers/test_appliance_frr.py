@@ -43,7 +43,7 @@ async def test_routers_become_neighbours_and_learn_routes_and_keep_their_configu
         await shows(first, "show ip ospf neighbor", "Full/")
         await shows(first, "show ip route ospf", "10.255.0.2/32")
         first.send("ping 10.255.0.2\n")
-        await first.read_until("64 bytes from 10.255.0.2", 60)
+        await first.read_until("64 bytes from 10.255.0.2")
         first.send("\x03")
         await first.read_until("packets transmitted(?s:.*)r1# $")
         assert "Integrated configuration saved" in await vtysh_command(first, "write memory")
@@ -94,7 +94,7 @@ async def configure_ospf(client: Console, device: str, number: int) -> None:
     )
 
 
-async def shows(client: Console, command: str, wanted: str, limit_s: float = 120) -> None:
+async def shows(client: Console, command: str, wanted: str, limit_s: float = 300) -> None:
     deadline = time.monotonic() + limit_s
     while wanted not in (shown := await vtysh_command(client, command)):
         assert time.monotonic() < deadline, f"{command!r} still shows:\n{shown}"

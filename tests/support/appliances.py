@@ -66,6 +66,8 @@ async def shell(lab: Lab, node: Node) -> AsyncIterator[Console]:
     now = await lab.server.node(lab.project_id, node.node_id)
     assert now.console_port is not None
     async with console(now.console_host, now.console_port) as client:
+        # Interpreters and key exchanges take minutes on a busy machine that emulates the processor.
+        client.command_limit_s = 400
         await client.wait_for_shell(300)
         yield client
 
@@ -95,16 +97,16 @@ async def vtysh_command(client: Console, *lines: str) -> str:
     shown = ""
     for line in lines:
         client.send(f"{line}\n")
-        match = await client.read_until(r"(?s)^(.*?)\r*\n?[\w-]+(?:\([\w-]+\))?# $", 60)
+        match = await client.read_until(r"(?s)^(.*?)\r*\n?[\w-]+(?:\([\w-]+\))?# $", 300)
         shown = match[1].replace("\r", "")
     return shown.partition("\n")[2]
 
 
-async def eventually(client: Console, command: str, limit_s: float = 120) -> None:
+async def eventually(client: Console, command: str, limit_s: float = 300) -> None:
     """Run a shell command until it ends with 0: what a network needs to settle is not known beforehand."""
     deadline = time.monotonic() + limit_s
     while True:
-        status, output = await client.run_unchecked(command, 60)
+        status, output = await client.run_unchecked(command)
         if status == 0:
             return
         assert time.monotonic() < deadline, f"{command!r} still ends with {status}:\n{output}"

@@ -17,6 +17,9 @@ _TERMINAL_CODES = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[78=>])")
 class Console:
     """One telnet connection; ``transcript`` is everything that came, for a failing test's message."""
 
+    command_limit_s = 30.0
+    """How long a shell command may take where nothing else is said."""
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
@@ -51,20 +54,21 @@ class Console:
         # Earlier questions may still be answered now: start from a line that cannot be confused with them.
         await self.run("true")
 
-    async def run(self, command: str, timeout_s: float = 30) -> str:
+    async def run(self, command: str, timeout_s: float | None = None) -> str:
         """Run a shell command, which has to end with 0, and return what it printed."""
         status, output = await self.run_unchecked(command, timeout_s)
         assert status == 0, f"{command!r} ended with {status}:\n{output}"
         return output
 
-    async def run_unchecked(self, command: str, timeout_s: float = 30) -> tuple[int, str]:
+    async def run_unchecked(self, command: str, timeout_s: float | None = None) -> tuple[int, str]:
         """Run a shell command and return its exit status and what it printed."""
         self._commands += 1
         number = self._commands
         # The quotation marks keep the echo of the typed line from looking like the marks.
         self.send(f"echo be''gin-{number}; {command}; echo en''d-{number}-$?\n")
         # To the end of the line: of a status with several digits, the first ones may come alone.
-        match = await self.read_until(rf"(?s)begin-{number}\r*\n(.*?)end-{number}-(\d+)\r*\n", timeout_s)
+        limit_s = self.command_limit_s if timeout_s is None else timeout_s
+        match = await self.read_until(rf"(?s)begin-{number}\r*\n(.*?)end-{number}-(\d+)\r*\n", limit_s)
         return int(match[2]), match[1].replace("\r", "")
 
     async def _receive(self, deadline: float, complaint: str) -> None:
