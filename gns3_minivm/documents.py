@@ -115,6 +115,8 @@ class _Writer(yaml.SafeDumper):
 def _text(writer: yaml.SafeDumper, value: str) -> yaml.Node:
     # What block style cannot carry unchanged (a space before a line's end ...), YAML writes in quotation marks itself.
     style = "|" if "\n" in value else None
+    if any(one in value for one in "\x85\u2028\u2029"):
+        style = '"'  # YAML 1.1 counts them as ends of lines, and reads a line feed or a space
     return writer.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

@@ -35,7 +35,7 @@ BAD_INPUT = [
     (["register", "x", "--server", "http://127.0.0.1:1", "--kernel-args", 'run="x'], 2,
      "error: the kernel arguments 'run=\"x' are not well formed: No closing quotation\n"),
     (["register"], 2, "Error: Missing argument 'NAME...'.\n"),
-    (["convert", "debian-minivm", "-o", "/nonexistent/x.qcow2"], 2, "error: the folder /nonexistent does not exist\n"),
+    (["convert", "debian-minivm", "-o", "/no such/x.qcow2"], 2, "error: the folder /no such does not exist\n"),
     (["boot"], 2, "error: nothing to boot is named\n"),
     (["server"], 2, "error: no GNS3 server is named\n"),
     (["kernel", "build", "--deb", "/nonexistent.deb"], 2, "File '/nonexistent.deb' does not exist."),

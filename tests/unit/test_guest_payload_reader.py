@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gns3_minivm.documents import parse_document, yaml_text
@@ -79,6 +79,7 @@ def test_what_was_read_is_the_same_after_a_lab_file() -> None:
 
 
 @given(payloads)
+@example(NodePayload(args=("\x85", "a\n\u2028b")))
 @settings(max_examples=150, deadline=None)
 def test_any_payload_survives_both_ways(payload: NodePayload) -> None:
     assert decode_payload(payload.encode()) == payload
