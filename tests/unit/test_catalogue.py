@@ -77,8 +77,10 @@ def test_the_short_form_states_nothing_and_the_name_of_a_mapping_is_stated(tmp_p
         ("servers: {}\nappliances: []", "1:1: servers: should not be empty"),
         (
             "servers:\n  a b: {url: x}\nappliances: []",
-            "2:3: servers.a b: a name has at most 63 letters, digits, '.', '_' and"
-            " '-', with a letter or digit at both ends, found 'a b'",
+            (
+                "2:3: servers.a b: a name has at most 63 letters, digits, '.', '_' and"
+                " '-', with a letter or digit at both ends, found 'a b'"
+            ),
         ),
         (f"{SERVERS}appliances: []\nserver: x", "3:1: unknown key 'server'"),
         (f"{SERVERS}appliances: []\n{SERVERS}", "3:1: the key 'servers' is there twice (first in line 1, column 1)"),
