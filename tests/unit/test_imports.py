@@ -158,3 +158,11 @@ def test_what_differs_between_the_api_versions_stays_below_gns3() -> None:
     for path in FILES:
         if part_of(path) != "gns3":
             assert not [n for n in imports_of(path) if n.startswith(("gns3_minivm.gns3.v2", "gns3_minivm.gns3.v3"))]
+
+
+def test_every_folder_of_modules_is_in_the_wheel() -> None:
+    settings = (PACKAGE.parent / "setup.cfg").read_text(encoding="utf-8")
+    folders = {path.parent.relative_to(PACKAGE.parent).as_posix().replace("/", ".") for path in PACKAGE.rglob("*.py")}
+    named = {line.strip() for line in settings.splitlines()}
+    # In an installed wheel the kernel's and the appliances' folders are below the package.
+    assert {folder for folder in folders if "._" not in folder} <= named
