@@ -31,7 +31,7 @@ PASSWORD = "admin"
 
 _START_LIMIT_S = 90.0
 _STOP_LIMIT_S = 30.0
-_BROUGHT = re.compile(r"(OVMF\w*\.fd|empty\d+[GT]\.qcow2)(\.md5sum|\.tmp)?")
+_BROUGHT = re.compile(r"(OVMF\w*\.fd|empty\d+[GT]\.qcow2|config\.img)(\.tmp)?|.*\.md5sum")
 
 
 def server_program(generation: Generation) -> Path:
@@ -75,7 +75,7 @@ class GNS3Process:
 
     @property
     def image_files(self) -> list[Path]:
-        """The files in ``images``, but for those that a server brings itself, some time after it has started."""
+        """The files in ``images``, but for what a server brings or notes there itself, at a time of its own."""
         return sorted(path for path in self.images.iterdir() if not _BROUGHT.fullmatch(path.name))
 
     @property
