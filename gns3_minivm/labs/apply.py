@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -241,8 +242,29 @@ class _Work:
 
     async def _start(self, item: NodePlan) -> None:
         node = self.done.nodes[item.name]
-        # What becomes of it is seen when its console is waited for.
-        self.done.nodes[item.name] = await self._server.start_node(self._project, node.node_id, watch_s=0)
+        try:
+            # What becomes of it is seen when its console is waited for.
+            self.done.nodes[item.name] = await self._server.start_node(self._project, node.node_id, watch_s=0)
+        except NodeError:
+            await self._halt(node)
+            raise
+
+    async def _halt(self, node: Node) -> None:
+        """End what has started of a node: where QEMU's helpers fail, QEMU itself runs on without console and network."""
+        with suppress(ServerError):
+            now = await self._server.node(self._project, node.node_id)
+            on_close = now.properties.get("on_close")
+            if now.status == "stopped" or now.node_type != "qemu":
+                return
+            # A guest that has hardly begun to boot does not hear the power button.
+            await self._set(node, {"on_close": "power_off"})
+            try:
+                await self._server.stop_node(self._project, node.node_id)
+            finally:
+                await self._set(node, {"on_close": on_close})
+
+    async def _set(self, node: Node, properties: dict[str, Any]) -> None:
+        await self._server.update_node(self._project, node.node_id, properties=properties)
 
     # Links and drawings
 
