@@ -27,7 +27,7 @@ async def lab(gns3_v3: GNS3Process, docker_host: str) -> AsyncIterator[Lab]:
 
 @pytest.fixture(scope="module")
 async def routers(lab: Lab) -> AsyncIterator[tuple[Node, Node]]:
-    one, other = await add_node(lab, "frr-minivm", "r1", "FRR_DAEMONS=ospf"), await add_node(lab, "frr-minivm", "r2")
+    one, other = await add_node(lab, "frr-minivm", "r1", "DAEMONS=ospf"), await add_node(lab, "frr-minivm", "r2")
     await connect(lab, one, 0, other, 7)
     await start(lab, one, other)
     yield one, other

@@ -107,7 +107,7 @@ def router(number: int, interfaces: dict[str, str]) -> str:
   r{number}:
     appliance: frr-minivm
     kernel_args: {SLOW_MACHINE}
-    env: {{FRR_DAEMONS: ospf}}
+    env: {{DAEMONS: ospf}}
     interfaces: {{{addresses}}}
     files:
       /etc/frr/frr.conf:

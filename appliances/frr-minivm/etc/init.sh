@@ -1,12 +1,16 @@
 #!/bin/sh
 # The main program, on the console: starts FRRouting, then vtysh.
 
+# FRR's scripts have a variable DAEMONS of their own.
+export FRR_DAEMONS=$(echo "${DAEMONS:-}" | tr ' ' ,)
+unset DAEMONS
+
 # Names that FRR does not know would be passed over without a word.
 known="babel bfd bgp eigrp fabric isis ldp nhrp ospf ospf6 path pbr pim rip ripng vrrp"
-for name in $(echo "${FRR_DAEMONS:-}" | tr , ' '); do
+for name in $(echo "$FRR_DAEMONS" | tr , ' '); do
     case " $known zebra static " in
     *" ${name%d} "*) ;;
-    *) echo "FRR_DAEMONS: there is no daemon $name; there are: $known" ;;
+    *) echo "DAEMONS: there is no daemon $name; there are: $known" ;;
     esac
 done
 
