@@ -56,6 +56,9 @@ async def test_the_switch_forwards_keeps_vlans_apart_and_keeps_its_configuration
             # The kernel's own datapath, from the module disk.
             assert "openvswitch" in await switch.run("cut -d' ' -f1 /proc/modules")
             assert "system@ovs-system" in await switch.run("ovs-appctl dpif/show")
+            # With none, nothing is forwarded; so it is when it starts within ten seconds of the monotonic clock.
+            assert "handlers:1 " in await switch.run("ovs-appctl memory/show")
+            await switch.run("! grep 'n-handler-threads to 0' /var/log/openvswitch/ovs-vswitchd.log")
             await eventually(host, PING.format("192.0.2.2"))
             await switch.run("ovs-vsctl set port eth1 tag=10 && ovs-vsctl set port eth2 tag=20")
             await eventually(host, NO_ANSWER.format("192.0.2.2"))
