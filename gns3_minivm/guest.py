@@ -22,7 +22,7 @@ MODULES_LABEL = "minivm-modules"
 """The ext4 label by which the guest finds the module disk."""
 
 # Limits of the Linux kernel and of QEMU on x86 (kernel/CONTRACT.md, "Limits").
-COMMAND_LINE_MAX = 2047
+COMMAND_LINE_MAX = 1920
 UNKNOWN_WORDS_MAX = 30
 ARGUMENTS_MAX = 30
 
@@ -133,7 +133,7 @@ def kernel_command_line(extra: str = "") -> str:
     line = " ".join([*BASE_WORDS, *extra.split("\n")]).strip()
     if len(line) > COMMAND_LINE_MAX:
         raise UsageError(
-            f"the kernel command line has {len(line)} characters; QEMU takes at most {COMMAND_LINE_MAX}",
+            f"the kernel command line has {len(line)} characters; a guest takes at most {COMMAND_LINE_MAX}",
             hint="Shorten the kernel arguments; put long values into the image or into the node's payload file.",
         )
     if extra.count('"') % 2:

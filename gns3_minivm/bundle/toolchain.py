@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tarfile
@@ -36,6 +37,7 @@ HEADERS = {"stdio.h": "libc6-dev", "gelf.h": "libelf-dev"}
 """The C headers that programs of the build include, in the same way."""
 _IDENTITY = (("gcc", "--version"), ("ld", "--version"), ("lz4", "--version"))
 """What decides the bytes, besides the source."""
+_NOT_FOR_MAKE = re.compile(r"[^\w@%+=.,/-]")
 LINUX = "linux"
 """The folder of the unpacked source, below the workplace."""
 
@@ -103,6 +105,12 @@ class HostTools(Toolchain):
                 hint=f"Run `sudo apt install {' '.join(missing)}`, or compile in a container: --container "
                 "debian:bookworm-slim.",
             )
+        if _NOT_FOR_MAKE.search(str(scratch)):
+            raise ToolError(
+                f"no kernel can be compiled below {str(scratch.parent)!r}: make takes no spaces, colons or quotes in a path",
+                hint="Name another folder for the cache: --cache, or compile in a container: --container "
+                "debian:bookworm-slim.",
+            )
         yield _Host(scratch)
 
 
@@ -128,8 +136,9 @@ class _Host(Workplace):
         return (self._folder / name).read_bytes()
 
     def run(self, words: Sequence[str], *, on_line: OnLine | None = None, hint: str = "") -> str:
-        # Settings of the user's (KCFLAGS, CROSS_COMPILE, MAKEFLAGS ...) would give other bytes.
-        clean = ("env", "-i", f"PATH={os.environ.get('PATH', os.defpath)}", "LC_ALL=C", "TZ=UTC", "HOME=/nonexistent")
+        # Settings of the user's (KCFLAGS, CROSS_COMPILE, MAKEFLAGS ...) would give other bytes.  HOME is what nobody can
+        # make a folder in: root would make any other.
+        clean = ("env", "-i", f"PATH={os.environ.get('PATH', os.defpath)}", "LC_ALL=C", "TZ=UTC", "HOME=/dev/null")
         return run((*clean, *words), folder=self._folder / LINUX, on_line=on_line, hint=hint, group=True)
 
 

@@ -75,7 +75,7 @@ def test_the_same_source_and_compiler_give_the_same_bytes_in_any_folder(
     first = make(Cache(tmp_path / "one"), source_debs(tmp_path))
     for name, value in {"KCFLAGS": "-O3", "CROSS_COMPILE": "x-", "TZ": "Asia/Tokyo", "LANG": "de_DE.UTF-8"}.items():
         monkeypatch.setenv(name, value)
-    second = make(Cache(tmp_path / "another folder"), source_debs(tmp_path))
+    second = make(Cache(tmp_path / "another.folder"), source_debs(tmp_path))
     assert first.kernel.path.read_bytes() == second.kernel.path.read_bytes()
     assert first.kernel.filename == second.kernel.filename and first.id == second.id
 
@@ -164,6 +164,14 @@ def test_missing_tools_are_named_with_the_packages_that_have_them(
     with pytest.raises(ToolError, match="bc, libelf-dev") as caught:
         make(cache, source_debs(tmp_path))
     assert "sudo apt install bc libelf-dev" in caught.value.hint
+
+
+def test_a_folder_whose_name_make_cannot_take_is_refused_at_once(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "my cache")
+    with pytest.raises(ToolError, match="no kernel can be compiled below .*my cache") as caught:
+        make(cache, source_debs(tmp_path))
+    assert "--cache" in caught.value.hint
+    assert leftovers(cache) == []
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_the_command_line_of_a_template_starts_with_console_and_root() -> None:
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
-        ("A" * 2048, "2047"),
+        ("A" * 1921, "1920"),
         (" ".join(f"V{i}=x" for i in range(31)), "NAME=value"),
         ("-- " + "x " * 31, "words after --"),
         ('run="ip link', "not well formed"),
