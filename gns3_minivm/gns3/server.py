@@ -65,6 +65,8 @@ class Server(ABC):
     """Whether ``delete_image`` works."""
     have_template_versions: bool
     """Whether templates have a ``version``."""
+    one_link_at_a_time: bool
+    """Whether two links that are made at once may get the same UDP port, so that their nodes do not start."""
     newest_project_revision: int | None
     """The newest revision of project files that the server opens, where that is known."""
 

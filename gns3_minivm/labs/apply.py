@@ -81,7 +81,8 @@ class _Work:
         await self._each("Make nodes", [self._node_job(item, self._create) for item in made])
         changed = list(plan.node_plans("update"))
         await self._each("Change nodes", [self._node_job(item, self._change) for item in changed])
-        await self._each("Make links", self._link_jobs())
+        at_once = 1 if self._server.one_link_at_a_time else None
+        await self._each("Make links", self._link_jobs(), at_once=at_once)
         await self._each("Change links", [
             (f"link {item.text}", partial(self._change_link, item)) for item in plan.links
             if item.verb == "update"

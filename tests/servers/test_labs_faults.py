@@ -179,3 +179,22 @@ async def test_a_guest_that_never_answers_is_told(case: Case) -> None:
     error = (report.errors or {})["node a"]
     assert isinstance(error, NodeError) and "nothing in the guest answered" in error.message
     assert [row.state for row in report.rows] == ["failed"] and report.exit_status == 1
+
+
+@pytest.mark.long
+async def test_a_node_that_was_started_by_half_is_ended_and_started_again(case: Case) -> None:
+    require_tool("qemu-system-x86_64")
+
+    async def half(server: FaultyServer, request: web.Request) -> web.StreamResponse:
+        # As on a busy server: QEMU runs, and ubridge was too late.
+        project_id, node_id = request.path.split("/")[3:6:2]
+        await case.lab.server.start_node(project_id, node_id, watch_s=0)
+        return web.json_response({"message": "Couldn't connect to hypervisor on 127.0.0.1:1"}, status=409)
+
+    case.bad.on(r"^POST /v\d/projects/[^/]+/nodes/[^/]+/start$", half, times=1)
+    report = await case.up("nodes:\n  a: {template: VM}\n", start=True, wait_s=0)
+    assert report.exit_status == 0, report.errors
+    starts = [route for route in case.bad.seen if route.endswith(("/start", "/stop"))]
+    assert [route.rpartition("/")[2] for route in starts] == ["start", "stop", "start"]
+    node = (await case.lab.nodes())["a"]
+    assert (node.status, node.properties["on_close"]) == ("started", "power_off")

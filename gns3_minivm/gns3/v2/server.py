@@ -28,6 +28,7 @@ class ServerV2(RestServer):
     images_per_compute = True
     can_delete_images = False
     have_template_versions = False
+    one_link_at_a_time = False
     newest_project_revision = 9
     template_model = messages.TemplateCreate
 

@@ -55,6 +55,8 @@ class ServerV3(RestServer):
     images_per_compute = False
     can_delete_images = True
     have_template_versions = True
+    # Ports are looked for in several threads (3.0.6, api/routes/compute/compute.py: allocate_udp_port).
+    one_link_at_a_time = True
     newest_project_revision = None
     template_model = messages.TemplateCreate
 
