@@ -350,16 +350,19 @@ class Cache:
             raise (disk_error(error, self.root) or error) from error
 
 
-def disk_error(error: OSError, folder: Path) -> DiskFullError | None:
-    """The error to raise for an OSError that came up while writing below ``folder``; None if it means another thing."""
+def disk_error(error: OSError, folder: Path, option: str = " with --cache DIR") -> DiskFullError | None:
+    """The error to raise for an OSError that came up while writing below ``folder``; None if it means another thing.
+
+    ``option`` says how the user chooses the folder.
+    """
     path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else None
     ours = path is None or path.is_relative_to(folder) or folder.is_relative_to(path)
     if error.errno in _NO_ROOM:
-        hint = "Make room, or choose another folder with --cache DIR."
+        hint = f"Make room, or choose another folder{option}."
     elif ours and error.errno in _NOT_ALLOWED:
-        hint = "Choose a folder that you may write to with --cache DIR."
+        hint = f"Choose a folder that you may write to{option}."
     elif ours and error.errno in _NOT_A_FOLDER:
-        hint = "Choose a folder with --cache DIR."
+        hint = f"Choose a folder{option}."
     else:
         return None
     return DiskFullError(f"cannot write {path or folder}: {error.strerror}", hint=hint)

@@ -19,21 +19,36 @@ from typing import BinaryIO, Self
 
 from gns3_minivm.cache import disk_error
 from gns3_minivm.cancel import checkpoint
-from gns3_minivm.errors import UsageError
+from gns3_minivm.errors import DiskFullError, UsageError
 from gns3_minivm.events import Step
 
 _FICLONE = 0x40049409
 _CHUNK_SIZE = 8 << 20
+_NAME_A_FILE = "Name a file, such as disk.qcow2."
 
 
 def check_output(path: Path, *, replace: bool) -> None:
     """Raise UsageError if ``path`` cannot be written, before anything is done for it."""
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder", hint="Name a file, such as disk.qcow2.")
-    if os.path.lexists(path) and not replace:
+    try:
+        there = os.path.isdir(path) or os.lstat(path)
+    except FileNotFoundError:
+        there = None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", "") or str(error)
+        raise UsageError(f"{str(path)!r} cannot be written: {reason}", hint=_NAME_A_FILE) from error
+    if there is True:
+        raise UsageError(f"{path} is a folder", hint=_NAME_A_FILE)
+    if there and not replace:
         raise _exists(path)
+    # A device or pipe would be gone, and a file of its name in its place.
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UsageError(f"{path} is no ordinary file, and is not replaced by one", hint=_NAME_A_FILE)
     if not path.absolute().parent.is_dir():
         raise UsageError(f"the folder {path.absolute().parent} does not exist", hint="Make it, or name another.")
+    if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"the folder {path.absolute().parent} may not be written to", hint="Name a file in another folder."
+        )
 
 
 def copy_output(source: Path, path: Path, *, replace: bool, step: Step | None = None) -> None:
@@ -58,7 +73,7 @@ class OutputCopy:
         self._path = path
         self._replace = replace
         self._folder = path.absolute().parent
-        self._temporary = self._folder / f".{path.name[:80]}.{secrets.token_hex(8)}.tmp"
+        self._temporary = temporary_beside(path)
         self._file: BinaryIO | None = None
         self._nameless = False
         self.is_filled = False
@@ -106,7 +121,7 @@ class OutputCopy:
         try:
             yield
         except OSError as error:
-            raise (disk_error(error, self._folder) or error) from error
+            raise (_output_error(error, self._folder) or error) from error
 
 
 def write_output(path: Path, data: bytes, *, replace: bool) -> None:
@@ -116,7 +131,7 @@ def write_output(path: Path, data: bytes, *, replace: bool) -> None:
     """
     check_output(path, replace=replace)
     folder = path.absolute().parent
-    temporary = folder / f".{path.name[:80]}.{secrets.token_hex(8)}.tmp"
+    temporary = temporary_beside(path)
     try:
         try:
             with temporary.open("xb") as target:
@@ -127,7 +142,21 @@ def write_output(path: Path, data: bytes, *, replace: bool) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise (disk_error(error, folder) or error) from error
+        raise (_output_error(error, folder) or error) from error
+
+
+def _output_error(error: OSError, folder: Path) -> DiskFullError | None:
+    """As ``disk_error``, for a folder that the user has named himself."""
+    name = error.filename
+    if isinstance(error, FileNotFoundError) and isinstance(name, str) and Path(name).parent == folder:
+        return DiskFullError(f"cannot write {name}: {error.strerror}", hint="Choose another folder.")
+    return disk_error(error, folder, "")
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new name in the same folder for what becomes ``path``; no longer than a name may be."""
+    start = os.fsdecode(os.fsencode(path.name)[:80])
+    return path.absolute().parent / f".{start}.{secrets.token_hex(8)}.tmp"
 
 
 def _open_nameless(folder: Path) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from gns3_minivm.artifacts import Artifact, Kind, measure
 from gns3_minivm.cache import disk_error
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.config import Settings
-from gns3_minivm.convert.output import check_output, copy_output, name_output
+from gns3_minivm.convert.output import check_output, copy_output, name_output, temporary_beside
 from gns3_minivm.errors import UsageError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3a.model import NAME_MAX, SUFFIX, ApplianceFile
@@ -230,12 +229,12 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise (disk_error(error, folder) or error) from error
+        raise (disk_error(error, folder, "") or error) from error
 
 
 def _write(path: Path, data: bytes, *, replace: bool) -> None:
     """Write a small file that has its name only when it is whole."""
-    temporary = path.parent / f".{path.name[:80]}.{secrets.token_hex(8)}.tmp"
+    temporary = temporary_beside(path)
     try:
         try:
             with temporary.open("xb") as stream:
@@ -245,4 +244,4 @@ def _write(path: Path, data: bytes, *, replace: bool) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise (disk_error(error, path.parent) or error) from error
+        raise (disk_error(error, path.parent, "") or error) from error

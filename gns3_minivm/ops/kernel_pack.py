@@ -69,6 +69,6 @@ def _write(bundle: Bundle, target: Path) -> None:
         write_wheel(bundle, work, f"gns3-minivm {__version__}")
         work.replace(target)
     except OSError as error:
-        raise (disk_error(error, target.parent) or error) from error
+        raise (disk_error(error, target.parent, "") or error) from error
     finally:
         work.unlink(missing_ok=True)

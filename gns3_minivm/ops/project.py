@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import tempfile
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -21,7 +20,7 @@ from gns3_minivm.agent.archive import ProjectArchive, add_image, image_md5, read
 from gns3_minivm.cache import Cache, disk_error
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.config import Settings
-from gns3_minivm.convert.output import check_output, name_output
+from gns3_minivm.convert.output import check_output, name_output, temporary_beside
 from gns3_minivm.errors import (
     ConflictError,
     NotFoundError,
@@ -107,7 +106,7 @@ async def export_project(
         if dry_run:
             return ExportResult(project.name, output, 0, tuple(_computes_of_images(nodes)), (), True)
         folder = output.absolute().parent
-        temporary = folder / f".{output.name[:80]}.{secrets.token_hex(8)}.tmp"
+        temporary = temporary_beside(output)
         try:
             with events.step(f"Export {project.name}", unit="bytes") as step:
                 stream = server.export_project(project.project_id, with_images=True)
@@ -116,7 +115,7 @@ async def export_project(
             size_bytes = temporary.stat().st_size
             await run_blocking(_finish, temporary, output, force)
         except OSError as error:
-            raise (disk_error(error, folder) or error) from error
+            raise (disk_error(error, folder, "") or error) from error
         finally:
             temporary.unlink(missing_ok=True)
     return ExportResult(project.name, output, size_bytes, tuple(archive.images), added, False)

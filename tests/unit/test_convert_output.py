@@ -12,7 +12,7 @@ import pytest
 
 from gns3_minivm.cancel import Interrupted
 from gns3_minivm.convert import output
-from gns3_minivm.convert.output import OutputCopy, check_output, copy_output
+from gns3_minivm.convert.output import OutputCopy, check_output, copy_output, write_output
 from gns3_minivm.errors import DiskFullError, UsageError
 from gns3_minivm.events import Event, Events, StepAdvanced
 
@@ -120,6 +120,39 @@ def test_a_place_that_cannot_be_written_is_told_beforehand(tmp_path: Path) -> No
     (tmp_path / "dangling").symlink_to("nowhere")
     with pytest.raises(UsageError, match="exists"):
         check_output(tmp_path / "dangling", replace=False)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="Not a directory"):
+        check_output(tmp_path / "file" / "disk.qcow2", replace=False)
+    with pytest.raises(UsageError, match="File name too long"):
+        check_output(tmp_path / ("x" * 256), replace=False)
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "link to a device"])
+def test_what_is_no_ordinary_file_is_never_replaced_by_one(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "place"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "device":
+        place = Path("/dev/null")
+    else:
+        place.symlink_to("/dev/null")
+    before = place.lstat()
+    with pytest.raises(UsageError, match="is no ordinary file"):
+        check_output(place, replace=True)
+    assert place.lstat() == before
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "\N{GRINNING FACE}" * 63, "\udcff" * 255])
+def test_a_file_may_have_any_name_that_a_file_can_have(source: Path, target: Path, name: str) -> None:
+    target = target.with_name(name)
+    for nameless in (True, False):
+        with pytest.MonkeyPatch.context() as patched:
+            if not nameless:
+                patched.setattr(output, "_open_nameless", lambda folder: None)
+            copy_output(source, target, replace=not nameless)
+        assert os.listdir(target.parent) == [name]
+    write_output(target, b"other", replace=True)
+    assert os.listdir(target.parent) == [name]
 
 
 @pytest.mark.parametrize("nameless", [True, False])

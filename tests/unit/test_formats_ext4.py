@@ -6,6 +6,7 @@ import hashlib
 import io
 import stat
 import struct
+from array import array
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from gns3_minivm.formats.content import Slice, Sparse
 from gns3_minivm.formats.ext4 import structs as s
 from gns3_minivm.formats.ext4.extents import build_tree, index_blocks_count, make_extents
 from gns3_minivm.formats.ext4.geometry import geometry, has_superblock
-from gns3_minivm.formats.ext4.groups import crc16
+from gns3_minivm.formats.ext4.groups import crc16, group_metadata
 from gns3_minivm.formats.ext4.inodes import decode_device, decode_time, encode_device, encode_time
 from gns3_minivm.formats.ext4.namehash import half_md4, seed_words
 from gns3_minivm.formats.qcow2 import Qcow2Reader, Qcow2Writer
@@ -287,6 +288,16 @@ def test_extent_trees_get_as_deep_as_they_must(extents: int, blocks: int) -> Non
 
 def test_backups_are_where_sparse_super_puts_them() -> None:
     assert [group for group in range(130) if has_superblock(group)] == [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125]
+
+
+def test_superblocks_of_groups_whose_number_has_more_than_16_bits_are_written() -> None:
+    plan = ext4.plan(FileTree(), options(10 << 40))
+    written = dict(group_metadata(plan, array("I", bytes(4 * plan.geometry.groups_count))))
+    for group in (0, 59049, 78125):
+        block = written[group * s.BLOCKS_PER_GROUP][s.SUPERBLOCK_OFFSET if group == 0 else 0 :]
+        fields = s.SUPERBLOCK.unpack(block)
+        # As mke2fs writes it.
+        assert (fields["s_magic"], fields["s_block_group_nr"]) == (s.SUPER_MAGIC, group & 0xFFFF)
 
 
 @pytest.mark.parametrize("size_mib", [8, 100, 129, 131, 1024, 3000, 8192, 100_000])

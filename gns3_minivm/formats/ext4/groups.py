@@ -131,7 +131,8 @@ def _superblock(plan: Plan, group: int) -> bytes:
         s_rev_level=1,
         s_first_ino=s.FIRST_INO,
         s_inode_size=s.INODE_SIZE,
-        s_block_group_nr=group,
+        # 16 bits, from which mke2fs leaves out the rest too; nobody looks for a superblock by it.
+        s_block_group_nr=group & 0xFFFF,
         s_feature_compat=s.COMPAT_HAS_JOURNAL * has_journal | s.COMPAT_EXT_ATTR | s.COMPAT_DIR_INDEX,
         s_feature_incompat=s.INCOMPAT_FILETYPE | s.INCOMPAT_EXTENTS | s.INCOMPAT_FLEX_BG,
         s_feature_ro_compat=s.RO_COMPAT_SPARSE_SUPER
