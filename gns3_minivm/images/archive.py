@@ -15,14 +15,14 @@ from __future__ import annotations
 import io
 import json
 import os
-import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from gns3_minivm.cache import disk_error
 from gns3_minivm.errors import DamagedImageError
+from gns3_minivm.images.members import ArchiveError, Member, Members, StreamSource
 from gns3_minivm.images.model import Layer
 from gns3_minivm.images.unpack import CHUNK_SIZE, MAGIC_SIZE, Piece, PieceReader, UnpackError, is_packed, unpack
 
@@ -69,30 +69,26 @@ def spool_layers(
     names: list[str] = []
     wanted = set(diff_ids)
     try:
-        stream = _Stream(PieceReader(pieces, progress))
-        with (
-            path.open("wb", buffering=0) as spool,
-            tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as archive,
-        ):
-            for info in archive:
-                if not info.isreg():
-                    continue
-                if info.name == "manifest.json" and info.size <= _MANIFEST_MAX:
-                    names = _layer_names(stream.read(info.size))
+        stream = StreamSource(PieceReader(pieces, progress))
+        members = Members(stream)
+        with path.open("wb", buffering=0) as spool:
+            for member in members:
+                if member.name == "manifest.json" and member.size <= _MANIFEST_MAX:
+                    names = _layer_names(b"".join(iter(lambda: members.read(_MANIFEST_MAX), b"")))
                     continue
                 offset = spool.tell()
-                stays = in_place is not None and _is_plain(in_place, info)
-                digest, size = _copy(_Member(archive, stream, info), info, _Nowhere() if stays else spool)
+                stays = in_place is not None and _is_plain(in_place, member)
+                digest, size = _copy(members, member, _Nowhere() if stays else spool)
                 if digest in wanted and digest not in found:
-                    place = (in_place, info.offset_data) if in_place is not None and stays else (path, offset)
+                    place = (in_place, member.offset) if in_place is not None and stays else (path, offset)
                     found[digest] = Layer(digest, *place, size)
                     continue
                 spool.seek(offset)
                 spool.truncate()
-                others.append(_Other(info.name, digest, size))
-            while stream.piece(CHUNK_SIZE):
+                others.append(_Other(member.name, digest, size))
+            while stream.read(CHUNK_SIZE):
                 pass  # the padding behind the last member
-    except tarfile.TarError as error:
+    except ArchiveError as error:
         raise DamagedImageError(
             _missing(diff_ids, found, names, others, str(error), origin), hint=origin.hint
         ) from error
@@ -103,18 +99,18 @@ def spool_layers(
     return [found[diff_id] for diff_id in diff_ids]
 
 
-def _copy(member: _Member, info: tarfile.TarInfo, spool: Any) -> tuple[str, int]:
+def _copy(members: Members, member: Member, spool: Any) -> tuple[str, int]:
     """Append a member, unpacked, to the spool; the digest and the size of what was written."""
     try:
-        return unpack(member, spool)
+        return unpack(members, spool)
     except UnpackError as error:
-        raise tarfile.ReadError(f"{info.name} cannot be decompressed: {error}") from error
+        raise ArchiveError(f"{member.shown} cannot be decompressed: {error}") from error
 
 
-def _is_plain(path: Path, info: tarfile.TarInfo) -> bool:
+def _is_plain(path: Path, member: Member) -> bool:
     """Whether a member lies in the archive ``path`` as it is, not compressed."""
     with path.open("rb") as file:
-        return info.sparse is None and not is_packed(os.pread(file.fileno(), MAGIC_SIZE, info.offset_data))
+        return not is_packed(os.pread(file.fileno(), MAGIC_SIZE, member.offset))
 
 
 class _Nowhere(io.RawIOBase):
@@ -131,59 +127,6 @@ class _Nowhere(io.RawIOBase):
 
     def truncate(self, size: int | None = None, /) -> int:
         return 0
-
-
-class _Stream:
-    """What tarfile needs of a file, over pieces that come once; its own streams copy every byte three times."""
-
-    def __init__(self, source: PieceReader) -> None:
-        self._source = source
-        self._position = 0
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, position: int) -> None:
-        """Move on; never back."""
-        if position < self._position:
-            raise tarfile.ReadError(f"the archive leads back from byte {self._position} to {position}")
-        while self._position < position and self.piece(position - self._position):
-            pass
-
-    def read(self, size: int) -> bytes:
-        """As a file does: fewer bytes than ``size`` only at the end."""
-        parts = []
-        while size and (data := self.piece(size)):
-            parts.append(data)
-            size -= len(data)
-        return b"".join(parts)
-
-    def piece(self, size: int) -> Piece:
-        """The next bytes, at most ``size``, not copied."""
-        data = self._source.read(size)
-        self._position += len(data)
-        return data
-
-
-class _Member:
-    """A member that is as long as its header says, or an error."""
-
-    def __init__(self, archive: tarfile.TarFile, stream: _Stream, info: tarfile.TarInfo) -> None:
-        # A sparse one is read as what it stands for.
-        expanded = archive.extractfile(info) if info.sparse is not None else None
-        self._next: Callable[[int], Piece] = expanded.read if expanded else stream.piece
-        self._info = info
-        self._left = info.size
-
-    def read(self, size: int) -> Piece:
-        if not self._left:
-            return b""
-        data = self._next(min(size, self._left))
-        self._left -= len(data)
-        if not data:
-            found = self._info.size - self._left
-            raise tarfile.ReadError(f"{self._info.name} ends after {found} of {self._info.size} bytes")
-        return data
 
 
 def _layer_names(manifest: bytes) -> list[str]:

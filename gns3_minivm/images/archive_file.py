@@ -7,18 +7,17 @@ whatever starts like JSON and is small) and once more for the layers.
 from __future__ import annotations
 
 import os
-import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 from gns3_minivm.cancel import checkpoint
 from gns3_minivm.errors import DamagedImageError, ImageNotFoundError
 from gns3_minivm.images.archive import Origin, spool_layers
 from gns3_minivm.images.manifests import DOCUMENT_MAX
+from gns3_minivm.images.members import ArchiveError, FileSource, Members, StreamSource
 from gns3_minivm.images.model import Image, ImageInfo, Layer
-from gns3_minivm.images.unpack import CHUNK_SIZE, MAGIC_SIZE, Piece, UnpackError, is_packed, open_packed
+from gns3_minivm.images.unpack import CHUNK_SIZE, MAGIC_SIZE, Piece, PieceReader, UnpackError, is_packed, open_packed
 
 MEMBERS_MAX = 100_000
 _DOCUMENTS_MAX = 64 << 20
@@ -77,6 +76,13 @@ def open_file(path: Path) -> IO[bytes]:
         raise ImageNotFoundError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def split_place(place: str) -> tuple[Path, str]:
+    """Split ``PATH[:NAME]``; a path may have colons itself if it exists."""
+    ends = [at for at, letter in enumerate(place) if letter == ":"]
+    end = next((at for at in [*ends, len(place)] if os.path.exists(place[:at])), ends[0] if ends else len(place))
+    return Path(place[:end]), place[end + 1 :]
+
+
 def unpacked_pieces(path: Path) -> Iterator[Piece]:
     """The bytes of a file that may be compressed; raises DamagedImageError, ImageNotFoundError."""
     with open_file(path) as stream:
@@ -94,41 +100,31 @@ def read_documents(path: Path) -> dict[str, bytes]:
     documents: dict[str, bytes] = {}
     total = 0
     try:
-        with _open(path) as archive:
-            for number, info in enumerate(archive):
+        with open_file(path) as stream:
+            packed = is_packed(stream.read(MAGIC_SIZE))
+            stream.seek(0)
+            # In a file that is not compressed, layers are passed by without being read.
+            source = StreamSource(PieceReader(unpacked_pieces(path))) if packed else FileSource(stream)
+            members = Members(source)
+            for number, member in enumerate(members):
                 checkpoint()
                 if number >= MEMBERS_MAX:
                     raise DamagedImageError(
                         f"{path} holds more than {MEMBERS_MAX} files; no image has so many", hint=HINT
                     )
-                member = archive.extractfile(info) if info.isreg() and 2 <= info.size <= DOCUMENT_MAX else None
-                if member is None:
+                if not 2 <= member.size <= DOCUMENT_MAX:
                     continue
-                start = member.read(1)
+                start = bytes(members.read(1))
                 if start in (b"{", b"["):
-                    total += info.size
+                    total += member.size
                     if total > _DOCUMENTS_MAX:
                         raise DamagedImageError(
                             f"{path} holds more than {_DOCUMENTS_MAX} bytes of documents", hint=HINT
                         )
-                    documents[os.path.normpath(info.name)] = start + member.read()
-    except (tarfile.TarError, UnpackError, UnicodeError, ValueError) as error:
+                    rest = b"".join(iter(lambda: members.read(DOCUMENT_MAX), b""))
+                    documents[os.path.normpath(member.name)] = start + rest
+    except ArchiveError as error:
         raise DamagedImageError(f"{path} is no whole tar archive: {error}", hint=HINT) from error
     except OSError as error:
         raise ImageNotFoundError(f"{path} cannot be read: {error.strerror or error}") from error
     return documents
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[tarfile.TarFile]:
-    with open_file(path) as stream:
-        packed = is_packed(stream.read(MAGIC_SIZE))
-        stream.seek(0)
-        if packed:
-            reader = cast(IO[bytes], open_packed(stream))
-            with tarfile.open(fileobj=reader, mode="r|", bufsize=CHUNK_SIZE) as archive:
-                yield archive
-        else:
-            # Layers are passed by without being read.
-            with tarfile.open(fileobj=stream, mode="r:") as archive:
-                yield archive

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gns3_minivm.errors import ArchitectureError, DamagedImageError, ImageNotFoundError
-from gns3_minivm.images.archive_file import HINT, ArchiveImage, read_documents
+from gns3_minivm.images.archive_file import HINT, ArchiveImage, read_documents, split_place
 from gns3_minivm.images.manifests import digest_of, parse_object
 from gns3_minivm.images.model import ImageInfo
 from gns3_minivm.images.oci import ARCHITECTURE, check_diff_ids, check_platform, guest_config, legible, short_name
@@ -28,8 +28,7 @@ def find_in_docker_archive(place: str) -> ArchiveImage:
 
     Raises ImageNotFoundError, ArchitectureError, DamagedImageError.
     """
-    file, _, wanted = place.partition(":")
-    path = Path(file)
+    path, wanted = split_place(place)
     documents = read_documents(path)
     entry = _choose(path, _entries(path, documents), wanted)
     member = os.path.normpath(str(entry.get("Config") or "?"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from gns3_minivm.errors import DamagedImageError, ImageNotFoundError
-from gns3_minivm.images.archive_file import HINT, ArchiveImage, open_file, read_documents
+from gns3_minivm.images.archive_file import HINT, ArchiveImage, open_file, read_documents, split_place
 from gns3_minivm.images.manifests import (
     DOCUMENT_MAX,
     Blobs,
@@ -38,7 +38,7 @@ def find_in_folder(place: str) -> Image:
 
     Raises ImageNotFoundError, ArchitectureError, DamagedImageError.
     """
-    path, tag = _split(place)
+    path, tag = split_place(place)
     if not path.is_dir():
         state = "is no folder" if path.exists() else "does not exist"
         raise ImageNotFoundError(f"{path} {state}", hint="oci: is for folders, oci-archive: for tar files.")
@@ -53,7 +53,7 @@ def find_in_folder(place: str) -> Image:
 
 def find_in_oci_archive(place: str) -> Image:
     """Find an image in an archive of OCI's layout (blocking); raises as ``find_in_folder`` does."""
-    path, tag = _split(place)
+    path, tag = split_place(place)
     documents = read_documents(path)
     if INDEX not in documents:
         hint = "docker-archive:FILE is for archives of docker save." if "manifest.json" in documents else HINT
@@ -61,11 +61,6 @@ def find_in_oci_archive(place: str) -> Image:
     image, found = _find(f"oci-archive:{place}", _Documents(path, documents), documents[INDEX], tag)
     stem = path.name.partition(".")[0]
     return ArchiveImage(oci_info(f"oci-archive:{place}", image, *_name(stem, found)), path)
-
-
-def _split(place: str) -> tuple[Path, str]:
-    path, _, tag = place.partition(":")
-    return Path(path), tag
 
 
 def _find(reference: str, blobs: Blobs, index: bytes, tag: str) -> tuple[OciImage, Descriptor]:

@@ -26,7 +26,9 @@ RATIO_MAX = 1100
 """Above that, how many times its packed size; the most that deflate can do is 1032."""
 
 _GZIP = b"\x1f\x8b"
-_ZSTD = b"\x28\xb5\x2f\xfd"
+_ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
+_ZSTD_SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
+"""Some packers begin with such a frame, which has no data."""
 _XZ = b"\xfd7zXZ\0"
 # The letters alone may be the start of a tar file: the name of its first entry.
 _BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
@@ -140,7 +142,7 @@ def open_packed(source: Readable) -> Readable:
     rest = _Prefixed(data, source)
     if start.startswith(_GZIP):
         return _Gzip(rest)
-    if start.startswith(_ZSTD):
+    if _is_zstd(start):
         return _Zstd(rest)
     if start.startswith(_XZ):
         import lzma
@@ -155,7 +157,11 @@ def open_packed(source: Readable) -> Readable:
 
 def is_packed(start: bytes) -> bool:
     """Whether a file that starts so (``MAGIC_SIZE`` bytes are enough) is compressed."""
-    return start.startswith((_GZIP, _ZSTD, _XZ)) or bool(_BZIP2.match(start))
+    return start.startswith((_GZIP, _XZ)) or _is_zstd(start) or bool(_BZIP2.match(start))
+
+
+def _is_zstd(start: bytes) -> bool:
+    return start.startswith(_ZSTD_FRAME) or bool(_ZSTD_SKIPPABLE.match(start))
 
 
 class _Counted:
@@ -200,6 +206,10 @@ class _Gzip:
                 # What one call leaves over is copied, so not much at a time.
                 self._input = self._source.read(_PACKED_SIZE)
             if self._stream.eof:
+                if self._input and not self._input[0]:
+                    # Files may be padded with zeros.
+                    self._input = bytes(self._input).lstrip(b"\0")
+                    continue
                 if not self._input:
                     return b""
                 self._stream = self._zlib.decompressobj(wbits=31)
@@ -220,15 +230,90 @@ class _Zstd:
         import zstandard
 
         self._error = zstandard.ZstdError
+        self._frames = _ZstdFrames(source)
         # It needs no more of a file than read().
-        file = cast(IO[bytes], source)
+        file = cast(IO[bytes], self._frames)
         self._reader = zstandard.ZstdDecompressor().stream_reader(file, read_size=CHUNK_SIZE, read_across_frames=True)
 
     def read(self, size: int) -> bytes:
         try:
-            return self._reader.read(size)
+            data = self._reader.read(size)
         except self._error as error:
             raise UnpackError(str(error)) from error
+        if not data and not self._frames.is_whole:
+            raise UnpackError("its zstd stream is cut off")
+        return data
+
+
+class _ZstdFrames:
+    """Follows frames and blocks as they pass by: the library's reader takes a stream that is cut off for its end.
+
+    RFC 8878, sections 3.1.1 and 3.1.2.
+    """
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self._header = b""
+        self._skip = 0
+        self._next: Callable[[bytes], int] = self._magic
+        """Takes the start of a header; returns how many bytes of it are missing, or 0 when it was read."""
+        self._has_checksum = False
+
+    def read(self, size: int) -> Piece:
+        data = self._source.read(size)
+        self._follow(data)
+        return data
+
+    @property
+    def is_whole(self) -> bool:
+        return self._next == self._magic and not self._header and not self._skip
+
+    def _follow(self, data: Piece) -> None:
+        position = 0
+        missing = max(0, self._next(self._header)) if not self._skip else 0
+        while position < len(data):
+            if self._skip:
+                step = min(self._skip, len(data) - position)
+                self._skip -= step
+                position += step
+                if not self._skip:
+                    missing = self._next(b"")
+                continue
+            self._header += bytes(data[position : position + missing])
+            position += missing
+            missing = self._next(self._header)
+            if not missing:
+                self._header = b""
+                missing = self._next(b"") if not self._skip else 0
+
+    def _magic(self, start: bytes) -> int:
+        if len(start) < 5:
+            return 5 - len(start)
+        if _ZSTD_SKIPPABLE.match(start):
+            if len(start) < 8:
+                return 8 - len(start)
+            self._skip = int.from_bytes(start[4:8], "little")
+            return 0
+        # What is no frame is the decoder's affair.
+        flags = start[4]
+        is_single = bool(flags & 0x20)
+        self._has_checksum = bool(flags & 4)
+        self._skip = (
+            (not is_single) + (0, 1, 2, 4)[flags & 3] + ((2, 4, 8)[(flags >> 6) - 1] if flags >> 6 else is_single)
+        )
+        self._next = self._block
+        return 0
+
+    def _block(self, start: bytes) -> int:
+        if len(start) < 3:
+            return 3 - len(start)
+        value = int.from_bytes(start, "little")
+        # Of a block that repeats one byte, only that byte is there.
+        self._skip = 1 if value >> 1 & 3 == 1 else value >> 3
+        if value & 1:
+            self._skip += 4 * self._has_checksum
+            self._next = self._magic
+        return 0
 
 
 class _Streams:

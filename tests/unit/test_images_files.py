@@ -21,7 +21,7 @@ from gns3_minivm.images import unpack as unpack_module
 from gns3_minivm.images.model import Image
 from gns3_minivm.images.oci import guest_config
 from gns3_minivm.images.resolve import FILE_SCHEMES
-from gns3_minivm.images.unpack import CHUNK_SIZE, UnpackError, open_packed, unpack
+from gns3_minivm.images.unpack import CHUNK_SIZE, PieceReader, UnpackError, open_packed, unpack
 from tests.support.layers import file, tar_bytes
 from tests.support.oci import BlobImage, make_image, sha256
 
@@ -108,6 +108,17 @@ def test_a_tag_says_which_image_of_a_layout(tmp_path: Path) -> None:
         find(f"oci:{folder}")
     with pytest.raises(ImageNotFoundError, match="there is no such image; there are: 1, x.example/team/app:2"):
         find(f"oci:{folder}:3")
+
+
+def test_a_path_with_colons_is_taken_as_it_is_if_it_is_there(tmp_path: Path) -> None:
+    one, two = make_image([LAYERS[0]]), make_image([LAYERS[1]])
+    place = saved(tmp_path / "app:2.tar", (one, ["app:1"]), (two, ["app:2"]))
+    assert find(f"docker-archive:{place}:app:2").info.diff_ids == (sha256(LAYERS[1]),)
+    assert find(f"docker-archive:{place}:@0").info.diff_ids == (sha256(LAYERS[0]),)
+    folder = write(tmp_path / "a:b", members(one))
+    assert find(f"oci:{folder}").info.diff_ids == (sha256(LAYERS[0]),)
+    with pytest.raises(ImageNotFoundError, match="/app cannot be read"):
+        find(f"docker-archive:{tmp_path / 'app:3.tar'}")
 
 
 def test_a_layout_for_several_platforms_gives_ours(tmp_path: Path) -> None:
@@ -282,8 +293,59 @@ def test_a_bomb_is_stopped_and_comes_in_small_pieces(
         unpack(io.BytesIO(bomb), target)
 
 
-@pytest.mark.parametrize("name", ["gzip", "xz", "bzip2"])
+@pytest.mark.parametrize("name", ["gzip", "zstd", "xz", "bzip2"])
 def test_a_stream_that_is_cut_off_is_told(name: str) -> None:
     packed = PACKERS[name](random.Random(3).randbytes(10_000))
-    with pytest.raises(UnpackError, match="cut off"):
-        unpack(io.BytesIO(packed[:-20]), io.BytesIO())
+    for size in (1, 2, 20, 5000, len(packed) - 10):
+        with pytest.raises(UnpackError, match="cut off"):
+            unpack(io.BytesIO(packed[:-size]), io.BytesIO())
+
+
+_SKIPPABLE = b"\x5f\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"about"
+
+
+@pytest.mark.parametrize("has_checksum", [False, True])
+@pytest.mark.parametrize("piece_size", [3, 1000, 1 << 20])
+def test_frames_of_zstd_are_followed_to_the_end_of_the_last_one(has_checksum: bool, piece_size: int) -> None:
+    parts = [random.Random(3).randbytes(20_000), bytes(300_000), b"text " * 40_000]
+    packer = zstandard.ZstdCompressor(write_checksum=has_checksum)
+    packed = _SKIPPABLE
+    wholes = []
+    for part in parts:
+        streamed = io.BytesIO()
+        with packer.stream_writer(streamed, closefd=False) as stream:
+            stream.write(part)
+        for frame in (packer.compress(part), _SKIPPABLE, streamed.getvalue()):
+            packed += frame
+            wholes.append(len(packed))
+    data = b"".join(part + part for part in parts)
+
+    def read(end: int) -> tuple[str, int]:
+        pieces = (packed[:end][start : start + piece_size] for start in range(0, end, piece_size))
+        return unpack(PieceReader(pieces), io.BytesIO())
+
+    assert read(len(packed)) == (sha256(data), len(data))
+    # Of less than ten bytes nobody can tell what they are.
+    for end in {*wholes, *(whole - 1 for whole in wholes), *range(10, len(packed), len(packed) // 20)}:
+        if end in (len(_SKIPPABLE), *wholes):
+            assert read(end)
+        else:
+            with pytest.raises(UnpackError, match="cut off"):
+                read(end)
+
+
+def test_a_root_whose_compressed_stream_is_cut_off_is_told_even_where_its_entries_end(tmp_path: Path) -> None:
+    path = tmp_path / "root.tar.zst"
+    first, second = tar_bytes([file("a", b"a")])[:1024], tar_bytes([file("b", b"b")])
+    packer = zstandard.ZstdCompressor()
+    path.write_bytes(packer.compress(first) + packer.compress(second))
+    assert find(f"rootfs:{path}")
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(DamagedImageError, match="cut off"):
+        find(f"rootfs:{path}")
+
+
+@pytest.mark.parametrize("name", ["gzip", "xz", "bzip2"])
+def test_zeros_behind_a_compressed_stream_are_passed_over(name: str) -> None:
+    for size in (1, 511, 3 << 20):
+        assert unpack(io.BytesIO(PACKERS[name](b"data" * 99) + bytes(size)), io.BytesIO())[0] == sha256(b"data" * 99)
