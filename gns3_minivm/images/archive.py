@@ -134,7 +134,7 @@ def _layer_names(manifest: bytes) -> list[str]:
     try:
         layers = json.loads(manifest)[0]["Layers"]
         return [str(name) for name in layers]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return []
 
 

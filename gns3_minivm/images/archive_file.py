@@ -7,6 +7,7 @@ whatever starts like JSON and is small) and once more for the layers.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -69,8 +70,14 @@ def _status(found: os.stat_result) -> tuple[int, ...]:
 def open_file(path: Path) -> IO[bytes]:
     """Open a file that the user has named; raises ImageNotFoundError."""
     try:
-        if path.is_dir():
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
             raise ImageNotFoundError(f"{path} is a folder, not a file", hint="oci:FOLDER is for images in folders.")
+        # Pipes come once, and some devices without end.
+        if not stat.S_ISREG(kind):
+            raise ImageNotFoundError(
+                f"{path} is no ordinary file", hint="It is read more than once: write what comes from there to a file."
+            )
         return path.open("rb")
     except OSError as error:
         raise ImageNotFoundError(f"{path} cannot be read: {error.strerror}") from error

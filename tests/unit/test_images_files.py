@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import lzma
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,14 @@ def test_a_file_that_is_not_there_or_of_another_kind_is_told(tmp_path: Path, sch
     for place in (tmp_path / "none", tmp_path, tmp_path / "text"):
         with pytest.raises((ImageNotFoundError, DamagedImageError), match=str(place)):
             find(f"{scheme}:{place}")
+
+
+@pytest.mark.parametrize("scheme", ["docker-archive", "oci-archive", "rootfs"])
+def test_what_is_no_ordinary_file_is_told_without_waiting_for_it(tmp_path: Path, scheme: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(ImageNotFoundError, match="is no ordinary file"):
+            find(f"{scheme}:{path}")
 
 
 def test_the_two_kinds_of_archives_are_told_apart(tmp_path: Path) -> None:
