@@ -55,12 +55,24 @@ started = time.monotonic()
 assert os.waitpid(convert(0), 0)[1] == 0
 whole = time.monotonic() - started
 moments = random.Random(7)
-for number in range(1, int(kills) + 1):
+number = killed = 0
+while killed < int(kills):
+    number += 1
     pid = convert(number)
-    time.sleep(moments.uniform(0, whole * 1.1))
-    os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    print(number, "killed" if os.WIFSIGNALED(status) else "done", flush=True)
+    started = time.monotonic()
+    moment = moments.uniform(0, whole)
+    while (elapsed := time.monotonic() - started) < moment:
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            # The machine has become faster; the moments follow.
+            whole = elapsed
+            print(number, "done", flush=True)
+            break
+        time.sleep(0.001)
+    else:
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        killed += os.WIFSIGNALED(status)
+        print(number, "killed" if os.WIFSIGNALED(status) else "done", flush=True)
 """
 
 
@@ -82,11 +94,11 @@ async def test_conversions_killed_at_any_moment_leave_whole_entries_and_the_next
 ) -> None:
     cache, output = tmp_path / "cache", tmp_path / "out" / "disk.qcow2"
     output.parent.mkdir()
-    words = [sys.executable, "-c", DRIVER, str(root_tar), str(cache), str(output), "25"]
+    words = [sys.executable, "-c", DRIVER, str(root_tar), str(cache), str(output), "20"]
     driven = await asyncio.to_thread(subprocess.run, words, capture_output=True, text=True, check=False)
     assert driven.returncode == 0, driven.stderr
     outcomes = [line.split()[1] for line in driven.stdout.splitlines()]
-    assert len(outcomes) == 25 and outcomes.count("killed") > 10
+    assert outcomes.count("killed") == 20
     assert check_entries(cache) >= outcomes.count("done")
     words = ["convert", f"rootfs:{root_tar}", "-o", str(output), "--force", "--size", "64M", "--json"]
     again = (await gns3_minivm(*words, "--rebuild", cache=cache)).result()

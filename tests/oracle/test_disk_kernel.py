@@ -55,9 +55,9 @@ def test_the_kernel_uses_and_grows_what_was_written(bundle: Bundle, disk: Path, 
         last = guest.run(f"busybox dd if=/sparse bs=4096 skip={5_999 * 2048} count=1 2>/dev/null | busybox md5sum")
         assert last.split()[0] == hashlib.md5(data).hexdigest()
         # Full leaves are split, and blocks beyond the old end are used.
-        guest.run("cd /many; for i in $(busybox seq 2000); do echo $i > new-name-$i; done; cd /", 120)
-        guest.run("cd /long; for i in $(busybox seq 100); do echo > n$i; rm $(printf %0255d $i); done; cd /", 120)
-        guest.run("busybox dd if=/dev/zero of=/filled bs=1M count=1100 2>/dev/null; echo x >> /sparse", 240)
+        guest.run("cd /many; for i in $(busybox seq 2000); do echo $i > new-name-$i; done; cd /", 600)
+        guest.run("cd /long; for i in $(busybox seq 100); do echo > n$i; rm $(printf %0255d $i); done; cd /", 600)
+        guest.run("busybox dd if=/dev/zero of=/filled bs=1M count=1100 2>/dev/null; echo x >> /sparse", 900)
         assert guest.run("ls /many | busybox wc -l; ls /long | busybox wc -l") == f"{FILES + 2000}\n9000"
         assert guest.run("busybox dmesg | grep -i ext4 | grep -i -E 'error|warning|corrupt'") == ""
         guest.press_power_button()
