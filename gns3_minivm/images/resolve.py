@@ -158,7 +158,8 @@ def _engine_image(name: str, sources: Sources) -> Image:
         meant = f"Did you mean {' or '.join(close)}? " if close else ""
         raise EngineError(
             f"{name!r} is no appliance, and the Docker engine cannot be asked: {error.message}",
-            hint=meant + error.hint,
+            hint=f"{meant}{error.hint} Without an engine, docker://HOST/NAME is taken from a registry, and --registry HOST "
+            "looks for plain names there.",
         ) from error
     try:
         return find_image(engine, name)

@@ -111,7 +111,8 @@ def test_without_an_engine_an_unknown_name_tells_both() -> None:
     assert caught.value.message == (
         "'debian-minvm' is no appliance, and the Docker engine cannot be asked: no Docker engine answers"
     )
-    assert caught.value.hint == "Did you mean debian-minivm? Start it."
+    assert caught.value.hint.startswith("Did you mean debian-minivm? Start it. ")
+    assert "docker://HOST/NAME" in caught.value.hint and "--registry HOST" in caught.value.hint
 
 
 @pytest.mark.parametrize("connect", [no_engine, FakeEngine], ids=["no-engine", "engine"])
