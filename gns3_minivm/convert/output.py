@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,7 +57,7 @@ class OutputCopy:
         self._path = path
         self._replace = replace
         self._folder = path.absolute().parent
-        self._temporary = self._folder / f".{path.name[:80]}.{secrets.token_hex(8)}.tmp"
+        self._temporary = self._folder / f".{path.name[:80]}.{os.urandom(8).hex()}.tmp"
         self._file: BinaryIO | None = None
         self._nameless = False
         self.is_filled = False
@@ -116,7 +115,7 @@ def write_output(path: Path, data: bytes, *, replace: bool) -> None:
     """
     check_output(path, replace=replace)
     folder = path.absolute().parent
-    temporary = folder / f".{path.name[:80]}.{secrets.token_hex(8)}.tmp"
+    temporary = folder / f".{path.name[:80]}.{os.urandom(8).hex()}.tmp"
     try:
         try:
             with temporary.open("xb") as target:
