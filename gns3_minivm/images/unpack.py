@@ -77,8 +77,7 @@ def unpack(source: Readable, target: IO[bytes]) -> tuple[str, int]:
     reader = open_packed(packed)
     start = target.tell()
     size = 0
-    # Unpacking keeps one core busy; where there is none of it, handing over costs more than it brings.
-    with _Spool(target, beside=not isinstance(reader, _Prefixed)) as spool:
+    with _Spool(target, is_packed=not isinstance(reader, _Prefixed)) as spool:
         while True:
             checkpoint()
             data = reader.read(CHUNK_SIZE)
@@ -96,12 +95,13 @@ def unpack(source: Readable, target: IO[bytes]) -> tuple[str, int]:
 class _Spool:
     """Writes pieces to ``target`` and takes their sha256; all of it is done after the block.
 
-    With ``beside`` that happens on a thread, while the next piece is unpacked.  Raises what ``target`` raises.
+    Large pieces are written on a thread.  That takes the digest too where the caller's is busy with unpacking.  Raises
+    what ``target`` raises.
     """
 
-    def __init__(self, target: IO[bytes], *, beside: bool) -> None:
+    def __init__(self, target: IO[bytes], *, is_packed: bool) -> None:
         self._target = target
-        self._beside = beside
+        self._is_packed = is_packed
         self._sha256 = hashlib.sha256()
         self._pieces: queue.Queue[Piece] = queue.Queue(4)
         self._thread: threading.Thread | None = None
@@ -121,10 +121,13 @@ class _Spool:
         if self._error is not None:
             raise self._error
         if self._thread is None:
-            if not self._beside or len(data) < _THREAD_SIZE:
+            if len(data) < _THREAD_SIZE:
+                self._sha256.update(data)
                 return self._write(data)
             self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
             self._thread.start()
+        if not self._is_packed:
+            self._sha256.update(data)
         self._pieces.put(data)
 
     def hexdigest(self) -> str:
@@ -135,12 +138,13 @@ class _Spool:
             # After a failure the rest is taken and dropped, so that nobody waits for room.
             if self._error is None:
                 try:
+                    if self._is_packed:
+                        self._sha256.update(data)
                     self._write(data)
                 except BaseException as error:  # noqa: BLE001  (carried over to the thread that unpacks)
                     self._error = error
 
     def _write(self, data: Piece) -> None:
-        self._sha256.update(data)
         if len(data) == CHUNK_SIZE and data == _ZEROS:
             self._target.seek(CHUNK_SIZE, io.SEEK_CUR)
             return
