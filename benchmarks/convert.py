@@ -2,7 +2,9 @@
 
     python benchmarks/convert.py [--image debian,layers,tree] [--source engine,oci] [--repeats 3] [--json]
 
-Contestants run in turn, round after round, so that other work on this computer meets all alike:
+Contestants run in turn, round after round and each round from another one on, so that other work on this computer and
+what is in its memory already meet all alike.  Ours and both pipelines end when the disk is on the drive (fsync) and their
+temporary files are gone; before each run, what others have written is waited for (sync):
 
 ours                 gns3-minivm convert, with an empty cache, the interpreter's start included
 pipeline             docker export (of a container made for it), tar -x, mke2fs -d, qemu-img convert -c; without an engine
@@ -93,8 +95,9 @@ def row(image: str, source: str, way: str, samples: Sequence[Sample]) -> Row:
 def compare(ways: Ways, repeats: int) -> list[Row]:
     """All contestants, in turn."""
     samples: dict[str, list[Sample]] = {name: [] for name in ways.names}
-    for _ in range(repeats):
-        for name in ways.names:
+    for number in range(repeats):
+        first = number % len(ways.names)
+        for name in (*ways.names[first:], *ways.names[:first]):
             samples[name].append(ways.measure(name))
             say(f"{ways.image.name} from {ways.source}: {name} {samples[name][-1].wall_s:.2f} s")
     return [row(ways.image.name, ways.source, name, found) for name, found in samples.items()]
@@ -137,7 +140,9 @@ def kept(ways: Ways, repeats: int) -> tuple[Row, list[Target]]:
     say(f"{about}: from the cache {min(found.wall_s):.2f} s")
     return found, [
         Target(f"{about}: MiB at the peak, {files} files", first.peak_kib / 1024, memory_limit_kib(files) / 1024),
-        Target(f"{about}: seconds from the cache", min(found.wall_s), CACHED_LIMIT_S),
+        Target(
+            f"{about}: seconds from the cache", statistics.median(found.wall_s), CACHED_LIMIT_S, rounds=found.wall_s
+        ),
     ]
 
 

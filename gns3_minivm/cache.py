@@ -21,7 +21,6 @@ import errno
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -159,7 +158,7 @@ class Cache:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A folder for the time of the block (blocking); of a killed process it is removed by the next one."""
-        name = f"scratch-{secrets.token_hex(8)}"
+        name = f"scratch-{os.urandom(8).hex()}"
         folder = self.root / "work" / name
         with self._writing(), self._lock(name, wait=True):
             self._sweep()

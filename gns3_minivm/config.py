@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -83,6 +82,8 @@ def local_server_urls(home: Path | None = None) -> list[str]:
 
     Read from ``~/.config/GNS3/VERSION/gns3_server.conf`` (sections Server and Controller), as GNS3's own programs do.
     """
+    import configparser
+
     urls: list[str] = []
     folders = (home or Path.home()) / ".config" / "GNS3"
     for path in sorted(folders.glob("*/gns3_server.conf"), reverse=True):

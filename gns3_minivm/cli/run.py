@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
 import click
@@ -47,6 +46,8 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:  # noqa: BLE001  (the last resort: a defect is told as one, never a bare traceback)
         if session.verbose:
+            import traceback
+
             traceback.print_exc()
         session.show_error(
             BugError(

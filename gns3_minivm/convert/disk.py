@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from gns3_minivm.guest import CONFIG_PATH
 from gns3_minivm.images.model import Layer
 
 _WARNINGS_SHOWN = 10
+_THREADS_MAX = 8
 _KINDS = {stat.S_IFREG: "files", stat.S_IFDIR: "directories", stat.S_IFLNK: "symlinks"}
 
 
@@ -34,7 +36,7 @@ def write_disk(layers: Sequence[Layer], recipe: DiskRecipe, path: Path, events: 
     try:
         with (
             events.step("Writing the disk", total=plan.content_bytes, unit="bytes") as step,
-            qcow2.Qcow2Writer(path, recipe.options.size_bytes, recipe.options.compression) as disk,
+            qcow2.Qcow2Writer(path, recipe.options.size_bytes, recipe.options.compression, _threads()) as disk,
         ):
             ext4.write(plan, disk, step.advance)
     except DiskFullError as error:
@@ -47,6 +49,11 @@ def write_disk(layers: Sequence[Layer], recipe: DiskRecipe, path: Path, events: 
         "warnings": plan.warnings,
         "codecs": qcow2.made_with(),
     }
+
+
+def _threads() -> int:
+    """One more than there are processors: while one of them waits to be given the interpreter, the others work on."""
+    return min(len(os.sched_getaffinity(0)) + 1, _THREADS_MAX)
 
 
 def _add_config(tree: FileTree, recipe: DiskRecipe) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -156,7 +155,7 @@ def _output_error(error: OSError, folder: Path) -> DiskFullError | None:
 def temporary_beside(path: Path) -> Path:
     """A new name in the same folder for what becomes ``path``; no longer than a name may be."""
     start = os.fsdecode(os.fsencode(path.name)[:80])
-    return path.absolute().parent / f".{start}.{secrets.token_hex(8)}.tmp"
+    return path.absolute().parent / f".{start}.{os.urandom(8).hex()}.tmp"
 
 
 def _open_nameless(folder: Path) -> int | None:

@@ -21,6 +21,7 @@ from gns3_minivm.artifacts import Artifact, Kind, measure
 from gns3_minivm.cache import MANIFEST, Cache
 from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.recipe import DiskRecipe
+from gns3_minivm.convert.writeback import written_out_early
 from gns3_minivm.errors import BugError
 from gns3_minivm.events import Events
 from gns3_minivm.images.model import Image
@@ -102,7 +103,8 @@ def _make(
                 layers = image.fetch(spool, step.advance)
             from gns3_minivm.convert.disk import write_disk
 
-            made = write_disk(layers, recipe, path, events)
+            with written_out_early(path):
+                made = write_disk(layers, recipe, path, events)
             image.confirm()
             # While the spool is being removed, and the disk written out (the cache would have to wait for that anyway).
             measuring = other.submit(measure, Kind.DISK, path, recipe.filename)

@@ -287,12 +287,14 @@ def place(parent: Node, name: bytes, node: Node) -> Node:
 
 def clean(path: bytes) -> list[bytes]:
     """The names in a path, with ``.`` and ``..`` taken out by their letters; nothing leads above the root."""
-    parts: list[bytes] = []
-    for part in path.split(b"/"):
-        if part == b"..":
-            del parts[-1:]
-        elif part and part != b".":
-            parts.append(part)
+    parts = path.split(b"/")
+    if b"" in parts or b"." in parts or b".." in parts:
+        found, parts = parts, []
+        for part in found:
+            if part == b"..":
+                del parts[-1:]
+            elif part and part != b".":
+                parts.append(part)
     if len(path) > PATH_MAX:
         raise DamagedImageError(f"a path has {len(path)} bytes; Linux takes at most {PATH_MAX}")
     return parts

@@ -68,6 +68,9 @@ def find_endpoints(environ: Mapping[str, str]) -> list[Endpoint]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> Endpoint:
+    if environ["DOCKER_HOST"].startswith("unix://"):
+        # What the other settings name are certificates, and the docker package takes its time to load.
+        return Endpoint(environ["DOCKER_HOST"], "DOCKER_HOST")
     import docker.errors
     import docker.utils
 

@@ -1,27 +1,29 @@
 """A Docker engine (or Podman speaking its API), through the ``docker`` package.
 
 This is the one place where that package's errors, and those of requests and urllib3 below it, become ours.  The
-package takes a fifth of a second to import, so that happens only when an engine is needed.
+package takes a fifth of a second to import, so that happens only where it is needed: what a conversion asks of an engine
+on this machine goes through ``engine_socket``.
 
 Not supported: Windows named pipes.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import queue
+import re
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from gns3_minivm.cancel import checkpoint
 from gns3_minivm.errors import EngineError, ImageNotFoundError, MiniVMError
-from gns3_minivm.images.container import Container, close_socket
 from gns3_minivm.images.endpoints import (
     PERMISSION_HINT,
     START_HINT,
@@ -32,6 +34,11 @@ from gns3_minivm.images.endpoints import (
     refusal_of,
     system_error,
 )
+from gns3_minivm.images.engine_socket import EngineSocket, UnexpectedError
+from gns3_minivm.images.unpack import Piece
+
+if TYPE_CHECKING:
+    from gns3_minivm.images.container import Container
 
 API_MINIMUM = "1.24"
 """The oldest API version that the ``docker`` package speaks (Docker 1.12)."""
@@ -58,10 +65,14 @@ class BuildOptions:
 class Engine:
     """A connected engine.  All methods block; they may be called from any thread, by one thread at a time."""
 
-    def __init__(self, client: Any, streaming: Any, endpoint: Endpoint) -> None:
-        self._client = client
-        self._streaming = streaming
+    def __init__(self, endpoint: Endpoint, version: str, direct: EngineSocket | None, client: Any = None) -> None:
         self._endpoint = endpoint
+        self._version = version
+        self._direct = direct
+        self._made: list[Any] = []
+        if client is not None:
+            self._client = client
+            self._made.append(client)
 
     def __str__(self) -> str:
         return str(self._endpoint)
@@ -74,8 +85,25 @@ class Engine:
 
     def close(self) -> None:
         """Give up the connections."""
-        self._client.close()
-        self._streaming.close()
+        for client in self._made:
+            client.close()
+
+    @functools.cached_property
+    def _client(self) -> Any:
+        return self._make_client(_CALL_TIMEOUT_S)
+
+    @functools.cached_property
+    def _streaming(self) -> Any:
+        # The engine may take minutes before the first byte of an image or between two lines of a build.
+        return self._make_client(None)
+
+    def _make_client(self, timeout_s: int | None) -> Any:
+        try:
+            client = _client(self._endpoint, self._version, timeout_s)
+        except _Refused as error:
+            raise _no_answer(self._endpoint, error.refusal) from error
+        self._made.append(client)
+        return client
 
     @property
     def url(self) -> str:
@@ -99,11 +127,14 @@ class Engine:
 
         Raises ImageNotFoundError, EngineError.
         """
+        found: dict[str, Any] | None = self._ask_directly(f"/images/{reference}/json") if reference else None
+        if found is not None:
+            return found
         import docker.errors
 
         with self._translated(f"inspecting {reference}"):
             try:
-                found: dict[str, Any] = self._client.inspect_image(reference)
+                found = self._client.inspect_image(reference)
             except (docker.errors.NotFound, docker.errors.NullResource) as error:
                 raise ImageNotFoundError(
                     f"the Docker engine at {self} has no image {reference!r}",
@@ -116,7 +147,18 @@ class Engine:
                     f"{reference!r} is not a valid image name: {error.explanation}",
                     hint="A name looks like debian:bookworm-slim or example.org/team/app:1.2.",
                 ) from error
+            assert found is not None
             return found
+
+    def _ask_directly(self, target: str) -> dict[str, Any] | None:
+        """The document of a route, if it can be had without the docker package."""
+        if self._direct is None:
+            return None
+        try:
+            found = self._direct.document(target, _CALL_TIMEOUT_S)
+        except UnexpectedError:
+            return None
+        return found if isinstance(found, dict) else None
 
     def image_names(self) -> list[str]:
         """The names and tags of all images that have one (``GET /images/json``)."""
@@ -124,10 +166,16 @@ class Engine:
             images = self._client.images()
         return sorted({tag for image in images for tag in image.get("RepoTags") or () if tag != "<none>:<none>"})
 
-    def save(self, image_id: str) -> Generator[bytes, None, None]:
+    def save(self, image_id: str) -> Generator[Piece, None, None]:
         """The image as ``docker save`` writes it, in pieces; close it (``GET /images/{name}/get``)."""
 
-        def pieces() -> Iterator[bytes]:
+        def pieces() -> Iterator[Piece]:
+            if self._direct is not None:
+                try:
+                    yield from self._direct.stream(f"/images/{image_id}/get")
+                    return
+                except UnexpectedError:
+                    pass  # nothing has come yet
             stream: Iterator[bytes] = self._streaming.get_image(image_id, chunk_size=_CHUNK_SIZE)
             # They come as the engine cuts them, 32 KiB: too many to be handed from thread to thread one by one.
             parts: list[bytes] = []
@@ -175,6 +223,8 @@ class Engine:
     @contextmanager
     def container(self, image: str, *, network: str, environment: Mapping[str, str]) -> Iterator[Container]:
         """A container of an image, which is gone when the block ends (``POST /containers/create``)."""
+        from gns3_minivm.images.container import Container, close_socket
+
         with self._translated(f"making a container of {image}"):
             limits = self._client.create_host_config(network_mode=network, auto_remove=True)
             made: str = self._client.create_container(
@@ -294,19 +344,43 @@ def connect(environ: Mapping[str, str] | None = None) -> Engine:
         refusal = probe_socket(endpoint)
         if refusal is None:
             try:
-                client = _client(endpoint, "auto", _CALL_TIMEOUT_S)
-                # The engine may take minutes before the first byte of an image or between two lines of a build.
-                return Engine(client, _client(endpoint, client.api_version, None), endpoint)
+                return _open(endpoint)
             except _Refused as error:
                 refusal = error.refusal
         refusals.append((endpoint, refusal))
     if len(refusals) == 1:
-        endpoint, refusal = refusals[0]
-        raise EngineError(f"no Docker engine answers at {endpoint}: {refusal.reason}", hint=refusal.hint)
+        raise _no_answer(*refusals[0])
     tried = "; ".join(f"{endpoint}: {refusal.reason}" for endpoint, refusal in refusals)
     # An engine that is there but closed to this user says more than the sockets that are not there.
     telling = [refusal.hint for _, refusal in refusals if refusal.hint != START_HINT]
     raise EngineError(f"no Docker engine answers; tried {tried}", hint=telling[0] if telling else START_HINT)
+
+
+def _no_answer(endpoint: Endpoint, refusal: Refusal) -> EngineError:
+    return EngineError(f"no Docker engine answers at {endpoint}: {refusal.reason}", hint=refusal.hint)
+
+
+def _open(endpoint: Endpoint) -> Engine:
+    """The engine at an endpoint, once it has told its version."""
+    scheme, _, path = endpoint.url.partition("://")
+    if scheme == "unix" and path.startswith("/") and endpoint.tls is None:
+        try:
+            found = EngineSocket(path).document("/version", _CALL_TIMEOUT_S)
+        except UnexpectedError:
+            found = None  # the docker package finds out what is wrong
+        version = found.get("ApiVersion") if isinstance(found, dict) else None
+        if isinstance(version, str) and _is_new_enough(version):
+            return Engine(endpoint, version, EngineSocket(path, version))
+    client = _client(endpoint, "auto", _CALL_TIMEOUT_S)
+    return Engine(endpoint, client.api_version, None, client)
+
+
+def _is_new_enough(version: str) -> bool:
+    return bool(re.fullmatch(r"[0-9]+\.[0-9]+", version)) and _numbers(version) >= _numbers(API_MINIMUM)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))
 
 
 class _Refused(Exception):

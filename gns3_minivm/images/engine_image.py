@@ -10,7 +10,6 @@ from typing import Any
 
 from gns3_minivm.errors import EngineError
 from gns3_minivm.images.archive import spool_layers
-from gns3_minivm.images.build import REPOSITORY
 from gns3_minivm.images.engine import Engine
 from gns3_minivm.images.model import Image, ImageInfo, Layer, SourceDigest
 from gns3_minivm.images.oci import check_diff_ids, check_platform, guest_config, short_name
@@ -34,6 +33,8 @@ class EngineImage(Image):
 
         Engines with containerd's store say so of what they have built, too; of our own builds that is never true.
         """
+        from gns3_minivm.images.build import REPOSITORY
+
         reference = self.info.reference
         own = parse_reference(reference).path if is_reference(reference) else ""
         names = [parse_reference(name) for name in self._names if is_reference(name)]

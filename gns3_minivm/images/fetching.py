@@ -11,7 +11,7 @@ import hashlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +25,9 @@ from gns3_minivm.images.unpack import CHUNK_SIZE, PieceReader, UnpackError, unpa
 
 WORKERS = 3
 """As many downloads at a time as Docker does (dockerd's max-concurrent-downloads)."""
+_AHEAD_SIZE_MIN = 4 << 20
+"""A smaller blob has arrived before a thread for it would be worth its while."""
+_AHEAD_PIECES = 4
 _POLL_S = 0.1
 _GOODBYE_S = 2.0
 _HINT = "Start the command again; if it stays, push or save the image again."
@@ -143,10 +146,11 @@ def _fetch_layer(
     label: str, blobs: Blobs, descriptor: Descriptor, diff_id: str, spool: Path, tell: Callable[[int], None]
 ) -> Layer:
     path = spool / diff_id.replace(":", "-")
-    # generators have close(); the interface only promises an iterator
-    with path.open("wb", buffering=0) as target, closing(cast(Any, blobs.pieces(descriptor))) as pieces:
-        checked = _Checked(pieces, descriptor, label)
-        source = PieceReader(checked.pieces(), tell)
+    arriving = _checked_pieces(label, blobs, descriptor)
+    if descriptor.size >= _AHEAD_SIZE_MIN:
+        arriving = _ahead(arriving)
+    with path.open("wb", buffering=0) as target, closing(arriving):
+        source = PieceReader(arriving, tell)
         try:
             found, size = unpack(source, target)
             # What follows the compressed stream is part of the blob.
@@ -154,11 +158,57 @@ def _fetch_layer(
                 pass
         except UnpackError as error:
             # A changed byte mostly shows up here first, but the digest tells whose fault it is.
-            checked.drain()
+            for _ in arriving:
+                pass
             raise DamagedImageError(f"{label} cannot be unpacked: {error}", hint=_HINT) from error
     if found != diff_id:
         raise DamagedImageError(f"{label} unpacks to {found} ({size} bytes), not to {diff_id}", hint=_HINT)
     return Layer(diff_id, path, 0, size)
+
+
+def _checked_pieces(label: str, blobs: Blobs, descriptor: Descriptor) -> Generator[bytes, None, None]:
+    """The pieces of a blob, with an error at the end of one that is not what its descriptor says."""
+    # generators have close(); the interface only promises an iterator
+    with closing(cast(Any, blobs.pieces(descriptor))) as pieces:
+        yield from _Checked(pieces, descriptor, label).pieces()
+
+
+def _ahead(pieces: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
+    """The same pieces, brought in by a thread while those before them are unpacked.
+
+    A thread that waits for the network when it is given up ends with its next piece or its time limit.
+    """
+    items: queue.Queue[bytes | BaseException | None] = queue.Queue(_AHEAD_PIECES)
+    abandoned = threading.Event()
+
+    def put(item: bytes | BaseException | None) -> bool:
+        while not abandoned.is_set():
+            try:
+                items.put(item, timeout=_POLL_S)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        end: BaseException | None = None
+        try:
+            with closing(pieces):
+                for piece in pieces:
+                    if not put(piece):
+                        return
+        except BaseException as error:  # noqa: BLE001  (handed to the thread that unpacks, which raises it)
+            end = error
+        put(end)
+
+    threading.Thread(target=contextvars.copy_context().run, args=(work,), name="fetch-ahead", daemon=True).start()
+    try:
+        while (item := items.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        abandoned.set()
 
 
 class _Checked:
@@ -184,8 +234,3 @@ class _Checked:
         found = f"{expected.digest.partition(':')[0]}:{self._digest.hexdigest()}"
         if found != expected.digest:
             raise DamagedImageError(f"{self._label} arrived with the digest {found}", hint=_HINT)
-
-    def drain(self) -> None:
-        """Read on to the end, so that a wrong digest is found."""
-        for _ in self.pieces():
-            pass

@@ -38,7 +38,7 @@ READ_LIMIT_S = 60.0
 ATTEMPTS = 5
 """Failures in a row before we give up; a download that has come further counts anew."""
 
-_PIECE_SIZE = 1 << 17
+_PIECE_SIZE = 1 << 19
 _COME_FURTHER = 1 << 20
 _PAUSE_S = 0.5
 _PAUSE_MAX_S = 10.0

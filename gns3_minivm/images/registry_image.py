@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from gns3_minivm.images.model import Image, ImageInfo, Layer, SourceDigest
 from gns3_minivm.images.oci import ARCHITECTURE, guest_config, short_name
 from gns3_minivm.images.reference import Reference, parse_place, parse_reference
 from gns3_minivm.images.registries_conf import RegistriesConf, read_registries_conf
+from gns3_minivm.images.registry_options import RegistryOptions
 
 if TYPE_CHECKING:
     from gns3_minivm.images.credentials import Credentials
@@ -33,35 +33,6 @@ NO_REGISTRY_HINT = (
     "Write the registry into the name (docker://HOST/NAME), or name one for all such names with --registry HOST, "
     "GNS3_MINIVM_REGISTRY, or in registries.conf."
 )
-
-
-@dataclass(frozen=True)
-class RegistryOptions:
-    """Which registries are asked, and how; places are ``HOST[:PORT][/PATH]``."""
-
-    default: str = ""
-    """Where names without a host are looked for."""
-    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Places that are asked before a host."""
-    insecure: frozenset[str] = frozenset()
-    """Hosts (with ports) that may use http or any certificate."""
-
-    @classmethod
-    def parse(cls, default: str, mirrors: tuple[str, ...], insecure: tuple[str, ...]) -> RegistryOptions:
-        """From the user's words; a mirror is written ``HOST=PLACE``.  Raises UsageError."""
-        found: dict[str, tuple[str, ...]] = {}
-        for word in mirrors:
-            host, equals, place = word.partition("=")
-            if not equals:
-                raise UsageError(
-                    f"the mirror {word!r} is not written HOST=MIRROR", hint="Such as a.example=b.example:5000."
-                )
-            parse_place(place)
-            key = parse_place(host)[0]
-            found[key] = (*found.get(key, ()), place)
-        if default:
-            parse_place(default)
-        return cls(default, found, frozenset(parse_place(host)[0] for host in insecure))
 
 
 class OciSourceImage(Image):

@@ -7,7 +7,7 @@ the one that the user has named for names without.  With a transport before it, 
 
 from __future__ import annotations
 
-import difflib
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -15,32 +15,48 @@ from typing import TYPE_CHECKING
 from gns3_minivm.errors import EngineError, ImageNotFoundError, RegistryError, UsageError
 from gns3_minivm.events import Events
 from gns3_minivm.guest import GuestConfig
-from gns3_minivm.images.build import Build, build_image
-from gns3_minivm.images.docker_archive import find_in_docker_archive
 from gns3_minivm.images.engine import BuildOptions, Engine
 from gns3_minivm.images.engine_image import find_image
 from gns3_minivm.images.model import Image
 from gns3_minivm.images.oci import short_name
-from gns3_minivm.images.oci_layout import find_in_folder, find_in_oci_archive
 from gns3_minivm.images.reference import is_reference
-from gns3_minivm.images.registry_image import RegistryOptions, find_in_registry, has_registry
-from gns3_minivm.images.rootfs import find_rootfs
+from gns3_minivm.images.registry_options import RegistryOptions
 
 if TYPE_CHECKING:
     from gns3_minivm.catalog import Appliance, Catalog
+    from gns3_minivm.images.build import Build
 
 ENGINE_SCHEME = "docker-daemon"
 REGISTRY_SCHEME = "docker"
-FILE_SCHEMES: dict[str, Callable[[str], Image]] = {
-    "oci": find_in_folder,
-    "oci-archive": find_in_oci_archive,
-    "docker-archive": find_in_docker_archive,
-    "rootfs": find_rootfs,
+
+
+def _of_module(name: str, function: str) -> Callable[[str], Image]:
+    """A function of one of our modules, which is loaded when the function is called."""
+
+    def find(place: str) -> Image:
+        found: Image = getattr(importlib.import_module(f"gns3_minivm.images.{name}"), function)(place)
+        return found
+
+    return find
+
+
+FILE_SCHEMES = {
+    "oci": _of_module("oci_layout", "find_in_folder"),
+    "oci-archive": _of_module("oci_layout", "find_in_oci_archive"),
+    "docker-archive": _of_module("docker_archive", "find_in_docker_archive"),
+    "rootfs": _of_module("rootfs", "find_rootfs"),
 }
 # More transports of skopeo and podman: a user who knows them writes them, and no registry image is named like them.
 OTHER_SCHEMES = frozenset(("containers-storage", "dir", "http", "https", "ostree", "sif"))
 EMBEDDED_ROOT = "root"
 DEFAULT_COMMAND = ("/bin/sh", "-l")
+
+
+def build_now(engine: Engine, build: Build, options: BuildOptions, events: Events) -> str:
+    """``build_image``, loaded when there is something to build."""
+    from gns3_minivm.images.build import build_image
+
+    return build_image(engine, build, options, events)
 
 
 @dataclass(frozen=True)
@@ -53,7 +69,7 @@ class Sources:
     """The kernel bundle's busybox, for embedded roots."""
     registries: RegistryOptions = field(default_factory=RegistryOptions)
     build: BuildOptions = field(default_factory=BuildOptions)
-    make: Callable[[Engine, Build, BuildOptions, Events], str] = build_image
+    make: Callable[[Engine, Build, BuildOptions, Events], str] = build_now
     """Builds a Dockerfile's context and returns the image's tag."""
 
 
@@ -75,6 +91,8 @@ def resolve(name: str, sources: Sources, events: Events) -> Resolved:
     if scheme == ENGINE_SCHEME:
         return Resolved(find_image(sources.connect(), rest), None)
     if scheme == REGISTRY_SCHEME:
+        from gns3_minivm.images.registry_image import find_in_registry
+
         return Resolved(find_in_registry(rest, _with_default(rest, sources)), None)
     if scheme in FILE_SCHEMES:
         return Resolved(FILE_SCHEMES[scheme](rest), None)
@@ -121,7 +139,11 @@ def _appliance_image(appliance: Appliance, sources: Sources, events: Events) -> 
         root = appliance.folder / EMBEDDED_ROOT
         return EmbeddedImage(sources.busybox(), root, name=name, version=version, config=config)
     engine = sources.connect()
-    reference = appliance.image or sources.make(engine, Build(name, appliance.folder), sources.build, events)
+    reference = appliance.image
+    if not reference:
+        from gns3_minivm.images.build import Build
+
+        reference = sources.make(engine, Build(name, appliance.folder), sources.build, events)
     return find_image(engine, reference, name=name, version=version)
 
 
@@ -130,6 +152,8 @@ def _bare_image(name: str, sources: Sources) -> Image:
     try:
         return _engine_image(name, sources)
     except (EngineError, ImageNotFoundError) as error:
+        from gns3_minivm.images.registry_image import find_in_registry, has_registry
+
         registries = _with_default(name, sources)
         if not has_registry(name, registries):
             raise
@@ -141,6 +165,8 @@ def _bare_image(name: str, sources: Sources) -> Image:
 
 def _with_default(name: str, sources: Sources) -> RegistryOptions:
     """The options; for a name that says no registry, where the user names none either, with the engine's own default."""
+    from gns3_minivm.images.registry_image import has_registry
+
     if has_registry(name, sources.registries) or not is_reference(name):
         return sources.registries
     try:
@@ -151,6 +177,8 @@ def _with_default(name: str, sources: Sources) -> RegistryOptions:
 
 
 def _engine_image(name: str, sources: Sources) -> Image:
+    import difflib
+
     close = difflib.get_close_matches(name, sources.catalog().names(), n=3, cutoff=0.75)
     try:
         engine = sources.connect()

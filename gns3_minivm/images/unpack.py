@@ -79,35 +79,35 @@ def unpack(source: Readable, target: IO[bytes]) -> tuple[str, int]:
     reader = open_packed(packed)
     start = target.tell()
     size = 0
-    # Unpacking keeps one core busy; where there is none of it, handing over costs more than it brings.
-    with _Digest(beside=not isinstance(reader, _Prefixed)) as digest:
+    with _Spool(target, is_packed=not isinstance(reader, _Prefixed)) as spool:
         while True:
             checkpoint()
             data = reader.read(CHUNK_SIZE)
             if not data:
                 break
-            digest.update(data)
+            spool.put(data)
             size += len(data)
             if size > UNPACKED_MAX and size > packed.count * RATIO_MAX:
                 raise UnpackError(f"{packed.count} bytes unpack to more than {size >> 30} GiB")
-            if len(data) == CHUNK_SIZE and data == _ZEROS:
-                target.seek(CHUNK_SIZE, io.SEEK_CUR)
-                continue
-            while data:  # a file without a buffer may take a part
-                data = data[target.write(data) :]
     # A hole at the end is only a position so far.
     target.truncate(start + size)
-    return f"sha256:{digest.hexdigest()}", size
+    return f"sha256:{spool.hexdigest()}", size
 
 
-class _Digest:
-    """The sha256 of pieces, complete after the block; ``beside`` takes it on a thread while the next piece is made."""
+class _Spool:
+    """Writes pieces to ``target`` and takes their sha256; all of it is done after the block.
 
-    def __init__(self, *, beside: bool) -> None:
-        self._beside = beside
+    Large pieces are written on a thread.  That takes the digest too where the caller's is busy with unpacking.  Raises
+    what ``target`` raises.
+    """
+
+    def __init__(self, target: IO[bytes], *, is_packed: bool) -> None:
+        self._target = target
+        self._is_packed = is_packed
         self._sha256 = hashlib.sha256()
         self._pieces: queue.Queue[Piece] = queue.Queue(4)
         self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -116,13 +116,20 @@ class _Digest:
         if self._thread is not None:
             self._pieces.put(b"")
             self._thread.join()
+        if kind is None and self._error is not None:
+            raise self._error
 
-    def update(self, data: Piece) -> None:
+    def put(self, data: Piece) -> None:
+        if self._error is not None:
+            raise self._error
         if self._thread is None:
-            if not self._beside or len(data) < _THREAD_SIZE:
-                return self._sha256.update(data)
-            self._thread = threading.Thread(target=self._work, name="digest", daemon=True)
+            if len(data) < _THREAD_SIZE:
+                self._sha256.update(data)
+                return self._write(data)
+            self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
             self._thread.start()
+        if not self._is_packed:
+            self._sha256.update(data)
         self._pieces.put(data)
 
     def hexdigest(self) -> str:
@@ -130,7 +137,21 @@ class _Digest:
 
     def _work(self) -> None:
         while data := self._pieces.get():
-            self._sha256.update(data)
+            # After a failure the rest is taken and dropped, so that nobody waits for room.
+            if self._error is None:
+                try:
+                    if self._is_packed:
+                        self._sha256.update(data)
+                    self._write(data)
+                except BaseException as error:  # noqa: BLE001  (carried over to the thread that unpacks)
+                    self._error = error
+
+    def _write(self, data: Piece) -> None:
+        if len(data) == CHUNK_SIZE and data == _ZEROS:
+            self._target.seek(CHUNK_SIZE, io.SEEK_CUR)
+            return
+        while data:  # a file without a buffer may take a part
+            data = data[self._target.write(data) :]
 
 
 def open_packed(source: Readable) -> Readable:

@@ -15,15 +15,15 @@ from gns3_minivm.convert.pipeline import convert, find_disk
 from gns3_minivm.convert.recipe import DiskRecipe
 from gns3_minivm.errors import UsageError
 from gns3_minivm.events import Events
-from gns3_minivm.images.build import Build, build_image, find_built
 from gns3_minivm.images.engine import BuildOptions, Engine, connect
-from gns3_minivm.images.registry_image import RegistryOptions
-from gns3_minivm.images.resolve import Resolved, Sources, resolve
+from gns3_minivm.images.registry_options import RegistryOptions
+from gns3_minivm.images.resolve import Resolved, Sources, build_now, resolve
 from gns3_minivm.ops.kernel_choice import KernelChoice
 
 if TYPE_CHECKING:
     from gns3_minivm.bundle.model import Bundle
     from gns3_minivm.catalog import Catalog
+    from gns3_minivm.images.build import Build
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Workshop:
         self._bundle: Bundle | None = None
         self._engine: Engine | None = None
         self._dry_run = dry_run
-        make = _only_find if dry_run else build_image
+        make = _only_find if dry_run else build_now
         self._catalog: Catalog | None = None
         self._sources = Sources(self._appliances, self._connect, self._busybox, image.registries, image.build, make)
 
@@ -161,6 +161,8 @@ class Workshop:
 
 
 def _only_find(engine: Engine, build: Build, options: BuildOptions, events: Events) -> str:
+    from gns3_minivm.images.build import find_built
+
     tag = None if options.rebuild else find_built(engine, build)
     if tag is None:
         raise NotYet(f"build the Dockerfile of {build.name} with the Docker engine")

@@ -23,7 +23,7 @@ from gns3_minivm.errors import DamagedImageError, EngineError, ImageNotFoundErro
 from gns3_minivm.events import Events
 from gns3_minivm.images import registry as registry_module
 from gns3_minivm.images.engine import connect
-from gns3_minivm.images.registry_image import RegistryOptions
+from gns3_minivm.images.registry_options import RegistryOptions
 from gns3_minivm.images.resolve import Sources, resolve
 from tests.support.disks import run
 from tests.support.layers import file, tar_bytes

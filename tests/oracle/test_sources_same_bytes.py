@@ -26,7 +26,7 @@ from gns3_minivm.errors import ArchitectureError, ImageNotFoundError
 from gns3_minivm.events import Events
 from gns3_minivm.images.build import Build, build_image
 from gns3_minivm.images.engine import BuildOptions, connect
-from gns3_minivm.images.registry_image import RegistryOptions
+from gns3_minivm.images.registry_options import RegistryOptions
 from gns3_minivm.images.resolve import Sources, resolve
 from tests.support.layers import file, tar_bytes
 from tests.support.registry import running_registry

@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import socketserver
+import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -30,6 +32,7 @@ from gns3_minivm.images.build import Build, build_image
 from gns3_minivm.images.endpoints import find_endpoints
 from gns3_minivm.images.engine import BuildOptions, Engine, connect
 from gns3_minivm.images.engine_image import find_image
+from gns3_minivm.images.engine_socket import EngineSocket, UnexpectedError
 
 LAYER = b"a layer" * 1000
 DIFF_ID = "sha256:" + hashlib.sha256(LAYER).hexdigest()
@@ -305,6 +308,35 @@ def test_an_image_without_proper_diff_ids_is_damaged(engine: Engine, standin: St
 def test_the_layers_are_fetched(engine: Engine, tmp_path: Path) -> None:
     (layer,) = find_image(engine, "team/app").fetch(tmp_path, lambda amount: None)
     assert layer.path.read_bytes()[layer.offset :][: layer.size] == LAYER
+
+
+def test_the_layers_are_fetched_without_loading_the_docker_package(standin: Standin, tmp_path: Path) -> None:
+    program = f"""
+import sys
+from pathlib import Path
+from gns3_minivm.images.engine import connect
+from gns3_minivm.images.engine_image import find_image
+from gns3_minivm.images.engine_socket import EngineSocket, UnexpectedError
+with connect({{"DOCKER_HOST": {standin.url!r}}}) as engine:
+    (layer,) = find_image(engine, "team/app").fetch(Path({str(tmp_path)!r}), lambda amount: None)
+print(layer.diff_id, "docker" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout.split() == [DIFF_ID, "False"]
+    assert standin.requests == ["GET /version", "GET /v1.41/images/team/app/json", f"GET /v1.41/images/{IMAGE_ID}/get"]
+
+
+def test_an_engine_with_an_unusual_answer_is_asked_through_the_docker_package(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unusual(*words: Any) -> Any:
+        raise UnexpectedError("HTTP/3")
+
+    monkeypatch.setattr(EngineSocket, "document", unusual)
+    monkeypatch.setattr(EngineSocket, "stream", unusual)
+    (layer,) = find_image(engine, "team/app").fetch(tmp_path, lambda amount: None)
+    assert layer.diff_id == DIFF_ID
+    assert engine.version()["Version"] == "20.10"
 
 
 def test_an_engine_that_dies_midway_is_an_engine_error(engine: Engine, standin: Standin, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from gns3_minivm.errors import DamagedImageError, ImageNotFoundError, RegistryError
 from gns3_minivm.images import registry as registry_module
-from gns3_minivm.images.registry_image import RegistryOptions, find_in_registry
+from gns3_minivm.images.registry_image import find_in_registry
+from gns3_minivm.images.registry_options import RegistryOptions
 from tests.support.fake_registry import FakeRegistry, fake_registry
 from tests.support.oci import BlobImage, make_image
 

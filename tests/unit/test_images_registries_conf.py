@@ -11,7 +11,8 @@ from gns3_minivm.errors import ConfigError, ImageNotFoundError, RegistryError
 from gns3_minivm.images import registry_image
 from gns3_minivm.images.reference import Reference, parse_reference
 from gns3_minivm.images.registries_conf import RegistriesConf, read_registries_conf
-from gns3_minivm.images.registry_image import RegistryOptions, find_in_registry
+from gns3_minivm.images.registry_image import find_in_registry
+from gns3_minivm.images.registry_options import RegistryOptions
 from tests.support.fake_registry import FakeRegistry, fake_registry
 from tests.support.oci import make_image
 

@@ -31,7 +31,8 @@ from gns3_minivm.images import registry as registry_module
 from gns3_minivm.images.authorization import parse_challenges
 from gns3_minivm.images.reference import parse_reference
 from gns3_minivm.images.registry import Repository, is_loopback
-from gns3_minivm.images.registry_image import RegistryOptions, find_in_registry
+from gns3_minivm.images.registry_image import find_in_registry
+from gns3_minivm.images.registry_options import RegistryOptions
 from tests.support.fake_registry import FakeRegistry, fake_registry
 from tests.support.oci import MANIFEST, BlobImage, make_image, sha256
 

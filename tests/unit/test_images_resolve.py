@@ -12,7 +12,7 @@ from gns3_minivm.errors import BugError, EngineError, ImageNotFoundError, UsageE
 from gns3_minivm.events import Events
 from gns3_minivm.guest import GuestConfig
 from gns3_minivm.images.engine import Engine
-from gns3_minivm.images.registry_image import RegistryOptions
+from gns3_minivm.images.registry_options import RegistryOptions
 from gns3_minivm.images.resolve import Resolved, Sources, resolve, split_scheme
 from tests.support.fake_registry import fake_registry
 from tests.support.oci import make_image

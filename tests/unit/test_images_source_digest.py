@@ -15,7 +15,8 @@ from gns3_minivm.errors import EngineError
 from gns3_minivm.images.engine import Engine
 from gns3_minivm.images.engine_image import find_image
 from gns3_minivm.images.model import SourceDigest, chain_id
-from gns3_minivm.images.registry_image import RegistryOptions, find_in_registry
+from gns3_minivm.images.registry_image import find_in_registry
+from gns3_minivm.images.registry_options import RegistryOptions
 from gns3_minivm.images.rootfs import find_rootfs
 from tests.support.fake_registry import FakeRegistry, fake_registry
 from tests.support.oci import make_image

@@ -5,13 +5,26 @@ from __future__ import annotations
 import subprocess
 import sys
 
-LOADED = "import sys; import gns3_minivm.cli.run, gns3_minivm.ops.disk; print(*sys.modules)"
+LOADED = "import sys; import gns3_minivm.cli.run, gns3_minivm.cli.images, gns3_minivm.ops.disk; print(*sys.modules)"
+
+
+def modules_loaded() -> set[str]:
+    return set(
+        subprocess.run([sys.executable, "-c", LOADED], check=True, capture_output=True, text=True).stdout.split()
+    )
 
 
 def test_converting_loads_neither_models_nor_formats_before_the_source_is_asked() -> None:
-    output = subprocess.run([sys.executable, "-c", LOADED], check=True, capture_output=True, text=True).stdout
-    loaded = set(output.split())
+    loaded = modules_loaded()
     assert "gns3_minivm.convert.pipeline" in loaded
-    for late in ("pydantic", "aiohttp", "docker", "requests", "zstandard", "rich", "yaml"):
+    for late in ("pydantic", "aiohttp", "docker", "requests", "zstandard", "rich", "yaml", "configparser"):
         assert late not in loaded, late
     assert not [name for name in loaded if name.startswith(("gns3_minivm.formats", "gns3_minivm.bundle"))]
+
+
+def test_other_commands_and_other_sources_are_not_loaded() -> None:
+    loaded = modules_loaded()
+    others = {"labs", "gns3a", "sync", "project", "servers", "kernels", "doctor"}
+    assert not {f"gns3_minivm.cli.{name}" for name in others} & loaded
+    others = {"registry_image", "registries_conf", "fetching", "docker_archive", "oci_layout", "rootfs", "build"}
+    assert not {f"gns3_minivm.images.{name}" for name in others} & loaded

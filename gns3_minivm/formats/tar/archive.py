@@ -11,7 +11,9 @@ from gns3_minivm.formats.content import Content, Slice, Sparse
 from gns3_minivm.formats.tar import headers as h
 from gns3_minivm.formats.tree import printable
 
-_WINDOW = 64 * 1024
+_WINDOW = 8 * 1024
+"""Read at once: the headers of several small files, and not much of what follows a large one's."""
+_TOLD_SIZE = 512 * 1024
 _XATTR = b"SCHILY.xattr."
 _SPARSE = b"GNU.sparse."
 
@@ -58,7 +60,7 @@ class Archive:
                 if os.fstat(stream.fileno()).st_size < self._end:
                     raise DamagedImageError("the layer is shorter than it says")
                 while (entry := self._next(stream)) is not None:
-                    if self._position - self._told > _WINDOW * 8:
+                    if self._position - self._told > _TOLD_SIZE:
                         self._tell(self._position)
                     yield entry
         except OSError as error:
@@ -73,9 +75,9 @@ class Archive:
         """The next ``size`` bytes, fewer at the archive's end."""
         start = self._position - self._window_at
         if start < 0 or start + size > len(self._window):
-            stream.seek(self._position)
             want = min(max(_WINDOW, size), self._end - self._position)
-            self._window, self._window_at, start = stream.read(want) if want > 0 else b"", self._position, 0
+            self._window = os.pread(stream.fileno(), want, self._position) if want > 0 else b""
+            self._window_at, start = self._position, 0
         data = self._window[start : start + size]
         self._position += len(data)
         return data
@@ -95,7 +97,7 @@ class Archive:
         long_name = long_link = None
         while True:
             block = self._take(stream, h.BLOCK)
-            if self._is_end(stream, block):
+            if (len(block) < h.BLOCK or not block[0]) and self._is_end(stream, block):
                 if records or long_name is not None or long_link is not None:
                     raise DamagedImageError("the archive ends after an extended header")
                 return None
@@ -234,13 +236,18 @@ def _entry(
     """The entry that a header and the extended headers before it describe, without its content."""
     name, mode, uid, gid, _, mtime, _, typeflag, linkname, magic, _, _, major, minor, prefix = fields
     entry = Entry()
-    entry.name, entry.linkname, entry.type = h.text(name), h.text(linkname), typeflag
+    entry.name, entry.type = h.text(name), typeflag
+    if linkname[0]:
+        entry.linkname = h.text(linkname)
     if magic == h.MAGIC_USTAR and prefix[0]:
         # star keeps two times at the end of the field and marks that in the header's last bytes.
         parents = h.text(prefix[:131] if block[508:] == b"tar\0" else prefix)
         entry.name = parents + b"/" + entry.name
     # Known early, so that a message about another field can name the entry.
-    entry.name = long_name if long_name is not None else records.get(b"path") or entry.name
+    if long_name is not None:
+        entry.name = long_name
+    elif records:
+        entry.name = records.get(b"path") or entry.name
     try:
         _numbers(entry, mode, uid, gid, mtime, records)
         if typeflag in (h.CHRTYPE, h.BLKTYPE):
@@ -261,10 +268,8 @@ def _entry(
 
 
 def _numbers(entry: Entry, mode: bytes, uid: bytes, gid: bytes, mtime: bytes, records: dict[bytes, bytes]) -> None:
-    entry.mode = h.number(mode, "mode") & 0o7777
-    entry.uid = h.decimal(records[b"uid"], "uid") if records.get(b"uid") else h.number(uid, "uid")
-    entry.gid = h.decimal(records[b"gid"], "gid") if records.get(b"gid") else h.number(gid, "gid")
-    if records.get(b"mtime"):
-        entry.mtime_ns = h.time_ns(records[b"mtime"])
-    else:
-        entry.mtime_ns = h.number(mtime, "mtime") * 1_000_000_000
+    entry.mode = h.repeated_number(mode, "mode") & 0o7777
+    uid_record, gid_record, mtime_record = records.get(b"uid"), records.get(b"gid"), records.get(b"mtime")
+    entry.uid = h.decimal(uid_record, "uid") if uid_record else h.repeated_number(uid, "uid")
+    entry.gid = h.decimal(gid_record, "gid") if gid_record else h.repeated_number(gid, "gid")
+    entry.mtime_ns = h.time_ns(mtime_record) if mtime_record else h.number(mtime, "mtime") * 1_000_000_000

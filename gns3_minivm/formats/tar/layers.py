@@ -32,6 +32,7 @@ from gns3_minivm.formats.tree import (
 _WHITEOUT = b".wh."
 _WHITEOUT_META = b".wh..wh."
 _OPAQUE = b".wh..wh..opq"
+_NO_NAMES = (b"", b".", b"..")
 FILE_SIZE_MAX = 1 << 44
 """Bytes in one file: 2^32 blocks of 4 KiB."""
 
@@ -127,31 +128,35 @@ class _Merge:
     def apply(self, entries: Iterable[Entry]) -> None:
         """Put entries into the tree, in their order."""
         for entry in entries:
-            self.current = entry.name
-            parts = clean(entry.name)
-            if parts and (parts[-1].startswith(_WHITEOUT) or _is_metadata(entry.name)):
-                continue
-            if not parts:
+            self.current = path = entry.name
+            if _WHITEOUT in path:
+                parts = clean(path)
+                if parts and (parts[-1].startswith(_WHITEOUT) or _is_metadata(path)):
+                    continue
+            parent, name = self._place_of(path)
+            if not name:
                 # The root itself: a directory entry sets its owner, mode and time.
                 if entry.type == h.DIRTYPE:
                     place(self._tree.root, b"", _node(entry))
                 continue
-            parent = self._parent(parts)
             if entry.type == h.LNKTYPE:
-                self._link(parent, parts[-1], entry)
+                self._link(parent, name, entry)
             else:
-                self._put(parent, parts[-1], _node(entry))
+                self._put(parent, name, _node(entry))
             self.current = None
         self._link_waiting()
 
-    def _parent(self, parts: list[bytes]) -> Node:
-        key = b"/".join(parts[:-1])
-        parent = self._parents.get(key)
-        if parent is None:
-            found, _ = self._tree.resolve_parent(b"/".join(parts), create=True)
-            assert found is not None
-            parent = self._parents[key] = found
-        return parent
+    def _place_of(self, path: bytes) -> tuple[Node, bytes]:
+        """The folder that a path leads to, and the name in it; the name is empty for the root itself."""
+        folder, _, name = path.rstrip(b"/").rpartition(b"/")
+        parent = self._parents.get(folder)
+        if parent is not None and name not in _NO_NAMES and len(path) <= PATH_MAX:
+            return parent, name
+        found, last = self._tree.resolve_parent(path, create=True)
+        assert found is not None
+        if last == name:
+            self._parents[folder] = found
+        return found, last
 
     def _put(self, parent: Node, name: bytes, node: Node) -> None:
         existing = parent.children.get(name)
