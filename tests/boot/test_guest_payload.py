@@ -157,7 +157,7 @@ def test_a_damaged_payload_is_one_line_on_the_console_and_the_node_boots(bundle:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("size", [17 << 20, 30 << 20])
+@pytest.mark.parametrize("size", [17 << 20, 22 << 20])
 def test_a_payload_as_large_as_it_may_be_is_used_and_a_larger_one_is_told(
     bundle: Bundle, tmp_path: Path, size: int
 ) -> None:
