@@ -204,9 +204,10 @@ locks for a single CPU: a sixth of the time to the shell without KVM (docs of th
 admin-guide/kernel-parameters).  Not ``tsc=reliable``: it gains nothing, and where the host is so busy that the kernel
 misjudges the frequency, the guest's clock runs several times too fast and nothing notices."""
 
-CPU_MODEL = "max,-arch-capabilities"
+CPU_MODEL = "max,-arch-capabilities,-erms"
 """What ``-cpu`` gets: all that the host's CPU, or QEMU without KVM, can do.  GNS3 itself asks for none, and QEMU's own
-default lacks what today's userlands (x86-64-v2 and v3) need."""
+default lacks what today's userlands (x86-64-v2 and v3) need.  Not ERMS ("rep movsb is fast"): it makes the kernel clear
+and copy memory by bytes, each of which QEMU without KVM does by itself; a CPU does words as fast."""
 
 QEMU_OPTIONS = (
     f"-machine q35 -cpu {CPU_MODEL} -device virtio-rng-pci -smbios type=1,serial=%vm-name% "

@@ -11,7 +11,7 @@ from typing import Any
 from gns3_minivm.artifacts import Artifact, Kind, measure, recipe_id, server_filename
 from gns3_minivm.bundle import initramfs, lab, module_disk
 from gns3_minivm.bundle.depmod import ModuleIndex
-from gns3_minivm.bundle.init_binary import init_binary, source_digest
+from gns3_minivm.bundle.init_binary import init_binary, init_record, source_digest
 from gns3_minivm.bundle.installed import installed_folders
 from gns3_minivm.bundle.model import INITRD_FILE, KERNEL_FILE, MODULES_FILE, Bundle, is_whole, load
 from gns3_minivm.bundle.module_list import ModuleList, load_orders, read_module_list
@@ -118,7 +118,7 @@ def build(source: PackageSource, cache: Cache, events: Events, flavour: str = FL
             if not work.ready:
                 with cache.scratch() as scratch, events.step("Building the kernel bundle") as step:
                     bundle = _make(work.folder, scratch, recipe, resolved, init, wanted, events)
-                    work.manifest = {**bundle.as_dict(), "codecs": made_with()}
+                    work.manifest = {**bundle.as_dict(), "codecs": made_with(), "init": init_record(init)}
                     step.detail = bundle.kernel_version
     cache.trim(events)
     return load(work.entry)

@@ -10,7 +10,10 @@ from __future__ import annotations
 import hashlib
 import platform
 import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from gns3_minivm import resources
 from gns3_minivm.bundle.command import run
@@ -19,8 +22,26 @@ from gns3_minivm.cache import Cache
 from gns3_minivm.errors import PackageError, ToolError
 
 PREBUILT = "init-x86_64"
+LIBRARIES_SUFFIX = ".libraries"
 SCRIPT = "build-init.sh"
 _COMPILER_HINT = "Run `sudo apt install gcc musl-tools`, or install gns3-minivm from a wheel, which has it ready-made."
+
+
+@dataclass(frozen=True)
+class Library:
+    """An archive that the init is linked with; what the machine that compiled it did not know is empty."""
+
+    file: str
+    sha256: str
+    package: str
+    version: str
+    licences: tuple[str, ...]
+
+
+class InitBinary(bytes):
+    """The program, with what is in it beside its own sources."""
+
+    libraries: tuple[Library, ...] = ()
 
 
 def source_digest() -> str:
@@ -32,11 +53,20 @@ def source_digest() -> str:
     return digest.hexdigest()
 
 
-def init_binary(cache: Cache) -> bytes:
+def init_record(init: bytes) -> dict[str, Any]:
+    """What a bundle's manifest says about its init."""
+    libraries = init.libraries if isinstance(init, InitBinary) else ()
+    return {
+        "sha256": hashlib.sha256(init).hexdigest(),
+        "libraries": [asdict(library) | {"licences": list(library.licences)} for library in libraries],
+    }
+
+
+def init_binary(cache: Cache) -> InitBinary:
     """The init as a static x86-64 program (blocking).  Raises ToolError if it cannot be compiled."""
     prebuilt = resources.folder("kernel") / PREBUILT
     if prebuilt.is_file():
-        data = prebuilt.read_bytes()
+        data = _read(prebuilt)
     else:
         with cache.scratch() as folder:
             data = compile_init(folder)
@@ -49,7 +79,23 @@ def init_binary(cache: Cache) -> bytes:
     return data
 
 
-def compile_init(folder: Path) -> bytes:
+def _read(program: Path) -> InitBinary:
+    data = InitBinary(program.read_bytes())
+    data.libraries = tuple(_libraries(program.with_name(program.name + LIBRARIES_SUFFIX)))
+    return data
+
+
+def _libraries(path: Path) -> Iterator[Library]:
+    if not path.is_file():
+        return
+    for line in path.read_text("utf-8", "replace").splitlines():
+        fields = line.split("\t")
+        if len(fields) == 5:
+            file, sha256, package, version, licences = fields
+            yield Library(file, sha256, package, version, tuple(name for name in licences.split(",") if name))
+
+
+def compile_init(folder: Path) -> InitBinary:
     """Compile the init with the compiler of this machine, in ``folder``."""
     if platform.machine() not in ("x86_64", "AMD64"):
         raise ToolError(
@@ -60,4 +106,4 @@ def compile_init(folder: Path) -> bytes:
         raise ToolError("there is no C compiler to make the guest's init with", hint=_COMPILER_HINT)
     output = folder / "init"
     run(("sh", str(resources.folder("kernel") / SCRIPT), str(output)), hint=_COMPILER_HINT)
-    return output.read_bytes()
+    return _read(output)

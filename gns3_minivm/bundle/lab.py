@@ -17,7 +17,7 @@ from gns3_minivm import resources
 from gns3_minivm.artifacts import Kind, measure, recipe_id, server_filename
 from gns3_minivm.bundle import initramfs
 from gns3_minivm.bundle.compile import Compiled, compile_kernel, read_configuration
-from gns3_minivm.bundle.init_binary import init_binary, source_digest
+from gns3_minivm.bundle.init_binary import init_binary, init_record, source_digest
 from gns3_minivm.bundle.model import CONFIG_FILE, KERNEL_FILE, Bundle, PackageRecord, is_whole, load
 from gns3_minivm.bundle.packages import ARCHITECTURE, BUSYBOX, E2FSCK, Package, PackageSet, PackageSource
 from gns3_minivm.bundle.toolchain import Toolchain, Workplace
@@ -57,7 +57,7 @@ def build(source: PackageSource | None, toolchain: Toolchain, cache: Cache, even
             if not work.ready:
                 with events.step("Building the kernel bundle") as step:
                     bundle = _make(work.folder, scratch, workplace, packages, sources, init, recipe, bundle_id, events)
-                    work.manifest = bundle.as_dict()
+                    work.manifest = {**bundle.as_dict(), "init": init_record(init)}
                     step.detail = bundle.kernel_version
     cache.trim(events)
     return load(work.entry)

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-enum { GROUPS_MAX_COUNT = 64 };
+enum { GROUPS_MAX_COUNT = 1024 };
 
 struct account {
     uid_t uid;

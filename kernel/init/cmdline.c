@@ -128,10 +128,15 @@ void options_take(struct options *options, const char *word)
     if ((value = after(word, "root="))) {
         if (*value)
             options->root = copy_text(value);
+        else
+            complain(options, word, "has no value");
     } else if ((value = after(word, "rootflags="))) {
         options->root_flags = copy_text(value);
     } else if ((value = after(word, "rootfstype="))) {
-        options->root_type = copy_text(value);
+        if (*value)
+            options->root_type = copy_text(value);
+        else
+            complain(options, word, "has no value");
     } else if ((value = after(word, "rootdelay="))) {
         if (!parse_number(value, 3600, &options->root_wait_s))
             complain(options, word, "must be a number of seconds up to 3600");

@@ -28,9 +28,16 @@ bool write_all(int descriptor, const void *data, size_t size)
 
 char *file_text(const char *path, size_t *length)
 {
-    int file = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    struct stat status;
+    /* What an image has in the place of a file must not hold up the boot: a FIFO would wait, a device may never end. */
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (file < 0)
         return NULL;
+    if (fstat(file, &status) || !S_ISREG(status.st_mode)) {
+        close(file);
+        errno = EINVAL;
+        return NULL;
+    }
     size_t room = 4096, used = 0;
     char *text = need(room);
     for (;;) {

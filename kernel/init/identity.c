@@ -12,10 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "file.h"
+#include "netlink.h"
 #include "process.h"
 #include "say.h"
 #include "text.h"
@@ -74,24 +76,29 @@ static void write_hostname(const char *name)
     free(now);
 }
 
-/* Whether a line of a hosts file names this host. */
+/* Whether a line of a hosts file, up to its end or the text's, names this host. */
 static bool line_names(const char *line, const char *name)
 {
-    struct words fields = {0};
-    char *copy = copy_text(line);
-    copy[strcspn(copy, "#")] = '\0';
-    words_split(&fields, copy, " \t\r");
-    free(copy);
-    for (size_t i = 1; i < fields.count; i++)
-        if (!strcmp(fields.item[i], name))
+    static const char blanks[] = " \t\r", ends[] = " \t\r\n#";
+    line += strspn(line, blanks);
+    line += strcspn(line, ends); /* the address */
+    for (;;) {
+        line += strspn(line, blanks);
+        size_t length = strcspn(line, ends);
+        if (!length)
+            return false;
+        if (length == strlen(name) && !strncmp(line, name, length))
             return true;
-    return false;
+        line += length;
+    }
 }
 
+/* The file may be a block list of a hundred thousand lines, and the machine small: one copy, and nothing for each line. */
 static void write_hosts(const char *name)
 {
     static const char mark[] = "# minivm";
-    char *text = file_text("/etc/hosts", NULL), *rest = text, *line, *kept = copy_text("");
+    char *text = file_text("/etc/hosts", NULL), *rest = text, *line;
+    char *kept = need(text ? strlen(text) + 2 : 1), *end = kept;
     bool has_localhost = false, has_name = false, changed = !text;
     while (rest && (line = strsep(&rest, "\n"))) {
         if (!*line && !rest)
@@ -103,14 +110,18 @@ static void write_hosts(const char *name)
         }
         has_localhost = has_localhost || line_names(line, "localhost");
         has_name = has_name || line_names(line, name);
-        kept = format("%s%s\n", kept, line);
+        end = stpcpy(stpcpy(end, line), "\n");
     }
-    if (!has_localhost)
-        kept = format("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n%s", kept);
-    if (!has_name)
-        kept = format("%s127.0.1.1\t%s %s\n", kept, name, mark);
-    if (changed || !has_localhost || !has_name)
-        file_replace("/etc/hosts", kept, 0644);
+    if (changed || !has_localhost || !has_name) {
+        const char *first = has_localhost ? "" : "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
+        char *last = has_name ? copy_text("") : format("127.0.1.1\t%s %s\n", name, mark);
+        char *all = format("%s%s%s", first, kept, last);
+        file_replace("/etc/hosts", all, 0644);
+        free(last);
+        free(all);
+    }
+    free(kept);
+    free(text);
 }
 
 void resolver_replace(const char *text)
@@ -123,6 +134,18 @@ void resolver_replace(const char *text)
         say_error(RESOLVER_OF_IMAGE);
     file_replace(RESOLVER, text, 0644);
     free(now);
+}
+
+/* ADDRESS, or ADDRESS%INTERFACE for a link-local one. */
+static bool is_server(const char *text)
+{
+    struct address address;
+    char *copy = copy_text(text), *percent = strchr(copy, '%');
+    if (percent)
+        *percent = '\0';
+    bool valid = !strchr(copy, '/') && address_parse(&address, copy) && !(percent && address.family == AF_INET);
+    free(copy);
+    return valid;
 }
 
 /* A resolver file that names no server makes a look-up fail at once; a missing or foreign one makes it wait. */
@@ -143,7 +166,10 @@ void resolver_begin(const struct options *options, bool own_init)
     if (options->dns.count)
         fresh = copy_text(RESOLVER_MARK "at boot from dns=\n");
     for (size_t i = 0; i < options->dns.count; i++)
-        fresh = format("%snameserver %s\n", fresh, options->dns.item[i]);
+        if (is_server(options->dns.item[i]))
+            fresh = format("%snameserver %s\n", fresh, options->dns.item[i]);
+        else
+            say("dns=%s: must be an address", options->dns.item[i]);
     resolver_replace(fresh);
 }
 

@@ -11,6 +11,7 @@
 #include <sys/reboot.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "autoload.h"
@@ -36,6 +37,7 @@
 
 enum {
     EARLY_FAILURE_MS = 10000, /* a main program that fails sooner has not worked at all */
+    LATE_S = 1,               /* about what it takes from here to a prompt without KVM */
 };
 
 static struct options options;
@@ -79,13 +81,18 @@ static void hurry(bool yes)
     file_write("/sys/kernel/rcu_expedited", yes ? "1" : "0");
 }
 
-/* Work that the main program does not wait for: a process of its own, which runs when no other wants to. */
+/*
+ * Work that the main program does not wait for: a process of its own, which runs when no other wants to.  It waits a
+ * little too: while the main program reads from its disk nobody else wants to run, but loading a module then goes on in
+ * the kernel after the disk has answered.
+ */
 static void start_late_work(void)
 {
     if (fork())
         return;
     process_reset_signals();
     sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){0});
+    nanosleep(&(struct timespec){.tv_sec = LATE_S}, NULL);
     modules_load(MODULES_REST);
     initramfs_remove("/sbin/e2fsck");
     initramfs_remove("/sbin/e2fsck.gz");

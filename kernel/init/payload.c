@@ -58,11 +58,7 @@ static bool add_data(struct payload_entry *entry, size_t *room, const char *text
     size_t length = strlen(text), more = length / 4 * 3, added;
     if (entry->size + more > *room) {
         *room = (entry->size + more) * 2;
-        char *larger = need(*room);
-        if (entry->size)
-            memcpy(larger, entry->data, entry->size);
-        free(entry->data);
-        entry->data = larger;
+        entry->data = enlarge(entry->data, *room);
     }
     if (!base64_decode(entry->data + entry->size, *room - entry->size, &added, text, length))
         return false;
@@ -189,7 +185,7 @@ static void take_line(struct payload *payload, size_t *room, size_t number, char
         complain(payload, number, format("'%s': %s", key, wrong));
 }
 
-const char *payload_parse(struct payload *payload, const char *text, size_t size)
+const char *payload_parse(struct payload *payload, char *text, size_t size)
 {
     size_t body_size, number = 1, room = 0;
     memset(payload, 0, sizeof *payload);
@@ -201,12 +197,12 @@ const char *payload_parse(struct payload *payload, const char *text, size_t size
     const char *wrong = memchr(text, '\0', size) ? "it holds a zero byte" : check_end(text, size, &body_size);
     if (wrong)
         return wrong;
-    char *copy = need(body_size + 1), *rest = copy, *line;
-    memcpy(copy, text, body_size);
+    /* In place: it may be a quarter of the memory. */
+    char *rest = text, *line;
+    text[body_size] = '\0';
     strsep(&rest, "\n");
     while ((line = strsep(&rest, "\n")) && rest)
         take_line(payload, &room, ++number, line);
-    free(copy);
     return NULL;
 }
 

@@ -35,8 +35,9 @@ struct payload {
     struct words complaints;
 };
 
-/* Reads a payload; NULL, or why nothing of it can be used.  What is wrong in single lines goes into the complaints. */
-const char *payload_parse(struct payload *payload, const char *text, size_t size);
+/* Reads a payload, whose text is used up; NULL, or why nothing of it can be used.  What is wrong in single lines goes into
+ * the complaints. */
+const char *payload_parse(struct payload *payload, char *text, size_t size);
 /* Puts the payload's settings between those of the disk and those of the command line. */
 void payload_merge(const struct payload *payload, struct config *config, struct options *options);
 

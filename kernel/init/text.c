@@ -17,6 +17,14 @@ void *need(size_t size)
     return memory;
 }
 
+void *enlarge(void *memory, size_t size)
+{
+    void *larger;
+    while (!(larger = realloc(memory, size)))
+        sleep(1);
+    return larger;
+}
+
 char *copy_text(const char *text)
 {
     size_t size = strlen(text) + 1;

@@ -13,6 +13,8 @@ struct words {
 
 /* Allocation that never returns NULL. */
 void *need(size_t size);
+/* The same for memory that gets larger; what is new is not zeroed, and large pieces are not copied. */
+void *enlarge(void *memory, size_t size);
 char *copy_text(const char *text);
 char *format(const char *pattern, ...) __attribute__((format(printf, 1, 2)));
 

@@ -14,7 +14,7 @@ USER_NETWORK = "-netdev user,id=net{0} -device virtio-net-pci,netdev=net{0},mac=
 
 def eventually(guest: Guest, command: str, wanted: str) -> None:
     """Run a command until its output holds what is wanted: leases and advertisements come beside the boot."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 200
     while wanted not in (shown := guest.run(command)):
         assert time.monotonic() < end, shown
         time.sleep(0.3)
@@ -34,7 +34,7 @@ def test_dhcp_and_router_advertisements_configure_interfaces(bundle: Bundle, tmp
         addresses = guest.run("cat /sys/class/net/eth0/address /sys/class/net/eth1/address").split()
         assert addresses == ["0c:00:00:00:00:00", "0c:00:00:00:00:01"]
         guest.press_power_button()
-        guest.wait_off(20)
+        guest.wait_off()
 
 
 def test_a_machine_without_network_cards_and_name_boots(bundle: Bundle, tmp_path: Path) -> None:
@@ -58,4 +58,4 @@ def test_cards_are_up_also_with_a_kernel_that_insists_on_signed_modules(bundle: 
         flags = guest.run("cat /sys/class/net/eth0/flags /sys/class/net/eth1/flags /proc/sys/kernel/tainted").split()
         assert flags == ["0x1003", "0x1003", "0"]
         guest.press_power_button()
-        guest.wait_off(20)
+        guest.wait_off()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from pathlib import Path
+
+import pytest
 
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.formats.tree import FileTree
@@ -90,7 +93,7 @@ def test_a_payload_sets_up_a_node_and_what_it_does_not_say_any_more_is_gone(bund
         assert guest.run("cat /root/boots '/root/a copy' /root/once") == "payload there\neach time\nonce"
         guest.run("echo mine >/etc/real; echo mine >/etc/fresh; echo 1 >/root/once; chmod 600 /etc/fresh")
         guest.press_power_button()
-        guest.wait_off(20)
+        guest.wait_off()
     later = NodePayload(files=payload.files[:5], commands=payload.commands)
     options = [*CARDS, *handed_over(tmp_path, later)]
     with boot(bundle, [disk], tmp_path, words="-- sh", options=options) as guest:
@@ -104,7 +107,7 @@ def test_a_payload_sets_up_a_node_and_what_it_does_not_say_any_more_is_gone(bund
         assert guest.run("cat /root/once /root/boots; ls /opt/deep/down") == ("1\npayload there\nimage there\nbinary")
         assert guest.run("hostname; pwd; cat /etc/resolv.conf; ip route") == "node-1\n/root\nnameserver 192.0.2.53"
         guest.press_power_button()
-        guest.wait_off(20)
+        guest.wait_off()
 
 
 def tiny_tree(bundle: Bundle) -> FileTree:
@@ -135,7 +138,7 @@ def test_an_image_without_a_shell_gets_files_and_runs_commands(bundle: Bundle, t
         ) == ("640 1234:5678\nx = 1\nby a line, me")
         assert "/sleep 2000" in guest.run("ps")
         guest.press_power_button()
-        guest.wait_off(20)
+        guest.wait_off()
 
 
 def test_a_damaged_payload_is_one_line_on_the_console_and_the_node_boots(bundle: Bundle, tmp_path: Path) -> None:
@@ -150,7 +153,27 @@ def test_a_damaged_payload_is_one_line_on_the_console_and_the_node_boots(bundle:
         assert "/sleep 1000" in guest.run("ps; ls /data")
         assert "No such file" in guest.run("ls /data")
         guest.press_power_button()
-        guest.wait_off(20)
+        guest.wait_off()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("size", [17 << 20, 22 << 20])
+def test_a_payload_as_large_as_it_may_be_is_used_and_a_larger_one_is_told(
+    bundle: Bundle, tmp_path: Path, size: int
+) -> None:
+    disk = guest_disk(tmp_path / "disk.qcow2", tiny_tree(bundle), GuestConfig(entrypoint=("/sleep",), cmd=("1000",)))
+    data = random.Random(2).randbytes(size)
+    options = handed_over(tmp_path, NodePayload(files=(GuestFile("/data", data),)))
+    with boot(bundle, [disk], tmp_path, options=options) as guest:
+        guest.expect("running /sleep; Enter opens a shell")
+        guest.send("\r")
+        guest.shell()
+        # A quarter of 128 MiB, but for what the kernel has taken.
+        told = re.search(r"minivm: payload: it has \d+ bytes and may have \d+ on this machine", guest.log)
+        if size == 17 << 20:
+            assert told is None and hashlib.md5(data).hexdigest() in guest.run("busybox md5sum /data")
+        else:
+            assert told and "No such file" in guest.run("ls /data")
 
 
 async def test_boot_hands_a_settings_file_to_a_local_guest(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from gns3_minivm.bundle.model import Bundle
@@ -40,7 +41,7 @@ def test_a_service_shows_its_output_and_enter_opens_a_shell_beside_it(bundle: Bu
         guest.send("exit\n")
         assert "tick 5" in guest.expect("tick 7")
         guest.press_power_button()
-        guest.wait_off(20)
+        guest.wait_off()
 
 
 def test_supplementary_groups_are_the_users_where_no_group_is_given(bundle: Bundle, tmp_path: Path) -> None:
@@ -71,7 +72,27 @@ def test_an_image_with_nothing_but_a_static_program_boots(bundle: Bundle, tmp_pa
         ]
         assert ":0050 " in guest.run("cat /proc/net/tcp6")
         guest.press_power_button()
-        guest.wait_off(20)
+        guest.wait_off()
+
+
+def test_what_lies_in_the_place_of_settings_does_not_hold_up_the_boot(bundle: Bundle, tmp_path: Path) -> None:
+    assert bundle.busybox is not None
+    blocked = "".join(f"0.0.0.0 tracker-{number}.example.com # blocked\n" for number in range(30_000))
+    tree = busybox_tree(bundle.busybox, {"etc/hosts": f"127.0.0.1 localhost\n{blocked}"})
+    for path in ("etc/hostname", "etc/machine-id", ".minivm/node"):
+        tree.add_node(path.encode(), stat.S_IFIFO | 0o644)
+    tree.add_symlink(b"etc/resolv.conf", b"/dev/zero")
+    with boot(bundle, [guest_disk(tmp_path / "disk.qcow2", tree, GuestConfig(cmd=("sh",)))], tmp_path) as guest:
+        guest.shell()
+        assert guest.run("cat /etc/hostname; tail -n 2 /etc/hosts").split("\n") == [
+            "node-1",
+            "0.0.0.0 tracker-29999.example.com # blocked",
+            "127.0.1.1\tnode-1 # minivm",
+        ]
+        assert len(guest.run("cat /etc/machine-id")) == 32
+        assert guest.run("cat /etc/resolv.conf").startswith("# ")
+        guest.press_power_button()
+        guest.wait_off()
 
 
 def test_a_program_that_fails_at_once_ends_in_a_shell_that_says_so(bundle: Bundle, tmp_path: Path) -> None:
@@ -80,7 +101,7 @@ def test_a_program_that_fails_at_once_ends_in_a_shell_that_says_so(bundle: Bundl
         guest.expect(r"minivm: /bin/false ended with status 1")
         guest.shell()
         guest.send("exit\n")
-        guest.wait_off(20)
+        guest.wait_off()
 
 
 def test_a_program_that_is_not_there_is_named(bundle: Bundle, tmp_path: Path) -> None:
@@ -94,7 +115,7 @@ def test_a_program_that_is_not_there_is_named(bundle: Bundle, tmp_path: Path) ->
 def test_a_program_that_ends_well_powers_off(bundle: Bundle, tmp_path: Path) -> None:
     disk = make(bundle, tmp_path, GuestConfig(cmd=("echo", "all", "done")))
     with boot(bundle, [disk], tmp_path) as guest:
-        assert "all done" in guest.wait_off(20)
+        assert "all done" in guest.wait_off()
 
 
 def test_a_program_that_asks_later_gets_what_is_typed(bundle: Bundle, tmp_path: Path) -> None:
@@ -118,7 +139,7 @@ def typed_ahead(guest: Guest) -> None:
     guest.send("echo ahead of $((40+2))\r")
     guest.expect("ahead of 42")
     guest.send("exit\n")
-    guest.wait_off(20)
+    guest.wait_off()
 
 
 def test_a_containers_init_is_process_1_of_its_own_processes_and_they_can_power_off(
@@ -135,4 +156,4 @@ while :; do sleep 0.2; done
     with boot(bundle, [disk], tmp_path) as guest:
         guest.expect("I am 1\r\n")
         guest.send("\r")
-        assert "stopped in order" in guest.wait_off(30)
+        assert "stopped in order" in guest.wait_off()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -53,13 +53,13 @@ def test_init_is_process_1_on_the_console_with_the_root_mounted(bundle: Bundle, 
     with boot(bundle, [node], tmp_path, words="init=/bin/sh") as guest:
         guest.shell()
         assert guest.run("echo $$; tty; echo kept > /root/file") == "1\n/dev/ttyS0"
-        guest.send("echo ready; sleep 100\n")
+        # Said by the child, which has the terminal by then.
+        guest.send("sh -c 'echo ready; exec sleep 1000'\n")
         guest.expect("\nready\r\n")
-        time.sleep(1)
         guest.send("\x03")
         guest.expect("GUEST> ")
         guest.send("sync; poweroff -f\n")
-        guest.wait_off(20)
+        guest.wait_off()
     raw = raw_copy(node, tmp_path / "raw")
     kept = subprocess.run([require_tool("debugfs"), "-R", "cat /root/file", str(raw)], capture_output=True, check=True)
     assert kept.stdout == b"kept\n"
@@ -77,7 +77,7 @@ def test_a_missing_root_disk_ends_in_a_shell_that_names_it(bundle: Bundle, tmp_p
         guest.expect("minivm: there is no root disk /dev/vdx after 1 s")
         guest.shell()
         guest.press_power_button()
-        guest.wait_off(20)
+        guest.wait_off()
 
 
 def test_a_disk_without_a_file_system_ends_in_a_shell_that_says_so(bundle: Bundle, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_an_error_flag_is_checked_and_cleared(bundle: Bundle, disk: Path, tmp_pa
         guest.expect("minivm: /dev/vda is marked as damaged, checking it")
         guest.shell()
         guest.press_power_button()
-        guest.wait_off(20)
+        guest.wait_off()
     assert_clean(node, tmp_path)
 
 
@@ -112,14 +112,27 @@ def test_damage_that_needs_decisions_ends_in_a_shell_and_leaving_it_tries_again(
         assert "/dev/vda / ext4 rw" in guest.run("cat /proc/mounts")
 
 
+def uuid_of(disk: Path, folder: Path) -> str:
+    raw = raw_copy(disk, folder / "uuid.raw")
+    shown = subprocess.run(
+        [require_tool("dumpe2fs"), "-h", str(raw)], capture_output=True, text=True, check=True
+    ).stdout
+    raw.unlink()
+    found = re.search(r"Filesystem UUID: +(\S+)", shown)
+    assert found, shown
+    return found[1]
+
+
 def test_the_file_system_grows_to_a_larger_disk(bundle: Bundle, disk: Path, tmp_path: Path) -> None:
+    words = f"root=UUID={uuid_of(disk, tmp_path).upper()} rootfstype=ext4 rootflags=noatime"
     node = overlay(disk, tmp_path / "node.qcow2", "3G")
-    with boot(bundle, [node], tmp_path) as guest:
+    with boot(bundle, [node], tmp_path, words=words) as guest:
         guest.shell()
+        assert "/dev/vda / ext4 rw,noatime" in guest.run("cat /proc/mounts")
         blocks = int(guest.run("stat -f -c %b /"))
         assert blocks * 4096 > 2.8e9
         guest.press_power_button()
-        guest.wait_off(20)
+        guest.wait_off()
     assert_clean(node, tmp_path)
 
 
@@ -146,5 +159,5 @@ def test_a_new_node_id_gives_a_new_identity_and_the_same_one_keeps_it(
                 assert guest.run("cat /etc/machine-id") == expected
             guest.run(f"echo {edited} > /etc/machine-id; sync")
             guest.press_power_button()
-            guest.wait_off(20)
+            guest.wait_off()
         shutil.rmtree(tmp_path / uuid[-1])

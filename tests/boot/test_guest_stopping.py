@@ -49,7 +49,7 @@ def test_the_guest_powers_off_clean(bundle: Bundle, disk: Path, tmp_path: Path, 
         # Something in the journal, something unsaved, and a process that holds a file open and does not want to end.
         guest.run("(trap '' TERM HUP; while :; do echo x; sleep 0.1; done >> /root/busy) & echo kept > /root/file")
         OFF[way](guest)
-        guest.wait_off(20)
+        guest.wait_off()
     assert_clean(node, tmp_path)
 
 
@@ -64,7 +64,7 @@ def test_the_guest_restarts_clean(bundle: Bundle, disk: Path, tmp_path: Path, wa
             guest.monitor("sendkey ctrl-alt-delete")
         else:
             guest.send(f"{way}\n")
-        assert "Restarting system" in guest.wait_off(20)
+        assert "Restarting system" in guest.wait_off()
     assert_clean(node, tmp_path)
 
 
@@ -76,7 +76,7 @@ def test_a_service_gets_its_own_stop_signal_and_files_are_kept(bundle: Bundle, t
     with boot(bundle, [node], tmp_path) as guest:
         guest.expect("service is up")
         guest.press_power_button()
-        assert "got USR1" in guest.wait_off(20)
+        assert "got USR1" in guest.wait_off()
     assert_clean(node, tmp_path)
     with boot(bundle, [node], tmp_path, words="-- unused") as guest:
         guest.expect("service is up")
@@ -94,7 +94,7 @@ def test_the_images_own_power_button_script_is_run(bundle: Bundle, tmp_path: Pat
     with boot(bundle, [node], tmp_path) as guest:
         guest.shell()
         guest.press_power_button()
-        guest.wait_off(20)
+        guest.wait_off()
     assert_clean(node, tmp_path)
     with boot(bundle, [node], tmp_path) as guest:
         guest.shell()

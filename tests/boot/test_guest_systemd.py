@@ -74,5 +74,5 @@ async def test_a_systemd_image_boots_its_own_systemd(bundle: Bundle, docker_host
         guest.shell()
         assert guest.run("echo another") == "another"
         guest.press_power_button()
-        guest.wait_off(60)
+        guest.wait_off()
     assert_clean(node, tmp_path)

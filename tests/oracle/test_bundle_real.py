@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from gns3_minivm import resources
 from gns3_minivm.bundle import build
 from gns3_minivm.bundle.apt import AptSource
 from gns3_minivm.bundle.deb import open_deb, sha256_of
-from gns3_minivm.bundle.init_binary import compile_init
+from gns3_minivm.bundle.init_binary import compile_init, init_record
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.bundle.owner import owning_package
 from gns3_minivm.bundle.packages import DebFiles
@@ -193,6 +194,18 @@ def test_the_init_is_a_small_static_program(tmp_path: Path) -> None:
     data = compile_init(tmp_path)
     assert len(data) < 300_000
     assert compile_init(tmp_path) == data
+
+
+def test_the_manifest_names_the_libraries_in_the_init(bundle: Bundle, tmp_path: Path) -> None:
+    require_tool("musl-gcc")
+    record = init_record(compile_init(tmp_path))
+    assert record == json.loads((bundle.folder / "manifest.json").read_text())["init"]
+    (libc,) = (library for library in record["libraries"] if library["file"] == "libc.a")
+    archive = Path("/usr/lib/x86_64-linux-musl/libc.a")
+    assert libc["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
+    owner = owning_package(archive)
+    assert owner and (libc["package"], libc["version"]) == (owner.name.partition(":")[0], owner.version)
+    assert "MIT" in libc["licences"]
 
 
 def test_a_compiler_that_fails_is_shown_with_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ static void show_words(const struct options *options)
 }
 
 /* What a payload says, after the configuration and the options that it is merged with (empty ones). */
-static int show_payload(const char *text, size_t size)
+static int show_payload(char *text, size_t size)
 {
     struct payload payload;
     struct config config;
@@ -187,10 +187,22 @@ static int show_request(const char *text)
     return 0;
 }
 
+static char *read_input(size_t *size)
+{
+    size_t room = 65536, got;
+    char *text = need(room);
+    *size = 0;
+    while ((got = fread(text + *size, 1, room - *size - 1, stdin)) > 0)
+        if ((*size += got) + 1 == room)
+            text = enlarge(text, room *= 2);
+    text[*size] = '\0';
+    return text;
+}
+
 int main(int count, char **arguments)
 {
     size_t size = 0;
-    char *text = file_text("/dev/stdin", &size);
+    char *text = read_input(&size);
     const char *what = count > 1 ? arguments[1] : "";
     if (!strcmp(what, "config"))
         return show_config(text);

@@ -118,7 +118,10 @@ def test_the_words_of_the_command_line_are_understood(parsers: Parsers) -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["hostname=", "hostname=a_b", "ip.eth0", "ip.=x", "env.X", "sysctl.a", "minivm.x=1", "init=sh", "gw=", "user="],
+    (
+        "hostname= hostname=a_b ip.eth0 ip.=x env.X sysctl.a minivm.x=1 init=sh gw= route= dns= modules= run= user= "
+        "root= rootfstype= rootdelay= rootdelay=3601 rootdelay=soon minivm.console="
+    ).split(),
 )
 def test_a_malformed_word_is_told_and_changes_nothing(parsers: Parsers, word: str) -> None:
     found = parsers.run("options", word.encode())
