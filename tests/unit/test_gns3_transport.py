@@ -17,7 +17,7 @@ from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.gns3.transport import Limits, Transport
-from tests.support.fake_gns3 import FakeGNS3, drop, fake_gns3, reply, text
+from tests.support.fake_gns3 import FakeGNS3, Handler, drop, fake_gns3, reply, text
 
 QUICK = Limits(connect_s=2, answer_s=0.3, node_s=0.3, listing_s=0.3, stall_s=0.4, backoff_s=0.01)
 
@@ -284,6 +284,52 @@ async def test_nodes_run_in_the_gns3_vm_where_the_server_has_no_qemu(
             fake.on("GET /v2/computes", reply(found))
         async with await connect(parse_address(fake.url), QUICK) as server:
             assert await server.default_compute() == expected
+
+
+@pytest.mark.parametrize(
+    ("beside_gui", "local", "vm", "expected"),
+    [
+        (False, "win32", "linux", "local"),
+        (True, "linux", "linux", "local"),
+        (True, "darwin", None, "local"),
+        (True, "win32", "linux", "vm"),
+        (True, "darwin", "linux", "vm"),
+    ],
+)
+async def test_v3_names_the_gns3_vm_which_its_list_of_computes_leaves_out(
+    beside_gui: bool, local: str, vm: str | None, expected: str
+) -> None:
+    async with fake_gns3() as fake:
+        fake.on("GET /v3/version", reply({"version": "3.0.6", "local": beside_gui}))
+        fake.on("GET /v3/computes", reply([{"compute_id": "other", "name": "far", "connected": True}]))
+        fake.on("GET /v3/gns3vm", reply({"enable": vm is not None, "engine": "vmware"}))
+        for name, platform in (("local", local), ("vm", vm)):
+            fake.on(f"GET /v3/computes/{name}/capabilities/", reply({"version": "3.0.6", "platform": platform}))
+        async with await connect(parse_address(fake.url, username="u", password="p"), QUICK) as server:
+            assert await server.default_compute() == expected
+            known = [compute.compute_id for compute in await server.computes()]
+    assert known == (["local", "vm", "other"] if vm else ["local", "other"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "capabilities", "listed"),
+    [
+        (reply({"detail": "Not Found"}, 404), reply({}), []),
+        (reply({"detail": "no right"}, 403), reply({}), []),
+        (reply({"enable": True}), reply({"message": "the GNS3 VM does not start"}, 409), [("vm", False)]),
+        (reply({"enable": True}), reply({"message": "not configured"}, 404), []),
+    ],
+)
+async def test_v3_a_gns3_vm_that_does_not_answer_hides_no_other_compute(
+    settings: Handler, capabilities: Handler, listed: list[tuple[str, bool]]
+) -> None:
+    async with fake_gns3() as fake:
+        fake.on("GET /v3/computes", reply([]))
+        fake.on("GET /v3/gns3vm", settings)
+        fake.on("GET /v3/computes/vm/capabilities/", capabilities)
+        async with await connect(parse_address(fake.url, username="u", password="p"), QUICK) as server:
+            found = [(compute.compute_id, compute.connected) for compute in await server.computes()]
+    assert found == [("local", True), *listed]
 
 
 async def test_a_proxy_of_the_environment_is_used_for_other_hosts(monkeypatch: pytest.MonkeyPatch) -> None:

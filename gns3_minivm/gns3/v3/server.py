@@ -27,7 +27,7 @@ from gns3_minivm.errors import (
     UnsupportedServerError,
 )
 from gns3_minivm.gns3 import replies
-from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, Node, Rights, ServerImage
+from gns3_minivm.gns3.model import LOCAL_COMPUTE, VM_COMPUTE, Compute, Node, Rights, ServerImage
 from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Progress, Uploaded, no_progress
 from gns3_minivm.gns3.v3 import messages
@@ -270,9 +270,43 @@ class ServerV3(RestServer):
         yield b""  # makes this an asynchronous generator, as in API v2
 
     async def computes(self) -> list[Compute]:
-        # The server's own compute is missing in the list, and asking for it by name is an error 500.
-        remote = [replies.compute(item) for item in await self._list("/computes", "list the computes")]
-        return [Compute(LOCAL_COMPUTE, "local", True, self.version), *remote]
+        # The server's own compute and the GNS3 VM are missing in the list, and asking for them by name is an error 500.
+        listed, vm, platform = await asyncio.gather(
+            self._list("/computes", "list the computes"), self._gns3_vm(), self._local_platform()
+        )
+        own = [Compute(LOCAL_COMPUTE, "local", True, self.version, platform), *vm]
+        return [*own, *(replies.compute(item) for item in listed)]
+
+    async def _gns3_vm(self) -> list[Compute]:
+        """The GNS3 VM, if the server has one."""
+        try:
+            settings = await self._object("GET", "/gns3vm", "ask for the GNS3 VM")
+        except (ForbiddenError, NotFoundError):
+            return []
+        if settings.get("enable") is not True:
+            return []
+        try:
+            said = await self._capabilities(VM_COMPUTE)
+        except NotFoundError:
+            return []
+        except ServerError:
+            said = {}
+        version, platform = (str(said[key]) if said.get(key) else None for key in ("version", "platform"))
+        return [Compute(VM_COMPUTE, "GNS3 VM", bool(version), version, platform)]
+
+    async def _local_platform(self) -> str | None:
+        """Where the server's own compute runs, if that may matter: only the GUI starts servers where QEMU is missing."""
+        if not self._runs_beside_gui:
+            return None
+        try:
+            return str((await self._capabilities(LOCAL_COMPUTE)).get("platform") or "") or None
+        except ServerError:
+            return None
+
+    async def _capabilities(self, compute_id: str) -> dict[str, Any]:
+        # Without the slash at its end the controller would not pass it on.
+        path = f"/computes/{quote(compute_id)}/capabilities/"
+        return await self._object("GET", path, f"ask compute {compute_id} what it can do", timeout_s=self._node_s)
 
     async def _find(self, filename: str) -> ServerImage | None:
         path = f"/images/{_FOLDER}/{quote(filename)}"
