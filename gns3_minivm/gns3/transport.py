@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -403,10 +404,24 @@ def _proxy(address: Address) -> str | None:
         loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
         loopback = host == "localhost" or host.endswith(".localhost")
-    if loopback or urllib.request.proxy_bypass(host):
+    if loopback or urllib.request.proxy_bypass(host) or urllib.request.proxy_bypass(urlsplit(address.url).netloc):
         return None
     proxy = urllib.request.getproxies().get(address.scheme)
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+    if not proxy:
+        return None
+    url = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        # It may hold a password, so it is not shown.
+        raise ConfigError(
+            f"{address}: what the variable {address.scheme}_proxy names is no HTTP proxy",
+            hint="Write it as http://host:port, or put the server's host into no_proxy.",
+        )
+    return url
 
 
 def expect_object(value: Any, address: Address, action: str) -> dict[str, Any]:

@@ -343,6 +343,27 @@ async def test_a_proxy_of_the_environment_is_used_for_other_hosts(monkeypatch: p
             await connect(parse_address("http://gns3.invalid", username="u", password="p"), QUICK)
 
 
+@pytest.mark.parametrize(
+    "proxy", ["socks5h://user:long-secret@127.0.0.1:1080", "ftp://x", "http://", "http://x:y", "a:::"]
+)
+def test_a_proxy_that_is_none_is_told_without_its_password(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(ConfigError, match="http_proxy names is no HTTP proxy") as caught:
+        Transport(parse_address("http://gns3.invalid"))
+    assert "no_proxy" in caught.value.hint and "long-secret" not in str(caught.value)
+    for bypass in ("gns3.invalid", "gns3.invalid:3080"):
+        monkeypatch.setenv("no_proxy", bypass)
+        Transport(parse_address("http://gns3.invalid"))
+
+
+async def test_a_proxy_whose_host_is_not_known_is_not_taken_for_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(errors.ConnectError, match="the HTTP proxy's host name is not known"):
+        await connect(parse_address("http://gns3.example"), QUICK)
+
+
 def test_a_file_that_is_no_certificate_is_told(tmp_path: Path) -> None:
     wrong = tmp_path / "ca.pem"
     wrong.write_text("hello")
