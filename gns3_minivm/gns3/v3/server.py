@@ -11,7 +11,7 @@ import itertools
 import random
 import re
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -107,6 +107,8 @@ class ServerV3(RestServer):
                     raise broken or error from None
                 if present is not None:
                     return Uploaded(present, sent=False)
+                if attempt == 1 and not replace:
+                    await self._check_disk(filename, size_bytes, md5)
                 try:
                     return await self._send(source, filename, size_bytes, md5, progress, distrusted)
                 except (ConflictError, ServerFaultError) as error:
@@ -159,10 +161,33 @@ class ServerV3(RestServer):
         """The name under which the server has this content; ConflictError if that name has another content."""
         existing = await self._find(filename)
         if existing is None:
-            return await self._same_content(size_bytes, md5, distrusted)
+            listed = await self.images()
+            if (twin := _same_content(listed, size_bytes, md5, distrusted)) is not None:
+                return twin
+            # In another folder: with two of one name the server finds neither.
+            existing = next((image for image in listed if image.filename == filename), None)
+        if existing is None:
+            return None
         if (existing.size_bytes, existing.md5) == (size_bytes, md5):
             return filename
         raise self._other_content(existing, size_bytes, md5)
+
+    async def _check_disk(self, filename: str, size_bytes: int, md5: str) -> None:
+        """Raise ConflictError if another file of this name lies on the disk without a record: it would be replaced.
+
+        Such files come with imported projects, whose nodes use them, or were copied there by hand.
+        """
+        for attempt in (1, 2):
+            try:
+                there = next((image for image in await self.disk_images() if image.filename == filename), None)
+            except (ForbiddenError, NotFoundError):
+                return  # a route that GNS3 calls deprecated
+            if there is None or (there.size_bytes, there.md5) == (size_bytes, md5):
+                return
+            if attempt == 2:
+                raise self._other_content(there, size_bytes, md5)
+            # Uploads of other agents that are in each other's way put it right themselves.
+            await asyncio.sleep(_COLLISION_WAITS_S[0])
 
     async def _make_free(self, filename: str) -> None:
         try:
@@ -177,7 +202,7 @@ class ServerV3(RestServer):
         name leads to the same folder past this check, and would replace what lies there.
         """
         path = f"/v3/images/upload/{_FOLDER}/{quote(filename)}"
-        if not distrusted or await self._same_content(size_bytes, md5, frozenset()) is None:
+        if not distrusted or _same_content(await self.images(), size_bytes, md5) is None:
             return path
         there = next((image for image in await self.disk_images() if image.filename == filename), None)
         if there is not None and (there.size_bytes, there.md5) != (size_bytes, md5):
@@ -201,7 +226,7 @@ class ServerV3(RestServer):
             # Another agent may have sent the same content at the same time, under this name or another one; or all had
             # arrived when the connection broke.
             try:
-                twin = await self._same_content(size_bytes, md5, distrusted)
+                twin = _same_content(await self.images(), size_bytes, md5, distrusted)
                 # Two at once under one name: the database's checksum need not be that of the file.
                 damaged = twin == filename and await self.image_md5(filename) != md5
             except ServerError:
@@ -315,6 +340,9 @@ class ServerV3(RestServer):
         except NotFoundError:
             return None
 
-    async def _same_content(self, size_bytes: int, md5: str, distrusted: frozenset[str]) -> str | None:
-        found = (image for image in await self.images() if (image.size_bytes, image.md5) == (size_bytes, md5))
-        return next((image.filename for image in found if image.filename not in distrusted), None)
+
+def _same_content(
+    listed: Iterable[ServerImage], size_bytes: int, md5: str, distrusted: Collection[str] = ()
+) -> str | None:
+    found = (image for image in listed if (image.size_bytes, image.md5) == (size_bytes, md5))
+    return next((image.filename for image in found if image.filename not in distrusted), None)
