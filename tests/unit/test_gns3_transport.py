@@ -19,7 +19,8 @@ from gns3_minivm.gns3.server import Server
 from gns3_minivm.gns3.transport import Limits, Transport
 from tests.support.fake_gns3 import FakeGNS3, Handler, drop, fake_gns3, reply, text
 
-QUICK = Limits(connect_s=2, answer_s=0.3, node_s=0.3, listing_s=0.3, stall_s=0.4, backoff_s=0.01)
+# What stands still is given up after this; what only is slow, on a busy machine, is not.
+QUICK = Limits(connect_s=5, answer_s=1.5, node_s=1.5, listing_s=1.5, stall_s=1, backoff_s=0.01)
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ async def client(fake: FakeGNS3) -> AsyncIterator[Server]:
 
 
 async def slow(request: web.Request) -> web.StreamResponse:
-    await asyncio.sleep(1)
+    await asyncio.sleep(4)
     return web.json_response([])
 
 
@@ -136,7 +137,7 @@ async def test_a_refused_upload_ends_soon(
 
 async def test_an_upload_that_does_not_move_is_given_up(client: Server, fake: FakeGNS3, tmp_path: Path) -> None:
     async def deaf(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(8)
         return web.json_response({})
 
     source = tmp_path / "disk"
@@ -146,7 +147,7 @@ async def test_an_upload_that_does_not_move_is_given_up(client: Server, fake: Fa
     started = time.monotonic()
     with pytest.raises(errors.ConnectError, match="could not upload disk: no answer in time"):
         await client.upload_image(source, "disk", 50_000_000, "0" * 32)
-    assert time.monotonic() - started < 1.4
+    assert time.monotonic() - started < 7
 
 
 async def test_an_upload_that_moves_slowly_has_no_time_limit(client: Server, fake: FakeGNS3, tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ async def test_an_upload_that_moves_slowly_has_no_time_limit(client: Server, fak
     async def patient(request: web.Request) -> web.StreamResponse:
         for _ in range(12):
             await request.content.readexactly(1_000_000)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.2)
         fake.on("GET /v3/images/QEMU/disk", reply(record))
         return web.json_response(record, status=201)
 
