@@ -78,7 +78,7 @@ class Transport:
         self._login: Callable[[], Awaitable[str]] | None = None
         self._login_lock = asyncio.Lock()
         self._tls = _tls(address)
-        self._proxy = _proxy(address)
+        self._proxy = proxy_of(address)
 
     def authorize(self, header: str) -> None:
         """Send this ``Authorization`` header from now on."""
@@ -398,7 +398,8 @@ def _tls(address: Address) -> ssl.SSLContext | bool:
     return context
 
 
-def _proxy(address: Address) -> str | None:
+def proxy_of(address: Address) -> str | None:
+    """The URL of the proxy that the environment names for an address.  Raises ConfigError."""
     host = address.host
     try:
         loopback = ipaddress.ip_address(host).is_loopback

@@ -265,7 +265,7 @@ async def test_an_import_that_breaks_leaves_no_project(source: Source, tmp_path:
 
 @pytest.mark.long
 async def test_a_large_project_is_moved_within_little_memory(source: Source, tmp_path: Path) -> None:
-    size, limit_kib = 700_000_000, 150_000
+    size, limit_kib = 400_000_000, 150_000
     folder = source.process.directory / "projects" / source.project.project_id / "project-files" / "qemu"
     large = folder / source.node.node_id / "large.bin"
     large.parent.mkdir(parents=True, exist_ok=True)
