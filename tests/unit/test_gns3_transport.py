@@ -171,6 +171,19 @@ async def test_an_upload_that_moves_slowly_has_no_time_limit(client: Server, fak
     assert time.monotonic() - started > 2 * QUICK.stall_s
 
 
+async def test_a_server_that_is_long_in_looking_at_its_disk_gets_the_upload_all_the_same(
+    client: Server, fake: FakeGNS3, tmp_path: Path
+) -> None:
+    source = tmp_path / "disk"
+    source.write_bytes(b"x" * 1000)
+    record = {"filename": "disk", "image_size": 1000, "checksum": "0" * 32}
+    fake.on("GET /v3/images", reply([]))
+    fake.on("GET /v3/images/QEMU/disk", reply({"message": "none"}, 404), reply(record))
+    fake.on("GET /v3/computes/local/qemu/images", slow)
+    fake.on("POST /v3/images/upload/QEMU/disk", reply(record, 201))
+    assert (await client.upload_image(source, "disk", 1000, "0" * 32)).sent
+
+
 async def test_an_upload_that_arrives_otherwise_is_an_upload_error(
     client: Server, fake: FakeGNS3, tmp_path: Path
 ) -> None:

@@ -179,9 +179,11 @@ class ServerV3(RestServer):
         """
         for attempt in (1, 2):
             try:
-                there = next((image for image in await self.disk_images() if image.filename == filename), None)
-            except (ForbiddenError, NotFoundError):
-                return  # a route that GNS3 calls deprecated
+                # It may have to hash all that lies there: not worth a long wait, and there the next time.
+                listed = await asyncio.wait_for(self.disk_images(), self._transport.limits.answer_s)
+            except (TimeoutError, ConnectError, ForbiddenError, NotFoundError):
+                return  # also where GNS3 does not have this route any more, which it calls deprecated
+            there = next((image for image in listed if image.filename == filename), None)
             if there is None or (there.size_bytes, there.md5) == (size_bytes, md5):
                 return
             if attempt == 2:
