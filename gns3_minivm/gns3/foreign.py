@@ -113,7 +113,7 @@ def from_exception(address: Address, action: str, error: BaseException) -> MiniV
         return ConnectError(f"{what}: no answer in time", hint="Try again when the server is less busy.")
     if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects)):
         return ConfigError(f"{what}: the URL is not usable", hint="Write it as http://user:password@host:3080.")
-    if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, aiohttp.ContentTypeError)):
+    if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, RecursionError, aiohttp.ContentTypeError)):
         return ServerFaultError(
             f"{what}: the answer is not JSON", hint="Check that nothing (a proxy, a portal) answers in its place."
         )
@@ -143,7 +143,7 @@ def server_words(body: bytes) -> str:
     text = body.decode("utf-8", "replace").strip()
     try:
         answer = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         # Proxies and portals send pages; their title says it best.
         title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         text = title.group(1) if title else re.sub(r"<[^>]*>", " ", text)

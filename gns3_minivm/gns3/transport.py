@@ -121,7 +121,7 @@ class Transport:
         """An answer that has to be JSON.  Raises ServerFaultError."""
         try:
             return json.loads(answer)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise from_exception(self.address, action, error) from error
 
     async def send(

@@ -52,6 +52,8 @@ async def slow(request: web.Request) -> web.StreamResponse:
         (reply({"detail": [{"loc": ["body", "x"], "msg": "bad"}]}, 422), errors.RejectedError, "HTTP 422: x: bad"),
         (reply({"message": "Oops"}, 500), errors.ServerFaultError, "HTTP 500: Oops"),
         (text("<html>hello</html>"), errors.ServerFaultError, "not JSON"),
+        (text("[" * 200_000), errors.ServerFaultError, "not JSON"),
+        (text("[" * 200_000, 500), errors.ServerFaultError, "HTTP 500: [["),
         (reply({"a": 1}), errors.ServerFaultError, "dict, not a list"),
         (reply([1]), errors.ServerFaultError, "not a list of objects"),
         (reply([{"template_id": 5}]), errors.ServerFaultError, "template_id"),
