@@ -1,29 +1,48 @@
 """Hands a GNS3 server to a script that uses gns3fy: a ready connector of gns3fy-next, which continues gns3fy.
 
 gns3fy 0.8 knows API v2 only and wants an older pydantic; gns3fy-next has the same classes for both APIs.  Its connector
-passes over ``verify``, gives every request 10 s, takes any URL with "v2" in it for API v2, and never logs in again.
+passes over ``verify``, gives every request 10 s, takes any URL with "v2" in it for API v2, never logs in again, and sends
+what ``~/.netrc`` has for the host in place of the login.
 ``Connector`` puts that right; all else is gns3fy's own, and so are the exceptions of its calls (those of ``requests``).
 Needs the extra: ``pip install gns3-minivm[gns3fy]``.
 """
 
 from __future__ import annotations
 
+import ssl
 import warnings
 from typing import Any
 
 import requests
 from gns3fy_next import Gns3Connector, Project
+from requests.adapters import HTTPAdapter
 
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.detect import connect
-from gns3_minivm.gns3.transport import LOGIN_ROUTE, Limits
+from gns3_minivm.gns3.transport import LOGIN_ROUTE, Limits, proxy_of
 
 __all__ = ["Connector", "connector", "open_project"]
 
 _UNAUTHORIZED = 401
 _NO_V2 = "gns3:/v3"
 """Stands for the base URL of a v3 server whose own URL has "v2" in it; ``http_call`` knows what it means."""
+
+
+class _SystemsAuthorities(HTTPAdapter):
+    """Trusts the authorities that the system trusts; ``requests`` alone knows those of certifi only."""
+
+    def __init__(self) -> None:
+        self._context = ssl.create_default_context()
+        # urllib3 compares the name itself, and tells Python none where it is an IP address.
+        self._context.check_hostname = False
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options, ssl_context=self._context)
+
+    def proxy_manager_for(self, *arguments: Any, **options: Any) -> Any:
+        return super().proxy_manager_for(*arguments, **options, ssl_context=self._context)
 
 
 class Connector(Gns3Connector):  # type: ignore[misc]  # the package has no types
@@ -37,6 +56,16 @@ class Connector(Gns3Connector):  # type: ignore[misc]  # the package has no type
             )  # fmt: skip
         self.verify: bool | str = str(address.ca_file) if address.ca_file and address.verify else address.verify
         self._limits = limits or Limits()
+        session: requests.Session = self.session
+        # Proxies and authorities as everywhere else here.
+        session.trust_env = False
+        if (proxy := proxy_of(address)) is not None:
+            session.proxies = {address.scheme: proxy}
+        if session.auth is not None:  # basic, in UTF-8
+            login = (address.username or "").encode(), (address.password or "").encode()
+            session.auth = login  # type: ignore[assignment]  # its types know only text, which it sends as latin-1
+        if self.verify is True:
+            session.mount("https://", _SystemsAuthorities())
         self._real_url = f"{address.url}/v{api_version}"
         misleading = api_version != 2 and "v2" in self._real_url.lower()
         self.base_url = _NO_V2 if misleading else self._real_url

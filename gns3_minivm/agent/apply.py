@@ -6,6 +6,8 @@ agents at once, with the same result.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -114,7 +116,9 @@ async def _upload(server: Server, upload: Upload, supply: Supply, events: Events
     if upload.damaged:
         # Nodes are linked clones of what lies there, damaged or not.
         uses = await find_uses(server, [upload.damaged], events=events)
-        if not uses[upload.damaged]:
+        # Another agent may have repaired it meanwhile: then its template has moved on, and that is why nothing uses this.
+        listed = {image.filename for image in await server.images(upload.compute_id)}
+        if not uses[upload.damaged] and upload.filename not in listed:
             filename, replaced = upload.damaged, True
     with events.step(f"Upload {filename} to {server.url}", total=artifact.size_bytes, unit="bytes") as step:
         done = await server.upload_image(
@@ -181,8 +185,11 @@ async def _adopt(server: Server, template: QemuTemplate, foreign_id: str) -> Non
         pass  # another agent was faster
     try:
         await _create(server, template)
-    except MiniVMError:
-        await server.update_template(foreign_id, {"name": template.name})
+    except (MiniVMError, asyncio.CancelledError):
+        with contextlib.suppress(MiniVMError):
+            # An answer that did not come says nothing.
+            if await server.template(template.template_id) is None:
+                await server.update_template(foreign_id, {"name": template.name})
         raise
     try:
         await server.delete_template(foreign_id)

@@ -39,6 +39,14 @@ def template_id(name: str, *, version: str = "", compute_id: str = "") -> str:
     return str(uuid.uuid5(_NAMESPACE, f"{name}\n{version}\n{compute_id}"))
 
 
+def is_own_id(value: str) -> bool:
+    """Whether an id can be one of ``template_id``; GNS3's own ids are random numbers (version 4)."""
+    try:
+        return uuid.UUID(value).version == 5
+    except ValueError:
+        return False
+
+
 def is_ours(template: ServerTemplate) -> bool:
     """Whether a template carries our mark: the id that belongs to its name, or the mark in its usage text."""
     if template.values is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from gns3_minivm.agent.desired import WantedFile
 from gns3_minivm.gns3.model import ServerImage
@@ -22,10 +22,14 @@ def is_numbered(name: str, filename: str) -> bool:
     return name == filename or (bool(filename) and re.fullmatch(pattern, name) is not None)
 
 
-def newest(images: Mapping[str, ServerImage], file: WantedFile) -> str | None:
-    """The name under which a server has a file; the last one it was sent under, unless its content is known."""
+def newest(images: Mapping[str, ServerImage], file: WantedFile, in_use: Collection[str] = ()) -> str | None:
+    """The name under which a server has a file: one of ``in_use``, else the last one it was sent under.
+
+    Names whose content is known to be another one do not count.
+    """
     found = [name for name in numbered_names(images, file) if not differs(images[name], file)]
-    return found[-1] if found else None
+    # A template is not moved from one copy to another: which of them is the better one is not known here.
+    return next((name for name in found if name in in_use), found[-1] if found else None)
 
 
 def differs(image: ServerImage, file: WantedFile) -> bool:

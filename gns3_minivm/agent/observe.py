@@ -197,7 +197,12 @@ async def _settle_doubts(server: Server, appliance: DesiredAppliance, images: di
             continue
         for name in names:
             image = images[name]
-            if image.size_bytes == file.size_bytes and (md5 := await server.image_md5(name, appliance.compute_id)):
+            if image.size_bytes != file.size_bytes:
+                continue
+            md5 = await server.image_md5(name, appliance.compute_id)
+            if md5 is None and server.images_per_compute:
+                md5 = await read_md5(server, name, appliance.compute_id)
+            if md5 is not None:
                 images[name] = replace(image, md5=md5)
 
 

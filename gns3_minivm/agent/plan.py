@@ -12,6 +12,7 @@ from gns3_minivm.agent.desired import (
     DesiredAppliance,
     WantedFile,
     catalogue_of,
+    is_own_id,
     with_mark,
 )
 from gns3_minivm.agent.differences import Changes, differences
@@ -173,17 +174,19 @@ def plan(
 
 def _plan_one(observed: Observed, appliance: DesiredAppliance, adopt: bool) -> AppliancePlan:
     images = observed.images.get(appliance.compute_id, {})
+    existing = observed.template(appliance.template.template_id)
+    has = existing.values if existing is not None else None
+    in_use = [getattr(has, field) for field in IMAGE_FIELDS] if has is not None else []
     uploads: list[Upload] = []
     for file in appliance.files:
         upload = _upload(images, file, appliance.compute_id)
         if upload is None:
-            appliance = appliance.with_filename(file.filename, newest(images, file) or file.filename)
+            appliance = appliance.with_filename(file.filename, newest(images, file, in_use) or file.filename)
         elif (twin := _same_content(images, file) if observed.one_name_per_content else None) is not None:
             appliance = appliance.with_filename(file.filename, twin)
         else:
             uploads.append(upload)
             appliance = appliance.with_filename(file.filename, upload.filename)
-    existing = observed.template(appliance.template.template_id)
     conflicts = [*_conflicts(observed, appliance, existing, adopt), *_other_copies(observed, appliance)]
     action = _template_action(existing, appliance)
     if isinstance(action, CreateTemplate) and not conflicts and (foreign := _foreign(observed, appliance)):
@@ -288,11 +291,12 @@ def _conflicts(
         if "name" in appliance.user_fields:
             # Ours keeps the name that it has, so nobody else's can be in its way.
             return
-    yield from _foreign_templates(_foreign(observed, appliance), adopt and existing is None)
+    # Beside a template of ours there is no place to take.
+    yield from _foreign_templates(_foreign(observed, appliance), adopt, takeable=existing is None)
 
 
-def _foreign_templates(foreign: Sequence[ServerTemplate], adopt: bool) -> Iterator[Conflict]:
-    takeable = len(foreign) == 1 and foreign[0].values is not None
+def _foreign_templates(foreign: Sequence[ServerTemplate], adopt: bool, *, takeable: bool) -> Iterator[Conflict]:
+    takeable = takeable and len(foreign) == 1 and foreign[0].values is not None
     if adopt and takeable:
         return
     for template in foreign:
@@ -308,7 +312,8 @@ def _leftovers(observed: Observed, desired: Sequence[DesiredAppliance], catalogu
     wanted = {appliance.template.template_id for appliance in desired}
     for template in observed.templates:
         marked = template.values is not None and catalogue_of(template.values.usage) == catalogue
-        if marked and template.template_id not in wanted:
+        # A duplicate that somebody made in the GUI has the mark too, and an id of GNS3's.
+        if marked and is_own_id(template.template_id) and template.template_id not in wanted:
             yield RemoveTemplate(template.template_id, template.name)
 
 

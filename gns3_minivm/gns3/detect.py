@@ -113,7 +113,7 @@ async def _version(transport: Transport, generation: int) -> _Version | None:
         raise NotGNS3Error(f"{address}: what answers there is no GNS3 server", hint=_URL_HINT) from error
     try:
         said = json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     version = said.get("version") if isinstance(said, dict) else None
     if not isinstance(version, str) or not _numbers(version):

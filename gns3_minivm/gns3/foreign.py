@@ -96,6 +96,11 @@ def from_exception(address: Address, action: str, error: BaseException) -> MiniV
             f"{what}: the HTTP proxy does not answer as it should ({reason})",
             hint="Check http_proxy and https_proxy, or add the server to no_proxy.",
         )
+    if isinstance(error, aiohttp.ClientConnectorDNSError) and _is_of_proxy(error.host, address):
+        return ConnectError(
+            f"{what}: the HTTP proxy's host name is not known ({reason})",
+            hint="Check http_proxy and https_proxy, or add the server to no_proxy.",
+        )
     if isinstance(error, (aiohttp.ClientConnectorDNSError, socket.gaierror)):
         return ConnectError(f"{what}: its host name is not known ({reason})", hint="Check the host in the URL.")
     # A timeout while connecting is both: what matters then is that nobody answers.
@@ -108,7 +113,7 @@ def from_exception(address: Address, action: str, error: BaseException) -> MiniV
         return ConnectError(f"{what}: no answer in time", hint="Try again when the server is less busy.")
     if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects)):
         return ConfigError(f"{what}: the URL is not usable", hint="Write it as http://user:password@host:3080.")
-    if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, aiohttp.ContentTypeError)):
+    if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, RecursionError, aiohttp.ContentTypeError)):
         return ServerFaultError(
             f"{what}: the answer is not JSON", hint="Check that nothing (a proxy, a portal) answers in its place."
         )
@@ -117,6 +122,11 @@ def from_exception(address: Address, action: str, error: BaseException) -> MiniV
     if isinstance(error, (aiohttp.ClientError, ConnectionError, OSError)):
         return ConnectError(f"{what}: the connection broke ({reason})", hint="Try again; look at the server's log.")
     return ServerFaultError(f"{what}: {reason}", hint="Try again; look at the server's log.")
+
+
+def _is_of_proxy(host: str, address: Address) -> bool:
+    # aiohttp writes names that are not ASCII in another way.
+    return address.host.isascii() and host.lower() != address.host.lower()
 
 
 def is_passing(error: BaseException) -> bool:
@@ -133,7 +143,7 @@ def server_words(body: bytes) -> str:
     text = body.decode("utf-8", "replace").strip()
     try:
         answer = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         # Proxies and portals send pages; their title says it best.
         title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         text = title.group(1) if title else re.sub(r"<[^>]*>", " ", text)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -77,7 +78,7 @@ class Transport:
         self._login: Callable[[], Awaitable[str]] | None = None
         self._login_lock = asyncio.Lock()
         self._tls = _tls(address)
-        self._proxy = _proxy(address)
+        self._proxy = proxy_of(address)
 
     def authorize(self, header: str) -> None:
         """Send this ``Authorization`` header from now on."""
@@ -120,7 +121,7 @@ class Transport:
         """An answer that has to be JSON.  Raises ServerFaultError."""
         try:
             return json.loads(answer)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise from_exception(self.address, action, error) from error
 
     async def send(
@@ -397,16 +398,31 @@ def _tls(address: Address) -> ssl.SSLContext | bool:
     return context
 
 
-def _proxy(address: Address) -> str | None:
+def proxy_of(address: Address) -> str | None:
+    """The URL of the proxy that the environment names for an address.  Raises ConfigError."""
     host = address.host
     try:
         loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
         loopback = host == "localhost" or host.endswith(".localhost")
-    if loopback or urllib.request.proxy_bypass(host):
+    if loopback or urllib.request.proxy_bypass(host) or urllib.request.proxy_bypass(urlsplit(address.url).netloc):
         return None
     proxy = urllib.request.getproxies().get(address.scheme)
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+    if not proxy:
+        return None
+    url = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        # It may hold a password, so it is not shown.
+        raise ConfigError(
+            f"{address}: what the variable {address.scheme}_proxy names is no HTTP proxy",
+            hint="Write it as http://host:port, or put the server's host into no_proxy.",
+        )
+    return url
 
 
 def expect_object(value: Any, address: Address, action: str) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from gns3_minivm import Agent
 from gns3_minivm.errors import LoginError, UsageError
 from gns3_minivm.gns3.address import Address, parse_address
 from gns3_minivm.gns3fy import Connector
-from tests.support.gns3 import GNS3Process, running_gns3
+from tests.support.gns3 import GNS3Process, free_port, running_gns3
 from tests.support.minivm import minivm_cache
+from tests.support.proxy import HOST, running_proxy
 from tests.support.tools import require_tool
 
 
@@ -87,6 +88,43 @@ async def test_certificates_are_checked(tmp_path: Path, certificate: tuple[Path,
             await asyncio.to_thread(connector.get_version)
         trusted = await Agent(Address(address.url, ca_file=certificate[0])).gns3fy()
         assert (await asyncio.to_thread(trusted.get_version))["version"].startswith("2.2")
+
+
+async def test_an_authority_that_the_system_trusts_is_trusted(
+    tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_gns3(2, tmp_path / "server", certificate=certificate) as server:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        connector = await Agent(server.url).gns3fy()
+        assert (await asyncio.to_thread(connector.get_version))["version"].startswith("2.2")
+        # The certificate is for 127.0.0.1.
+        other = Connector(parse_address(server.url.replace("127.0.0.1", "localhost")), 2)
+        with pytest.raises(requests.exceptions.SSLError, match="doesn't match|mismatch"):
+            await asyncio.to_thread(other.get_version)
+
+
+async def test_neither_a_netrc_entry_nor_a_proxy_is_in_the_way_of_loopback(
+    gns3_server: GNS3Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    connector = await Agent(gns3_server.url).gns3fy()
+    assert isinstance(await asyncio.to_thread(connector.get_projects), list)
+
+
+async def test_a_proxy_of_the_environment_is_used_for_other_hosts(
+    gns3_v3: GNS3Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = parse_address(f"http://admin:admin@{HOST}:{gns3_v3.port}")
+    async with running_proxy() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        connector = await Agent(address).gns3fy()
+        assert isinstance(await asyncio.to_thread(connector.get_projects), list)
+        assert f"GET {address.url}/v3/projects" in proxy.seen
 
 
 async def test_the_servers_own_words_are_in_the_error(gns3_server: GNS3Process) -> None:

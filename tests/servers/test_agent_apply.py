@@ -24,7 +24,9 @@ from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.gns3.transport import Limits
+from tests.support import faults
 from tests.support.blobs import random_artifact
+from tests.support.faults import faulty
 from tests.support.gns3 import GNS3Process, free_port
 
 
@@ -38,10 +40,10 @@ class Case:
     desired: DesiredAppliance
     sources: dict[str, Artifact]
 
-    async def plan(self, desired: DesiredAppliance | None = None) -> Plan:
+    async def plan(self, desired: DesiredAppliance | None = None, *, verify: bool = False, adopt: bool = False) -> Plan:
         wanted = [desired or self.desired]
-        observed = await observe(self.client, wanted)
-        return plan(observed, observed.desired)
+        observed = await observe(self.client, wanted, verify=verify)
+        return plan(observed, observed.desired, adopt=adopt)
 
     async def register(self, desired: DesiredAppliance | None = None) -> ApplianceResult:
         [result] = await apply(self.client, await self.plan(desired), at_hand(self.sources), Events())
@@ -225,6 +227,41 @@ async def test_a_damaged_file_that_a_template_uses_stays_and_ours_is_sent_under_
         assert (await case.plan()).nothing_to_do
     finally:
         await case.client.delete_template(user.template_id)
+
+
+async def test_an_agent_that_comes_late_to_a_repair_takes_what_the_first_one_has_sent(case: Case) -> None:
+    await case.register()
+    name, artifact = next(iter(case.sources.items()))
+    path, known = case.process.images / name, case.known()
+    damaged = artifact.path.read_bytes()[::-1]
+    path.write_bytes(damaged)
+    planned = [await case.plan(known, verify=True) for _ in range(2)]
+    for found, outcome, sent in zip(planned, ("updated", "unchanged"), ((f"{name}-2",), ()), strict=True):
+        [result] = await apply(case.client, found, at_hand(case.sources), Events())
+        assert (result.error, result.outcome, result.uploaded) == (None, outcome, sent)
+    assert path.read_bytes() == damaged
+    assert (await case.template()).hda_disk_image == f"{name}-2"
+    assert (await case.plan(known, verify=True)).nothing_to_do
+
+
+async def test_an_adoption_that_is_interrupted_gives_the_name_back(case: Case) -> None:
+    foreign = QemuTemplate(str(uuid.uuid4()), case.desired.name, usage="Theirs.")
+    await case.client.create_template(foreign)
+    async with faulty(case.process) as front, await connect(parse_address(front.url)) as server:
+        rule = front.on(r"^POST /v\d/templates$", faults.stand_still)
+        found = await case.plan(adopt=True)
+        task = asyncio.create_task(apply(server, found, at_hand(case.sources), Events()))
+        while not rule.met:
+            await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    there = await case.client.template(foreign.template_id)
+    assert there is not None and there.values == foreign
+    assert await case.client.template(case.desired.template.template_id) is None
+    [result] = await apply(case.client, await case.plan(adopt=True), at_hand(case.sources), Events())
+    assert result.outcome == "adopted", result.error
+    assert await case.client.template(foreign.template_id) is None
 
 
 async def test_content_that_the_server_has_under_another_name_is_used_where_it_must_be(case: Case) -> None:

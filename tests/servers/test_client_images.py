@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import uuid
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ import pytest
 from gns3_minivm.errors import ConflictError, ConnectError, HostError, UnsupportedServerError
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
-from gns3_minivm.gns3.model import ServerImage
-from gns3_minivm.gns3.server import Server
+from gns3_minivm.gns3.model import QemuTemplate, ServerImage
+from gns3_minivm.gns3.rest import RestServer
+from gns3_minivm.gns3.server import Server, no_progress
 from tests.support.blobs import random_artifact
 from tests.support.gns3 import Generation, GNS3Process, running_gns3
 
@@ -186,6 +188,36 @@ async def test_v3_says_that_it_does_not_give_images(gns3_v3: GNS3Process) -> Non
         with pytest.raises(UnsupportedServerError):
             async for _ in client.image_bytes("empty8G.qcow2"):
                 pass
+
+
+async def test_v3_a_file_without_a_record_is_not_replaced_by_another_one(gns3_v3: GNS3Process, tmp_path: Path) -> None:
+    same, other, theirs = (random_artifact(tmp_path) for _ in range(3))
+    # As it is copied there by hand, or comes with a project.
+    (gns3_v3.images / same.filename).write_bytes(same.path.read_bytes())
+    (gns3_v3.images / other.filename).write_bytes(theirs.path.read_bytes())
+    async with await connect(parse_address(gns3_v3.url)) as client:
+        assert (await client.upload_image(same.path, same.filename, same.size_bytes, same.md5)).sent
+        assert await find(client, same.filename) == ServerImage(same.filename, same.size_bytes, same.md5)
+        with pytest.raises(ConflictError, match="other content is there already") as caught:
+            await client.upload_image(other.path, other.filename, other.size_bytes, other.md5)
+        assert theirs.md5 in caught.value.message
+        assert await find(client, other.filename) is None
+    assert (gns3_v3.images / other.filename).read_bytes() == theirs.path.read_bytes()
+
+
+async def test_v3_no_second_image_of_one_name_is_made_in_another_folder(gns3_v3: GNS3Process, tmp_path: Path) -> None:
+    ours, theirs = random_artifact(tmp_path), random_artifact(tmp_path)
+    async with await connect(parse_address(gns3_v3.url)) as client:
+        assert isinstance(client, RestServer)
+        route = f"/v3/images/upload/theirs/{ours.filename}"
+        await client._transport.upload(route, "upload", theirs.path, theirs.size_bytes, no_progress)
+        with pytest.raises(ConflictError, match="other content is there already"):
+            await client.upload_image(ours.path, ours.filename, ours.size_bytes, ours.md5)
+        assert await find(client, ours.filename) == ServerImage(ours.filename, theirs.size_bytes, theirs.md5)
+        # With two of them, the server would find neither.
+        template = QemuTemplate(str(uuid.uuid4()), f"vm-{uuid.uuid4().hex[:8]}", hda_disk_image=ours.filename)
+        await client.create_template(template)
+        await client.delete_template(template.template_id)
 
 
 async def test_v3_that_refuses_raw_images_says_which_option_to_set(tmp_path: Path) -> None:

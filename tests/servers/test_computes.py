@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from gns3_minivm.agent.desired import DesiredAppliance, WantedFile, template_id
 from gns3_minivm.agent.images import delete_unused_images
+from gns3_minivm.agent.observe import observe
+from gns3_minivm.agent.plan import plan
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.errors import ConflictError
 from gns3_minivm.events import Events
@@ -75,6 +78,23 @@ async def test_an_upload_for_another_compute_is_what_its_nodes_use(pair: Pair, m
     assert node == {"hda_disk_image": disk.md5}
     assert (pair.far.images / disk.filename).read_bytes() == disk.path.read_bytes()
     await main.delete_project(project_id)
+
+
+@pytest.mark.parametrize("processes", [2], indirect=True, ids=["v2"])
+async def test_v2_a_stale_checksum_of_another_compute_is_no_damage(pair: Pair, main: Server, tmp_path: Path) -> None:
+    disk = await empty_disk(tmp_path)
+    await main.upload_image(disk.path, disk.filename, disk.size_bytes, disk.md5, compute_id=pair.compute_id)
+    (pair.far.images / f"{disk.filename}.md5sum").write_text("0" * 32)
+    assert [image.md5 for image in await main.images(pair.compute_id) if image.filename == disk.filename] == ["0" * 32]
+    name = f"vm-{uuid.uuid4().hex[:8]}"
+    template = QemuTemplate(template_id(name), name, hda_disk_image=disk.filename, compute_id=pair.compute_id)
+    wanted = [DesiredAppliance(template, (WantedFile.of(disk),))]
+    seen = await observe(main, wanted)
+    assert plan(seen, seen.desired).uploads == ()
+    (pair.far.images / disk.filename).write_bytes(disk.path.read_bytes()[::-1])
+    seen = await observe(main, wanted)
+    assert [upload.damaged for upload in plan(seen, seen.desired).uploads] == [disk.filename]
+    assert not [project for project in await main.projects() if project.name.startswith("gns3-minivm-")]
 
 
 async def test_another_file_of_that_name_on_the_compute_is_noticed(pair: Pair, main: Server, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """A server whose own computer has no QEMU: nodes run on the GNS3 VM, and so the images go there.
 
-The GNS3 VM is a real second server, taken as one by GNS3's own engine "remote", which API v3 does not have any more.  That
-the first server runs on Windows beside the GUI is what a proxy makes of its answers.
+The GNS3 VM is a real second server, taken as one by GNS3's own engine "remote".  API v3 takes only the machines of
+hypervisors; there a proxy gives the second server the VM's name.  That the first server runs on Windows beside the GUI is
+what a proxy makes of its answers.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.rest import RestServer
 from tests.support.computes import register_compute, running_pair
-from tests.support.faults import FaultyServer, faulty
+from tests.support.faults import FaultyServer, Harm, faulty
 from tests.support.lab import Lab
 from tests.support.minivm import gns3_minivm
 
@@ -73,3 +75,61 @@ async def test_a_guest_runs_on_the_gns3_vm_where_the_server_has_no_qemu(tmp_path
             await lab.stop(node)
             again = (await gns3_minivm(*words)).result()
             assert [item["outcome"] for item in again["servers"][0]["appliances"]] == ["unchanged"]
+
+
+def as_vm(compute_id: str) -> Harm:
+    """What a server of API v3 says and is told where its compute ``compute_id`` is the GNS3 VM, and itself runs on Windows."""
+
+    async def harm(server: FaultyServer, request: web.Request) -> web.StreamResponse:
+        if request.content_type == "application/octet-stream" and request.body_exists:
+            return await server.forward(request)
+        path = request.raw_path.replace("/computes/vm/", f"/computes/{compute_id}/")
+        body = (await request.read()).replace(b'"vm"', f'"{compute_id}"'.encode())
+        kept = {name: request.headers[name] for name in ("Authorization", "Content-Type") if name in request.headers}
+        async with server.session.request(
+            request.method, f"{server.process.bare_url}{path}", headers=kept, data=io.BytesIO(body) if body else None
+        ) as answer:
+            content = await answer.read()
+            if answer.content_type != "application/json" or not content:
+                return web.Response(body=content, status=answer.status, content_type=answer.content_type)
+        said = json.loads(content.replace(f'"{compute_id}"'.encode(), b'"vm"'))
+        if path == "/v3/version":
+            said["local"] = True
+        elif path == "/v3/computes":
+            said = [one for one in said if one["compute_id"] != "vm"]
+        elif path == "/v3/gns3vm":
+            said["enable"] = True
+        elif path == "/v3/computes/local/capabilities/":
+            said["platform"] = "win32"
+        return web.json_response(said, status=answer.status)
+
+    return harm
+
+
+@pytest.mark.long
+async def test_v3_a_guest_runs_on_the_gns3_vm_where_the_server_has_no_qemu(tmp_path: Path) -> None:
+    with running_pair(3, tmp_path) as pair:
+        await register_compute(pair)
+        async with await connect(parse_address(pair.main.url)) as server, faulty(pair.main) as windows:
+            windows.on(".", as_vm(pair.compute_id))
+            words = ("register", "busybox-minivm", "--server", windows.url, "--json")
+            (await gns3_minivm(*words)).result()
+            [template] = [t.values for t in await server.templates() if t.name == "busybox-minivm"]
+            assert template is not None and template.compute_id == pair.compute_id
+            project = await server.create_project("vm-lab")
+            node = await server.create_node(project.project_id, template.template_id, name="pc-1")
+            lab = Lab(pair.main, server, project.project_id, template.template_id)
+            await lab.start(node)
+            async with lab.console(node) as console:
+                assert (await console.run("hostname")).split() == ["pc-1"]
+            await lab.stop(node)
+            again = (await gns3_minivm(*words)).result()
+            assert [item["outcome"] for item in again["servers"][0]["appliances"]] == ["unchanged"]
+            # A file of another content that lies there under the name of ours would be used.
+            (pair.far.images / f"{template.initrd}.md5sum").unlink(missing_ok=True)
+            pair.put_on_far(template.initrd, b"an older initial RAM disk")
+            finished = await gns3_minivm(*words)
+            assert finished.status == 1 and "compute 'vm' has another file under the name" in finished.out, finished.out
+            doctor = await gns3_minivm("doctor", "--server", windows.url, "--json")
+            findings = json.loads(doctor.out.splitlines()[-1])["places"][1]["findings"]
+            assert [f["level"] for f in findings if "compute GNS3 VM" in f["message"] and f["check"] == "disk-space"]

@@ -54,7 +54,7 @@ class Watched:
             stderr=asyncio.subprocess.PIPE,
         )
         self.shown.append(Path(f"/proc/{process.pid}/cmdline").read_text())
-        out, err = await asyncio.wait_for(process.communicate(), 120)
+        out, err = await asyncio.wait_for(process.communicate(), 600)
         text = out.decode() + err.decode()
         self.shown.append(text)
         assert process.returncode is not None

@@ -72,11 +72,22 @@ async def test_a_server_in_order_has_no_problem(client: Server, gns3_server: GNS
         assert levels(found, check) == ["ok"], found[check]
     # API v3 does not tell the version of QEMU.
     assert levels(found, "qemu") == ["ok" if gns3_server.generation == 2 else "unknown"]
-    assert levels(found, "disk-space")[0] in ("ok", "warning")
+    assert levels(found, "disk-space") == ["ok"]
     if gns3_server.generation == 3:
         assert "default password" in found["login"][0]["message"]
     else:
         assert "login" not in found
+
+
+@pytest.mark.parametrize(("percent", "level"), [(84, "ok"), (85, "warning"), (95, "problem")])
+async def test_a_disk_that_fills_up_is_told_before_an_upload_fails(
+    gns3_server: GNS3Process, percent: int, level: str
+) -> None:
+    with gns3_server.disk_used(percent):
+        found = await findings(gns3_server.url, status=1 if level == "problem" else 0)
+    [finding] = found["disk-space"]
+    assert finding["level"] == level and f"its disk is {percent} % full" in finding["message"]
+    assert ("Make room" in finding["hint"]) == (level != "ok")
 
 
 async def test_it_is_told_to_people_with_what_to_do(gns3_v3: GNS3Process) -> None:

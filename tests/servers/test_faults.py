@@ -232,7 +232,7 @@ async def test_being_cancelled_in_the_middle_of_an_upload_stops_at_once_and_leav
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < QUICK.stall_s / 2
     assert case.on_disk() == {}
 
 

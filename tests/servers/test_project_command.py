@@ -22,6 +22,7 @@ from gns3_minivm.gns3.model import Node, Project, QemuTemplate
 from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Server
 from tests.support.blobs import random_artifact
+from tests.support.faults import faulty, stand_still_after
 from tests.support.gns3 import Generation, GNS3Process, running_gns3
 from tests.support.lab import Lab, open_lab
 from tests.support.minivm import gns3_minivm
@@ -221,22 +222,25 @@ async def test_what_is_no_project_is_told(gns3_v2: GNS3Process, tmp_path: Path, 
 
 
 async def test_an_interrupted_export_leaves_nothing(source: Source, tmp_path: Path) -> None:
-    # Large enough that it is under way when the signal comes.
     await source.server.write_node_file(
-        source.project.project_id, source.node.node_id, "large.bin", os.urandom(30_000_000)
+        source.project.project_id, source.node.node_id, "large.bin", os.urandom(10_000_000)
     )
     folder = tmp_path / "out"
     folder.mkdir()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gns3_minivm", "project", "export", source.project.name, "--json"),
-        *("-o", str(folder / "lab.gns3project"), "--server", source.process.url),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    while b"step-advanced" not in await process.stdout.readline():
-        assert process.returncode is None
-    process.send_signal(signal.SIGINT)
-    out, _ = await process.communicate()
+    async with faulty(source.process) as front:
+        # So that it is under way when the signal comes.
+        rule = front.on(r"^GET /v\d/projects/[^/]+/export$", stand_still_after(5_000_000))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gns3_minivm", "project", "export", source.project.name, "--json"),
+            *("-o", str(folder / "lab.gns3project"), "--server", front.url),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        while b"step-advanced" not in (line := await process.stdout.readline()):
+            assert line, "it has ended"
+        process.send_signal(signal.SIGINT)
+        out, _ = await process.communicate()
+    assert rule.met == 1
     assert process.returncode == 130, out
     assert list(folder.iterdir()) == []
     assert [p.name for p in await source.server.projects() if "gns3-minivm" in p.name] == []
@@ -261,7 +265,7 @@ async def test_an_import_that_breaks_leaves_no_project(source: Source, tmp_path:
 
 @pytest.mark.long
 async def test_a_large_project_is_moved_within_little_memory(source: Source, tmp_path: Path) -> None:
-    size, limit_kib = 700_000_000, 150_000
+    size, limit_kib = 400_000_000, 150_000
     folder = source.process.directory / "projects" / source.project.project_id / "project-files" / "qemu"
     large = folder / source.node.node_id / "large.bin"
     large.parent.mkdir(parents=True, exist_ok=True)

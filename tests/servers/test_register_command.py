@@ -93,7 +93,7 @@ async def test_register_uploads_and_creates_and_a_second_run_finds_nothing_to_do
     assert "nothing to do" in second.out
     assert {path: path.stat().st_mtime_ns for path in server.image_files} == before
     # About a second; the rest is for a machine that runs other tests beside.
-    assert second.elapsed_s < 5
+    assert second.elapsed_s < 60
 
 
 async def test_a_setting_that_changes_updates_the_template_and_uploads_nothing(
@@ -204,7 +204,7 @@ async def interrupted_after(delay_s: float, cache: Path, environment: Mapping[st
     except TimeoutError:
         process.send_signal(signal.SIGINT)
         assert process.stderr
-        err = await asyncio.wait_for(process.stderr.read(), 30)
+        err = await asyncio.wait_for(process.stderr.read(), 120)
         await process.wait()
     assert "Traceback" not in err.decode()
     assert process.returncode is not None

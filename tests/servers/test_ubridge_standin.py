@@ -43,7 +43,7 @@ class Client:
         self._writer.write(command.encode() + b"\n")
         lines: list[str] = []
         while not lines or not re.match(r"\d{3}-", lines[-1]):
-            line = await asyncio.wait_for(self._reader.readline(), 5)
+            line = await asyncio.wait_for(self._reader.readline(), 60)
             assert line.endswith(b"\r\n"), f"no complete reply to {command!r}: {lines} {line!r}"
             lines.append(line.decode().rstrip("\r\n"))
         return lines
@@ -71,11 +71,11 @@ async def ubridge() -> AsyncIterator[Client]:
     finally:
         if process.returncode is None:
             process.terminate()
-        await asyncio.wait_for(process.wait(), 5)
+        await asyncio.wait_for(process.wait(), 60)
 
 
 async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         try:
             return await asyncio.open_connection("127.0.0.1", port)
@@ -108,7 +108,7 @@ class Ends:
     def send(self, end: socket.socket, frame: bytes) -> None:
         end.sendto(frame, ("127.0.0.1", self.ports[end]))
 
-    async def receive(self, end: socket.socket, timeout_s: float = 5) -> bytes:
+    async def receive(self, end: socket.socket, timeout_s: float = 60) -> bytes:
         return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(end, 65535), timeout_s)
 
     async def count(self, end: socket.socket) -> int:
@@ -225,7 +225,7 @@ async def test_delay_holds_frames_back_without_slowing_the_link(ubridge: Client,
     assert time.monotonic() - sent_at >= 0.17
     rest = [await ends.receive(ends.right) for _ in range(19)]
     # One after the other they would have taken four seconds.
-    assert time.monotonic() - sent_at < 2
+    assert time.monotonic() - sent_at < 3.5
     assert [first, *rest] == [bytes([number]) for number in range(20)]
 
 
@@ -336,7 +336,7 @@ async def test_it_ends_when_its_parent_is_killed() -> None:
 
 
 async def wait_until_gone(process_id: int) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while True:
         try:
             state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]

@@ -70,8 +70,11 @@ class FaultyServer:
                 return await rule.harm(self, request)
         return await self.forward(request)
 
-    async def forward(self, request: web.Request) -> web.StreamResponse:
-        """Pass a request on and its answer back, bodies piece by piece."""
+    async def forward(self, request: web.Request, *, stop_after: int | None = None) -> web.StreamResponse:
+        """Pass a request on and its answer back, bodies piece by piece.
+
+        Once ``stop_after`` bytes of the answer's body have passed, no more come until the test is over.
+        """
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
         body = request.content.iter_any() if request.body_exists else None
         url = f"{self.process.bare_url}{request.raw_path}"
@@ -81,8 +84,12 @@ class FaultyServer:
             kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
             response = web.StreamResponse(status=answer.status, headers=kept)
             await response.prepare(request)
+            passed = 0
             async for chunk in answer.content.iter_any():
                 await response.write(chunk)
+                passed += len(chunk)
+                if stop_after is not None and passed >= stop_after:
+                    await self.over.wait()
             await response.write_eof()
             return response
 
@@ -146,6 +153,15 @@ async def stand_still(server: FaultyServer, request: web.Request) -> web.StreamR
     """Take the request and answer only when the test is over."""
     await server.over.wait()
     return web.Response(status=500)
+
+
+def stand_still_after(size_bytes: int) -> Harm:
+    """Pass a part of the answer on; the rest comes only when the test is over."""
+
+    async def harm(server: FaultyServer, request: web.Request) -> web.StreamResponse:
+        return await server.forward(request, stop_after=size_bytes)
+
+    return harm
 
 
 @asynccontextmanager

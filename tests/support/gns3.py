@@ -29,8 +29,9 @@ USERNAME = "admin"
 PASSWORD = "admin"
 """What API v3 sets up by itself; the same is used where API v2 asks for a password."""
 
-_START_LIMIT_S = 90.0
+_START_LIMIT_S = 300.0
 _STOP_LIMIT_S = 30.0
+_IN_SERVERS = Path(__file__).with_name("in_servers")
 _BROUGHT = re.compile(r"(OVMF\w*\.fd|empty\d+[GT]\.qcow2|config\.img)(\.tmp)?|.*\.md5sum")
 
 
@@ -82,6 +83,17 @@ class GNS3Process:
     def log(self) -> Path:
         return self.directory / "server.log"
 
+    @contextmanager
+    def disk_used(self, percent: int) -> Iterator[None]:
+        """The server finds its disk as full as this until the block ends, and not as full as ours."""
+        file = _disk_used_file(self.directory)
+        before = file.read_text()
+        file.write_text(str(percent))
+        try:
+            yield
+        finally:
+            file.write_text(before)
+
 
 @contextmanager
 def running_gns3(
@@ -113,6 +125,8 @@ def running_gns3(
     environment |= {"HOME": str(directory), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TMPDIR": str(directory / "tmp")}
     if ubridge:
         environment["PATH"] = f"{ubridge.parent}:{environment.get('PATH', '')}"
+    _disk_used_file(directory).write_text("40")
+    environment |= {"PYTHONPATH": str(_IN_SERVERS), "GNS3_TEST_DISK_USED": str(_disk_used_file(directory))}
     environment |= variables or {}
     with (directory / "server.log").open("ab") as log:
         process = subprocess.Popen(
@@ -200,6 +214,10 @@ def _write_config(
     path.write_text("\n".join(lines))
     path.chmod(0o600)
     return path
+
+
+def _disk_used_file(directory: Path) -> Path:
+    return directory / "disk-used-percent"
 
 
 def _wait_until_it_answers(server: GNS3Process) -> None:

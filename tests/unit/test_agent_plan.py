@@ -80,6 +80,18 @@ def test_a_file_that_was_sent_again_is_found_by_its_content_or_by_its_number() -
     assert upload == Upload("disk-4", 10, "local", content="disk", damaged="disk", distrusted=distrusted)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_of_several_whole_copies_a_template_keeps_the_one_that_it_has(known: bool) -> None:
+    images = {name: ServerImage(name, 10, MD5["disk"]) for name in ("disk", "disk-2", "disk-3")}
+    images["kernel"] = ServerImage("kernel", 10, MD5["kernel"])
+    wanted = appliance(known=known)
+    for has in ("disk", "disk-2", "disk-3"):
+        there = server_template(replace(wanted.template, hda_disk_image=has))
+        assert plan(observed(there, images=images), [wanted]).nothing_to_do
+    there = server_template(replace(wanted.template, hda_disk_image="an-older-one"))
+    assert plan(observed(there, images=images), [wanted]).appliances[0].desired.template.hda_disk_image == "disk-3"
+
+
 def test_a_file_that_is_gone_comes_back_under_its_name_and_a_damaged_one_is_no_twin() -> None:
     images = {
         "disk": ServerImage("disk", 10, MD5["disk"], "gone"),
@@ -216,6 +228,12 @@ def test_leftovers_carry_the_catalogues_mark_and_are_removed_on_request_only() -
     assert plan(observed(*there), [wanted], prune=True).removals == ()
 
 
+def test_a_duplicate_that_somebody_made_in_the_gui_is_no_leftover() -> None:
+    wanted = of_catalogue()
+    duplicate = server_template(replace(wanted.template, template_id=str(uuid.uuid4()), name="vm-copy"))
+    assert plan(observed(duplicate), [wanted], catalogue="lab", prune=True).leftovers == ()
+
+
 def test_a_template_of_another_catalogue_is_a_conflict_unless_it_is_adopted() -> None:
     wanted = of_catalogue()
     there = server_template(replace(wanted.template, usage=with_mark("", "other")))
@@ -245,7 +263,9 @@ def test_only_one_qemu_template_can_be_adopted() -> None:
 def test_a_foreign_template_is_not_in_the_way_of_one_that_keeps_its_own_name() -> None:
     foreign = server_template(QemuTemplate(str(uuid.uuid4()), "vm"))
     ours = server_template(replace(appliance().template, name="renamed"))
-    assert plan(observed(foreign, ours), [appliance()]).conflicts
+    for adopt in (False, True):
+        [conflict] = plan(observed(foreign, ours), [appliance()], adopt=adopt).conflicts
+        assert "--adopt" not in conflict.hint, "there is nothing to take over beside ours"
     kept = replace(appliance(), user_fields=frozenset({"name"}))
     assert not plan(observed(foreign, ours), [kept]).conflicts
 

@@ -11,7 +11,7 @@ import itertools
 import random
 import re
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,7 +27,7 @@ from gns3_minivm.errors import (
     UnsupportedServerError,
 )
 from gns3_minivm.gns3 import replies
-from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, Node, Rights, ServerImage
+from gns3_minivm.gns3.model import LOCAL_COMPUTE, VM_COMPUTE, Compute, Node, Rights, ServerImage
 from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Progress, Uploaded, no_progress
 from gns3_minivm.gns3.v3 import messages
@@ -107,6 +107,8 @@ class ServerV3(RestServer):
                     raise broken or error from None
                 if present is not None:
                     return Uploaded(present, sent=False)
+                if attempt == 1 and not replace:
+                    await self._check_disk(filename, size_bytes, md5)
                 try:
                     return await self._send(source, filename, size_bytes, md5, progress, distrusted)
                 except (ConflictError, ServerFaultError) as error:
@@ -159,10 +161,35 @@ class ServerV3(RestServer):
         """The name under which the server has this content; ConflictError if that name has another content."""
         existing = await self._find(filename)
         if existing is None:
-            return await self._same_content(size_bytes, md5, distrusted)
+            listed = await self.images()
+            if (twin := _same_content(listed, size_bytes, md5, distrusted)) is not None:
+                return twin
+            # In another folder: with two of one name the server finds neither.
+            existing = next((image for image in listed if image.filename == filename), None)
+        if existing is None:
+            return None
         if (existing.size_bytes, existing.md5) == (size_bytes, md5):
             return filename
         raise self._other_content(existing, size_bytes, md5)
+
+    async def _check_disk(self, filename: str, size_bytes: int, md5: str) -> None:
+        """Raise ConflictError if another file of this name lies on the disk without a record: it would be replaced.
+
+        Such files come with imported projects, whose nodes use them, or were copied there by hand.
+        """
+        for attempt in (1, 2):
+            try:
+                # It may have to hash all that lies there: not worth a long wait, and there the next time.
+                listed = await asyncio.wait_for(self.disk_images(), self._transport.limits.answer_s)
+            except (TimeoutError, ConnectError, ForbiddenError, NotFoundError):
+                return  # also where GNS3 does not have this route any more, which it calls deprecated
+            there = next((image for image in listed if image.filename == filename), None)
+            if there is None or (there.size_bytes, there.md5) == (size_bytes, md5):
+                return
+            if attempt == 2:
+                raise self._other_content(there, size_bytes, md5)
+            # Uploads of other agents that are in each other's way put it right themselves.
+            await asyncio.sleep(_COLLISION_WAITS_S[0])
 
     async def _make_free(self, filename: str) -> None:
         try:
@@ -177,7 +204,7 @@ class ServerV3(RestServer):
         name leads to the same folder past this check, and would replace what lies there.
         """
         path = f"/v3/images/upload/{_FOLDER}/{quote(filename)}"
-        if not distrusted or await self._same_content(size_bytes, md5, frozenset()) is None:
+        if not distrusted or _same_content(await self.images(), size_bytes, md5) is None:
             return path
         there = next((image for image in await self.disk_images() if image.filename == filename), None)
         if there is not None and (there.size_bytes, there.md5) != (size_bytes, md5):
@@ -201,7 +228,7 @@ class ServerV3(RestServer):
             # Another agent may have sent the same content at the same time, under this name or another one; or all had
             # arrived when the connection broke.
             try:
-                twin = await self._same_content(size_bytes, md5, distrusted)
+                twin = _same_content(await self.images(), size_bytes, md5, distrusted)
                 # Two at once under one name: the database's checksum need not be that of the file.
                 damaged = twin == filename and await self.image_md5(filename) != md5
             except ServerError:
@@ -270,9 +297,43 @@ class ServerV3(RestServer):
         yield b""  # makes this an asynchronous generator, as in API v2
 
     async def computes(self) -> list[Compute]:
-        # The server's own compute is missing in the list, and asking for it by name is an error 500.
-        remote = [replies.compute(item) for item in await self._list("/computes", "list the computes")]
-        return [Compute(LOCAL_COMPUTE, "local", True, self.version), *remote]
+        # The server's own compute and the GNS3 VM are missing in the list, and asking for them by name is an error 500.
+        listed, vm, platform = await asyncio.gather(
+            self._list("/computes", "list the computes"), self._gns3_vm(), self._local_platform()
+        )
+        own = [Compute(LOCAL_COMPUTE, "local", True, self.version, platform), *vm]
+        return [*own, *(replies.compute(item) for item in listed)]
+
+    async def _gns3_vm(self) -> list[Compute]:
+        """The GNS3 VM, if the server has one."""
+        try:
+            settings = await self._object("GET", "/gns3vm", "ask for the GNS3 VM")
+        except (ForbiddenError, NotFoundError):
+            return []
+        if settings.get("enable") is not True:
+            return []
+        try:
+            said = await self._capabilities(VM_COMPUTE)
+        except NotFoundError:
+            return []
+        except ServerError:
+            said = {}
+        version, platform = (str(said[key]) if said.get(key) else None for key in ("version", "platform"))
+        return [Compute(VM_COMPUTE, "GNS3 VM", bool(version), version, platform)]
+
+    async def _local_platform(self) -> str | None:
+        """Where the server's own compute runs, if that may matter: only the GUI starts servers where QEMU is missing."""
+        if not self._runs_beside_gui:
+            return None
+        try:
+            return str((await self._capabilities(LOCAL_COMPUTE)).get("platform") or "") or None
+        except ServerError:
+            return None
+
+    async def _capabilities(self, compute_id: str) -> dict[str, Any]:
+        # Without the slash at its end the controller would not pass it on.
+        path = f"/computes/{quote(compute_id)}/capabilities/"
+        return await self._object("GET", path, f"ask compute {compute_id} what it can do", timeout_s=self._node_s)
 
     async def _find(self, filename: str) -> ServerImage | None:
         path = f"/images/{_FOLDER}/{quote(filename)}"
@@ -281,6 +342,9 @@ class ServerV3(RestServer):
         except NotFoundError:
             return None
 
-    async def _same_content(self, size_bytes: int, md5: str, distrusted: frozenset[str]) -> str | None:
-        found = (image for image in await self.images() if (image.size_bytes, image.md5) == (size_bytes, md5))
-        return next((image.filename for image in found if image.filename not in distrusted), None)
+
+def _same_content(
+    listed: Iterable[ServerImage], size_bytes: int, md5: str, distrusted: Collection[str] = ()
+) -> str | None:
+    found = (image for image in listed if (image.size_bytes, image.md5) == (size_bytes, md5))
+    return next((image.filename for image in found if image.filename not in distrusted), None)
