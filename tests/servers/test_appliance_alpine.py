@@ -5,6 +5,7 @@ Its files do their work in any case: on a base in the place of Alpine's, with th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -30,7 +31,8 @@ chmod 755 /usr/bin/nano
 # Alpine's package sources).
 APPLETS = "ash awk cat chmod grep head ifdown ifup ip mkdir mv poweroff ps rm run-parts sed sh sleep test udhcpc vi"
 STEPS = (
-    # What the kernel and the network of this machine's start have become, before anything is changed.
+    # The network is up and the prompt is there, with an editor.
+    "until grep -q eth1 /var/run/ifstate 2>/dev/null && ps | grep -q '[s]h -l'; do sleep 1; done",
     "echo ifstate: $(cat /var/run/ifstate)",
     "ip -o link | grep -c 'eth[01].*UP'",
     "ps | grep -c '[s]h -l'",
@@ -60,21 +62,21 @@ async def test_its_files_make_a_machine_of_a_base_with_alpines_commands(
     docker_host: str, bundle: Bundle, tmp_path: Path
 ) -> None:
     require_tool("qemu-system-x86_64")
-    import_base(docker_host, bundle, tmp_path)
+    base = import_base(docker_host, bundle, tmp_path)
     folder = tmp_path / "alpine-minivm"
     shutil.copytree(resources.folder("appliances") / "alpine-minivm", folder)
     dockerfile = folder / "Dockerfile"
     text = dockerfile.read_text()
     assert text.startswith("FROM alpine:3.20\n")
-    dockerfile.write_text(text.replace("FROM alpine:3.20\n", f"FROM {STAND_IN}\n"))
+    dockerfile.write_text(text.replace("FROM alpine:3.20\n", f"FROM {base}\n"))
     words = ("boot", "alpine-minivm", "--appliances", str(tmp_path), "--build-network", "host", "--adapters", "2")
     done = await gns3_minivm(*words, "--run", "; ".join(STEPS), "--json", environment={"DOCKER_HOST": docker_host})
     lines = done.result()["output"].splitlines()
     assert lines == ["ifstate: eth0=eth0 eth1=eth1", "2", "1", "nano", "192.168.0.2/24"]
 
 
-def import_base(docker_host: str, bundle: Bundle, scratch: Path) -> None:
-    """Give the engine an image with the busybox of the kernel bundle, linked as Alpine's is."""
+def import_base(docker_host: str, bundle: Bundle, scratch: Path) -> str:
+    """Give the engine an image with the busybox of the kernel bundle, linked as Alpine's is; its name."""
     assert bundle.busybox is not None
     busybox = scratch / "busybox"
     shutil.copyfile(bundle.busybox, busybox)
@@ -85,6 +87,7 @@ def import_base(docker_host: str, bundle: Bundle, scratch: Path) -> None:
     assert links.keys() == wanted
     members = [
         *(directory(name) for name in ("bin", "sbin", "usr", "usr/bin", "usr/sbin", "etc", "run", "var", "root")),
+        *(directory(f"etc/network/if-{when}.d") for when in ("pre-up", "up", "down", "post-down")),
         symlink("var/run", "../run"),
         file("bin/busybox", busybox.read_bytes(), mode=0o755),
         *links.values(),
@@ -92,8 +95,12 @@ def import_base(docker_host: str, bundle: Bundle, scratch: Path) -> None:
         file("etc/passwd", b"root:x:0:0:root:/root:/bin/ash\n"),
         file("etc/group", b"root:x:0:root\n"),
     ]
+    content = tar_bytes(members)
+    # What was built on another base is not taken for this one.
+    tag = hashlib.sha256(content).hexdigest()[:12]
     client = docker.DockerClient(base_url=docker_host, timeout=300)
     try:
-        client.api.import_image_from_data(tar_bytes(members), repository=STAND_IN, tag="latest")
+        client.api.import_image_from_data(content, repository=STAND_IN, tag=tag)
     finally:
         client.close()
+    return f"{STAND_IN}:{tag}"
