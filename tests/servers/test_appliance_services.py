@@ -51,7 +51,7 @@ async def served(gns3_v3: GNS3Process, docker_host: str) -> AsyncIterator[Servic
 async def test_a_client_gets_a_lease_names_files_the_time_and_a_place_for_its_logs(served: ServicesLab) -> None:
     lab = served.lab
     async with shell(lab, served.services) as server, shell(lab, served.client) as client:
-        status = await server.run("services status")
+        status = await server.run("services")
         assert re.findall(r"^(\w+) +running", status, re.MULTILINE) == ["dhcp", "dns", "tftp", "http", "ntp", "syslog"]
         await eventually(client, "dhclient -1 eth0")
         address = (await client.run("ip -4 -o address show dev eth0")).split()[3]
@@ -78,6 +78,7 @@ async def test_settings_of_the_kernel_command_line_are_told_when_they_are_wrong_
 ) -> None:
     async with shell(served.lab, served.services) as server:
         _, output = await server.run_unchecked("SERVICES=dhcp,ftp DHCP_RANGE=10.5.0.50-10.5.0.60 services restart")
+        assert "pgrep" not in output
         assert "there is no service ftp; there are: dhcp dns tftp http ntp syslog" in output
         assert re.findall(r"^(\w+) +(running|off)", output, re.MULTILINE) == [
             ("dhcp", "running"),
