@@ -157,6 +157,8 @@ def _check_svg(path: Path) -> None:
         raise ValueError(f"{SYMBOL} is no SVG: {error}") from error
     if root.tag != _SVG or not {"width", "height"} <= set(root.keys()):
         raise ValueError(f"{SYMBOL} is no SVG with a width and a height, by which GNS3 places it")
+    if not svg.startswith((b"<svg", b"<?xml")):
+        raise ValueError(f"{SYMBOL} starts with something else than <svg or <?xml, by which GNS3 knows an SVG")
 
 
 def read_appliance(path: Path) -> Appliance:

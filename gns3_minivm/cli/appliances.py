@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from gns3_minivm.cli import options
 from gns3_minivm.cli.options import pass_session
 from gns3_minivm.cli.session import Session
+from gns3_minivm.config import Settings
 
 
 @click.command()
@@ -27,5 +30,8 @@ def new(session: Session, /, name: str, image: str, dry_run: bool) -> None:
 
     result = session.perform(lambda events: new_appliance(name, image, session.settings, dry_run=dry_run))
     made = [f"{result.folder / file}" for file in result.files]
-    last = "dry run: nothing was written" if dry_run else f"Next: change them, then gns3-minivm boot {name}"
+    # Of the folders that are looked into, those of the option are not remembered.
+    known = result.folder.parent in Settings.from_environment().appliance_folders
+    where = "" if known else f" --appliances {shlex.quote(str(result.folder.parent))}"
+    last = "dry run: nothing was written" if dry_run else f"Next: change them, then gns3-minivm boot {name}{where}"
     session.show(result.as_dict(), "\n".join([*made, last]))

@@ -192,5 +192,7 @@ def amount(done: int, total: int | None, unit: Unit) -> str:
 
 
 def size(size_bytes: int) -> str:
-    """A file size for people: "5.4 MB"."""
+    """A file size for people: "4.3 kB", "5.4 MB"."""
+    if size_bytes < 100_000:
+        return f"{size_bytes / 1e3:.1f} kB"
     return f"{size_bytes / 1e6:.1f} MB" if size_bytes < 1e9 else f"{size_bytes / 1e9:.2f} GB"

@@ -32,6 +32,8 @@ NAME_MAX = 200
 COMPRESSIONS = ("gzip", "bzip2", "xz", "lzma")
 """Those of one file; archives (zip, 7z, rar) are left to people."""
 
+WHEEL_PATTERN = r"gns3-minivm-kernel==[0-9][0-9A-Za-z.!+_-]{0,60}"
+"""The requirement of a released kernel package (``bundle.wheel``)."""
 _FILENAME = re.compile(r"[^/\\]{1,255}")
 
 
@@ -113,7 +115,7 @@ class DiskSource(_Part):
     where only the machine that exported it has the image; ``digest`` says which one it was.
     """
 
-    image: Annotated[str, Field(pattern=r"^(docker://\S+@sha(256|512):[0-9a-f]+|[a-z0-9][a-z0-9_.-]{0,62})?$")] = ""
+    image: Annotated[str, Field(pattern=r"^(docker://[!-~]+@sha(256|512):[0-9a-f]+|[a-z0-9][a-z0-9_.-]{0,62})?$")] = ""
     digest: Annotated[str, Field(pattern=r"^sha(256|512):[0-9a-f]{64,128}$")]
     recipe: Sha256
     size_bytes: Annotated[int, Field(ge=1)]
@@ -121,12 +123,15 @@ class DiskSource(_Part):
 
 
 class KernelSource(_Part):
-    """Which kernel bundle a file belongs to.  ``wheel`` is the released package that holds it, as pip names it."""
+    """Which kernel bundle a file belongs to.  ``wheel`` is the released package that holds it, as pip names it.
+
+    No other package is named to anybody: people are told to install it.
+    """
 
     bundle: Sha256
     flavour: str
     version: str
-    wheel: str = ""
+    wheel: Annotated[str, Field(pattern=rf"^({WHEEL_PATTERN})?$")] = ""
 
 
 class MadeFile(_Part):

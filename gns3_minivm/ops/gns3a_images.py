@@ -172,7 +172,12 @@ class ImageFinder:
                 return
             kernel, names = KernelChoice(name=bundle), [source.image]
         for name in names:
-            workshop = Workshop(self._settings, settings, self._events, kernel=kernel)
+            try:
+                # Whatever size the file says.
+                workshop = Workshop(self._settings, settings, self._events, kernel=kernel)
+            except MiniVMError as error:
+                self._note(image, error.message)
+                return
             try:
                 found = await workshop.find(name)
                 if found.recipe.id == source.recipe:

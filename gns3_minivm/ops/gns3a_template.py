@@ -26,6 +26,8 @@ _SYMBOLS = {
 }
 """What servers have by themselves, by category."""
 _SYMBOL_SIZE_MAX = 1 << 20
+_PICTURES = (b"<svg", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
+"""How pictures start that GNS3 can show (gns3server/utils/picture.py); an SVG may have an XML declaration before that."""
 _TCG = "-machine accel=tcg"
 _LEFT_OUT_QUIETLY = {"path", "platform", "boot_priority", "console_auto_start", "bios_image", "usage", "symbol"}
 """Settings without meaning for a kernel that is booted directly, or told otherwise."""
@@ -166,16 +168,23 @@ def _symbol(path: Path, appliance: ApplianceFile) -> tuple[str, bytes | None, li
     place = path.parent / wanted
     plain = "/" not in wanted and "\\" not in wanted and wanted not in (".", "..")
     try:
-        if not plain or place.stat().st_size > _SYMBOL_SIZE_MAX:
+        if not plain or not place.is_file() or place.stat().st_size > _SYMBOL_SIZE_MAX:
             raise OSError("no picture")
         svg = place.read_bytes()
     except (OSError, ValueError):
         return usual, None, [f"{path}: its symbol {wanted[:100]!r} is not beside it; templates get {usual}"]
+    if not _is_picture(svg):
+        # A file of the user's that lies there, which is nobody else's business.
+        return usual, None, [f"{path}: its symbol {wanted[:100]!r} is no picture; templates get {usual}"]
     digits = hashlib.sha256(svg).hexdigest()[:12]
     stem, ending = re.sub(r"[^A-Za-z0-9._-]+", "-", place.stem).strip("-."), place.suffix
     # Another picture has another name, so that none is ever overwritten.
     name = wanted if stem.endswith(f"-{digits}") else f"{stem}-{digits}{ending}"
     return name, svg, []
+
+
+def _is_picture(data: bytes) -> bool:
+    return data.startswith(_PICTURES) or (data.startswith(b"<?xml") and b"<svg" in data)
 
 
 def _lost(place: str, appliance: ApplianceFile) -> list[str]:

@@ -17,9 +17,9 @@ from gns3_minivm.bundle.wheel import DISTRIBUTION
 from gns3_minivm.cache import disk_error
 from gns3_minivm.cancel import on_cancel
 from gns3_minivm.errors import DamagedImageError, HostError, ToolError
-from gns3_minivm.gns3a.model import ImageFile
+from gns3_minivm.gns3a.model import WHEEL_PATTERN, ImageFile
 
-_REQUIREMENT = re.compile(rf"{DISTRIBUTION}==[0-9][0-9A-Za-z.!+_-]{{0,60}}")
+_REQUIREMENT = re.compile(WHEEL_PATTERN)
 _LAST_LINES = 3
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from gns3_minivm.catalog import Catalog
 from tests.support.gns3 import GNS3Process, free_port
 from tests.support.minivm import gns3_minivm, minivm_cache
 from tests.support.tools import require_tool
@@ -30,6 +31,12 @@ async def test_with_json_the_answer_and_the_command_line_are_the_result() -> Non
     result = (await gns3_minivm(*words)).result()
     assert result["output"] == "colour=blue" and result["status"] == 0
     assert "-device virtio-rng-pci" in result["command_line"] and "console=ttyS0" in result["command_line"]
+
+
+def appliance_usage(name: str) -> str:
+    appliance = Catalog().find(name)
+    assert appliance is not None
+    return appliance.usage
 
 
 class TftpServer(asyncio.DatagramProtocol):
@@ -67,6 +74,18 @@ async def test_busybox_is_a_useful_end_host() -> None:
     assert finished.status == 0, finished.err
     answers = ["dhcp", "resolver", "ping", "traceroute", "page", "telnet", "by-tftp", "hello"]
     assert finished.out.split() == answers
+
+
+async def test_busybox_has_an_address_for_good_as_its_usage_text_says() -> None:
+    require_tool("qemu-system-x86_64")
+    assert "vi /etc/network/interfaces, then ifdown eth0; ifup eth0." in appliance_usage("busybox-minivm")
+    steps = []
+    for number in (2, 3):
+        text = rf"auto eth0\niface eth0 inet static\n\taddress 192.168.0.{number}\n\tnetmask 255.255.255.0\n"
+        steps += [f"printf '{text}' >/etc/network/interfaces", "ifdown eth0 2>/dev/null; ifup eth0"]
+        steps.append("ip -4 -o address show dev eth0 | awk '{print $4}'")
+    finished = await gns3_minivm("boot", "busybox-minivm", "--run", "; ".join(steps))
+    assert (finished.status, finished.out.split()) == (0, ["192.168.0.2/24", "192.168.0.3/24"]), finished.err
 
 
 async def test_what_the_guest_writes_is_thrown_away_unless_it_is_kept(tmp_path: Path) -> None:

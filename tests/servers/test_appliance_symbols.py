@@ -5,11 +5,24 @@ from __future__ import annotations
 from gns3_minivm.agent.desired import template_id
 from gns3_minivm.catalog import Catalog
 from gns3_minivm.gns3.server import Server
+from tests.support.appliance_files import ask
 from tests.support.gns3 import GNS3Process
 from tests.support.minivm import gns3_minivm
 from tests.support.tools import require_tool
 
 NAME = "pictured-minivm"
+
+
+async def test_both_generations_show_the_picture_of_every_appliance_in_its_size(
+    gns3_server: GNS3Process, client: Server
+) -> None:
+    for appliance in Catalog().all():
+        assert appliance.symbol_svg is not None
+        await client.upload_symbol(appliance.symbol_name, appliance.symbol_svg)
+        assert await client.symbol(appliance.symbol_name) == appliance.symbol_svg
+        # As the server reads the picture, to place a node's label below it.
+        size = await ask(gns3_server, "GET", f"/symbols/{appliance.symbol_name}/dimensions")
+        assert size == {"width": 64, "height": 64}, appliance.name
 
 
 async def test_a_template_has_the_appliances_picture_until_somebody_takes_another_one(

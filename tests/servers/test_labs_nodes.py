@@ -149,6 +149,12 @@ async def test_a_debian_node_pings_a_neighbour_and_keeps_installed_files(
             assert "Debian GNU/Linux 12" in await console.run("cat /etc/os-release")
             # Debian's own package database still works, offline.
             await console.run("dpkg --remove --force-depends traceroute", timeout_s=120)
+            # An address for good, twice, as the usage text says.
+            for address in ("192.168.0.2", "192.168.0.3"):
+                text = rf"auto eth0\niface eth0 inet static\n\taddress {address}/24\n"
+                await console.run(f"printf '{text}' >/etc/network/interfaces")
+                await console.run("ifdown eth0; ifup eth0", timeout_s=120)
+                assert (await console.run("ip -4 -o address show dev eth0")).split()[3] == f"{address}/24"
             machine_ids = {(await shell.run("cat /etc/machine-id")).strip() for shell in (console, other)}
             assert len(machine_ids) == 2
         for node in (left, right):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -96,8 +98,6 @@ def test_requirements_are_pinned(appliance: Appliance) -> None:
 
 @pytest.mark.parametrize("appliance", SHIPPED, ids=named)
 def test_its_scripts_are_executable_and_have_no_syntax_error(appliance: Appliance) -> None:
-    import subprocess
-
     scripts = [path for path in appliance.folder.rglob("*") if path.is_file() and path.read_bytes().startswith(b"#!")]
     assert scripts
     for script in scripts:
@@ -118,6 +118,23 @@ def test_the_switch_has_sixteen_adapters_and_its_kernel_module() -> None:
     assert (switch.adapters, switch.module_disk) == (16, True)
     for word in ("tag=10", "trunks=", "lacp=active", "mirror"):
         assert word in switch.usage
+
+
+@pytest.mark.parametrize(("words", "status"), [((), 0), (("status",), 0), (("nonsense",), 2)])
+def test_the_services_are_shown_without_a_word(tmp_path: Path, words: tuple[str, ...], status: int) -> None:
+    for name in ("ip", "pgrep"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        ["bash", ROOT / "appliances" / "services-minivm" / "services", *words],
+        check=False,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status, done.stderr
+    shown = re.findall(r"^(\w+) +not running", done.stdout, re.MULTILINE)
+    assert shown == ([] if status else ["dhcp", "dns", "tftp", "http", "ntp", "syslog"])
 
 
 def test_every_appliance_is_in_the_documentation() -> None:

@@ -104,6 +104,17 @@ async def test_the_command_says_what_it_made(tmp_path: Path) -> None:
     assert json.loads((await gns3_minivm(*words)).out.splitlines()[-1])["code"] == "usage"
 
 
+async def test_the_next_command_finds_what_was_made(tmp_path: Path) -> None:
+    environment = {"XDG_DATA_HOME": str(tmp_path / "data"), "GNS3_MINIVM_APPLIANCES": str(tmp_path / "named")}
+    places = {
+        "one": ((), ""),
+        "other": (("--appliances", str(tmp_path / "my own")), f" --appliances '{tmp_path}/my own'"),
+    }
+    for name, (option, said) in places.items():
+        done = await gns3_minivm("new", name, "--from", "nginx", *option, environment=environment)
+        assert done.out.splitlines()[-1] == f"Next: change them, then gns3-minivm boot {name}{said}", done.err
+
+
 async def test_a_program_can_make_one_and_has_folders_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,10 @@ def test_a_manifest_that_is_no_text_is_told(tmp_path: Path) -> None:
     ("svg", "message"),
     [
         ("<svg", "symbol.svg is no SVG: unclosed token"),
+        (
+            '<!-- drawn --><svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"/>',
+            "symbol.svg starts with something else than <svg or <?xml",
+        ),
         ("<html/>", "symbol.svg is no SVG with a width"),
         ('<svg xmlns="http://www.w3.org/2000/svg"/>', "symbol.svg is no SVG with a width and a height"),
         ("<!--" + 65536 * "x" + "-->", "symbol.svg has 65543 bytes; at most 65536"),

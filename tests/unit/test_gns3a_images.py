@@ -166,6 +166,19 @@ async def test_an_image_of_a_registry_that_does_not_answer_is_told_with_its_reas
         assert f"docker://127.0.0.1:9/x@sha256:{'a' * 64}: " in found.missing([DISK]).message
 
 
+async def test_a_size_that_no_disk_has_is_told_and_other_places_are_tried(tmp_path: Path) -> None:
+    with running_site() as site:
+        site.answers["/disk"] = (200, {}, CONTENT)
+        disk = {"image": f"docker://127.0.0.1:9/x@sha256:{'a' * 64}", "digest": f"sha256:{'a' * 64}", "recipe": "b" * 64,
+                "size_bytes": 1, "compression": "zstd"}  # fmt: skip
+        record = {"format": 1, "release": "1", "made": {NAME: {"sha256": "c" * 64, "disk": disk}}}
+        wanted = ImageFile.model_validate(image(NAME, CONTENT, direct_download_url=f"{site.url}/disk"))
+        async with finder(tmp_path / "x.gns3a", tmp_path / "cache", **{RECORD: record}) as found:
+            obtained = await found.obtain(wanted)
+            assert obtained is not None and obtained[0].label == f"{site.url}/disk"
+            assert "the disk size '0M' is 0 bytes" in found.missing([wanted]).message
+
+
 async def test_a_package_that_cannot_be_had_is_told_with_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,12 +169,21 @@ def test_appliances_of_other_emulators_are_named(kind: str) -> None:
         "https://h/x",
         "../x",
         "docker://h/ x@sha256:a",
+        "docker://h/\x1b[2J@sha256:a",
     ],
 )
 def test_a_record_names_images_by_digest_only(image: str) -> None:
     disk = {"image": image, "digest": f"sha256:{'a' * 64}", "recipe": "b" * 64, "size_bytes": 1, "compression": "zstd"}
     record = {"format": 1, "release": "1", "made": {"x": {"sha256": "c" * 64, "disk": disk}}}
     with pytest.raises(ConfigError, match="image"):
+        parse(original(**{RECORD: record}))
+
+
+@pytest.mark.parametrize("wheel", ["evil==1", "gns3-minivm-kernel==1 evil", "gns3-minivm-kernel==1\n", "\x1b[2J"])
+def test_a_record_names_no_other_package_than_the_kernels(wheel: str) -> None:
+    kernel = {"bundle": "a" * 64, "flavour": "debian", "version": "6.1", "wheel": wheel}
+    record = {"format": 1, "release": "1", "made": {"x": {"sha256": "c" * 64, "kernel": kernel}}}
+    with pytest.raises(ConfigError, match=r"wheel: String should match pattern"):
         parse(original(**{RECORD: record}))
 
 

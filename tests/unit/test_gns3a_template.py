@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,27 @@ def test_a_symbol_that_is_not_there_is_the_usual_one_and_told(tmp_path: Path, sy
     found = version(tmp_path / "a.gns3a", symbol=symbol)
     assert (found.desired.template.symbol, found.desired.symbol_svg) == (":/symbols/classic/qemu_guest.svg", None)
     assert "is not beside it" in found.warnings[-1]
+
+
+@pytest.mark.parametrize("content", [b"-----BEGIN OPENSSH PRIVATE KEY-----", b"<?xml version='1.0'?><html/>", b""])
+def test_a_file_that_is_no_picture_is_never_sent_as_a_symbol(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "id_rsa").write_bytes(content)
+    found = version(tmp_path / "a.gns3a", symbol="id_rsa")
+    assert (found.desired.template.symbol, found.desired.symbol_svg) == (":/symbols/classic/qemu_guest.svg", None)
+    assert "'id_rsa' is no picture" in found.warnings[-1]
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG\r\n\x1a\n...", b"\xff\xd8\xff\xe0", b"GIF89a", b"<?xml version='1.0'?>\n<svg/>"]
+)
+def test_every_kind_of_picture_that_gns3_shows_goes_along(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "picture").write_bytes(content)
+    assert version(tmp_path / "a.gns3a", symbol="picture").desired.symbol_svg == content
+
+
+def test_a_symbol_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "linux_guest.svg")
+    assert "is not beside it" in version(tmp_path / "a.gns3a").warnings[-1]
 
 
 @pytest.mark.parametrize("symbol", [":/symbols/router.svg", None])
