@@ -176,13 +176,14 @@ async def test_a_large_new_lab_comes_in_one_go_and_is_the_same_as_one_made_node_
     lab: DrawnLab, gns3_server: GNS3Process, tmp_path: Path
 ) -> None:
     text = ring(7, more="  sw: {template: Ethernet switch}\n", links="  - [n0:eth2, sw]\n  - [sw:e0, n3:eth2]\n")
+    before = {one.name for one in await lab.server.projects()}
     report = await lab.up(text)
     assert report.exit_status == 0, report.errors
     again = await lab.up()
     assert again.plan is not None and again.plan.nothing_to_do
     in_one_go = await described(lab)
     # Nothing is left of what was made to find out how nodes are described.
-    assert not [one.name for one in await lab.server.projects() if one.name.startswith("gns3-minivm-")]
+    assert {one.name for one in await lab.server.projects()} - before == {lab.name}
     assert len({node.properties.get("mac_address") for node in (await lab.nodes()).values()}) == 8
     await lab_destroy(parse_address(lab.url), lab.name, Events(), yes=True)
     async with drawn_lab(gns3_server, tmp_path / "other") as other:
