@@ -29,7 +29,7 @@ USERNAME = "admin"
 PASSWORD = "admin"
 """What API v3 sets up by itself; the same is used where API v2 asks for a password."""
 
-_START_LIMIT_S = 90.0
+_START_LIMIT_S = 300.0
 _STOP_LIMIT_S = 30.0
 _BROUGHT = re.compile(r"(OVMF\w*\.fd|empty\d+[GT]\.qcow2|config\.img)(\.tmp)?|.*\.md5sum")
 
