@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from gns3_minivm.errors import ConnectError, LoginError, MiniVMError, NodeError, ServerError, UsageError
+from gns3_minivm.errors import ConfigError, ConnectError, LoginError, MiniVMError, NodeError, ServerError, UsageError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.model import LinkEnd, Node
 from gns3_minivm.gns3.server import Server
@@ -286,7 +286,8 @@ class _Work:
             try:
                 ends = new_ends(item.file, self.done.nodes, minivms, taken)
             except UsageError as error:
-                self.done.errors[about] = error
+                place = plan.lab.at("links", plan.lab.links.index(item.file))
+                self.done.errors[about] = ConfigError(f"{place}: {error.message}", hint=error.hint)
                 continue
             taken |= set(ends)
             jobs.append((about, partial(self._create_link, item, ends)))

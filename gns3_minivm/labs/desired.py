@@ -119,7 +119,7 @@ def _qemu_properties(lab: Lab, name: str, template: ServerTemplate, payload: byt
     words = " ".join(filter(None, [values.kernel_command_line, file.kernel_args]))
     if len(words) > COMMAND_LINE_MAX:
         raise ConfigError(
-            f"{lab.path}: node {name}: its kernel command line has {len(words)} characters; QEMU takes "
+            f"{lab.at('nodes', name, 'kernel_args')}: node {name}: its kernel command line has {len(words)} characters; QEMU takes "
             f"{COMMAND_LINE_MAX}",
             hint="Shorten kernel_args; settings such as env and files do not need it.",
         )
@@ -162,7 +162,7 @@ def _check_foreign(lab: Lab, name: str, file: LabNode, template: ServerTemplate)
         wrong += list(_stated(file))
     if wrong:
         raise ConfigError(
-            f"{lab.path}: node {name}: {', '.join(wrong)} cannot be given to a node of the template {template.name!r}"
+            f"{lab.at('nodes', name, wrong[0])}: node {name}: {', '.join(wrong)} cannot be given to a node of the template {template.name!r}"
             f" ({template.template_type}), which is no MiniVM",
             hint="Its own settings are given as `properties`, by GNS3's names.",
         )

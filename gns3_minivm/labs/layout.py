@@ -22,11 +22,12 @@ NODE_SIZE = 60
 STEP = 25
 LINK_LENGTH = 160
 _GAP = 40
-_LABEL_HEIGHT = 25
+_HEIGHT = NODE_SIZE + _GAP
 _LETTER_WIDTH = 7
 _FULL_EFFORT = 60
 """Up to this many nodes neither the rounds nor the moves are cut."""
-_CROSSING_COST, _BEHIND_COST = 3.0, 8.0
+_CROSSING_COST, _BEHIND_COST, _SHORT_COST = 3.0, 8.0, 6.0
+"""A short link has no room for the names of its ports."""
 _MOVES = [(x, y) for reach in (1, 2, 4, 8) for x in (-reach, 0, reach) for y in (-reach, 0, reach) if x or y]
 
 Position = tuple[int, int]
@@ -204,6 +205,7 @@ class _Canvas:
         self._points: dict[str, Point] = dict(fixed)
         self._links: list[Link] = []
         self._wish: dict[str, Point] = {}
+        self._widths = {name: _width(name) for name in graph}
 
     def position(self, name: str) -> Position:
         x, y = self._points[name]
@@ -241,21 +243,30 @@ class _Canvas:
             candidate = (cell[0] + x, cell[1] + y)
             if self._is_free(name, candidate):
                 self._move(name, candidate)
-                cost = self._cost(name)
+                cost = self._cost(name, best_cost)
                 if cost < best_cost - 1e-9:
                     best, best_cost = candidate, cost
         self._move(name, best)
         return best != cell
 
-    def _cost(self, name: str) -> float:
-        """What is bad about a node's place: crossings, nodes on its links, links behind it, uneven links."""
+    def _cost(self, name: str, enough: float = math.inf) -> float:
+        """What is bad about a node's place: uneven links, nodes on its links, links behind it, crossings.
+
+        Not more is looked at than it takes to see that it is bad ``enough``.
+        """
         own = [(name, other) for other in self._graph[name]]
-        bad = _CROSSING_COST * crossings(own, self._links, self._points)
-        bad += _BEHIND_COST * runs_behind(own, self._points, self._points, NODE_SIZE)
-        bad += _BEHIND_COST * runs_behind(self._links, {name: self._points[name]}, self._points, NODE_SIZE)
+        point = self._points[name]
+        bad = math.dist(point, self._wish[name]) / (4 * LINK_LENGTH)
         for _, other in own:
-            bad += (math.dist(self._points[name], self._points[other]) / LINK_LENGTH - 1) ** 2
-        return bad + math.dist(self._points[name], self._wish[name]) / (4 * LINK_LENGTH)
+            length = math.dist(point, self._points[other]) / LINK_LENGTH
+            bad += (length - 1) ** 2 + _SHORT_COST * max(0.0, 1 - length)
+        if bad < enough:
+            bad += _BEHIND_COST * runs_behind(own, self._points, self._points, NODE_SIZE)
+        if bad < enough:
+            bad += _BEHIND_COST * runs_behind(self._links, {name: point}, self._points, NODE_SIZE)
+        if bad < enough:
+            bad += _CROSSING_COST * crossings(own, self._links, self._points)
+        return bad
 
     def _move(self, name: str, cell: Cell) -> None:
         self._cells[name] = cell
@@ -263,11 +274,12 @@ class _Canvas:
 
     def _is_free(self, name: str, cell: Cell) -> bool:
         x, y = _point(cell)
-        return not any(
-            abs(x - other_x) < (_width(name) + _width(other)) / 2 and abs(y - other_y) < NODE_SIZE + _GAP
-            for other, (other_x, other_y) in self._points.items()
-            if other != name
-        )
+        width = self._widths[name]
+        for other, (other_x, other_y) in self._points.items():
+            near = -_HEIGHT < y - other_y < _HEIGHT and abs(x - other_x) < (width + self._widths[other]) / 2
+            if near and other != name:
+                return False
+        return True
 
 
 def _ring(middle: Cell, reach: int) -> list[Cell]:

@@ -6,11 +6,22 @@ A node's own settings (addresses, files, commands, ...) are those of ``guest_set
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    StringConstraints,
+    model_validator,
+)
 
+from gns3_minivm.documents import Mark, Where
 from gns3_minivm.errors import UsageError
 from gns3_minivm.guest import kernel_command_line
 from gns3_minivm.guest_settings import NodeSettings, Texts
@@ -280,6 +291,19 @@ class Lab(_Part):
 
     path: Path = Field(exclude=True)
     """The file; relative names in it start from its folder."""
+    marks: SkipValidation[Mapping[Where, Mark]] = Field(default_factory=dict, exclude=True, repr=False)
+    """Line and column of each value in it."""
+
+    def at(self, *where: str | int) -> str:
+        """``FILE:LINE:COLUMN`` of a value, or of what it is in; FILE where no more is known."""
+        known = (self.marks[where[:n]] for n in range(len(where), 0, -1) if where[:n] in self.marks)
+        mark = next(known, None)
+        return str(self.path) if mark is None else f"{self.path}:{mark[0]}:{mark[1]}"
+
+    def end_at(self, link: int, side: int) -> str:
+        """Where an end of a link stands: links may be a list of two, or have a key for them."""
+        plain = ("links", link, side)
+        return self.at(*plain) if plain in self.marks else self.at("links", link, "ends", side)
 
     def compute_of(self, node: str) -> str | None:
         """The compute that is asked for a node; None for the server's own choice."""

@@ -89,9 +89,18 @@ class LabPlan:
 
 
 def plan(
-    lab: Lab, desired: Sequence[DesiredNode], state: LabState, sketches: Sequence[Sketch] = (), *, start: bool = True
+    lab: Lab,
+    desired: Sequence[DesiredNode],
+    state: LabState,
+    sketches: Sequence[Sketch] = (),
+    *,
+    start: bool = True,
+    refuse: bool = True,
 ) -> LabPlan:
-    """Compare a lab with what the server has.  Raises UsageError for a port that a node does not have."""
+    """Compare a lab with what the server has.  Raises ConfigError for a port that a node does not have.
+
+    Without ``refuse`` such a link is among those to be created: carrying the plan out tells it then.
+    """
     nodes = [_plan_node(item, state.node_of(item.name), start) for item in desired]
     wanted = {item.name for item in desired}
     gone = [NodePlan("delete", name, None, node) for name, node in state.ours().items() if name not in wanted]
@@ -101,7 +110,7 @@ def plan(
     gone += [NodePlan("delete", node.name, None, node, leftover=True) for node in state.half_made if node in foreign]
     foreign = tuple(node for node in foreign if node not in state.half_made)
     minivms = {item.name for item in desired if item.is_minivm}
-    links = plan_links(lab.links, kept, minivms, state.links, {node.node_id: node.name for node in foreign})
+    links = plan_links(lab, kept, minivms, state.links, {node.node_id: node.name for node in foreign}, refuse=refuse)
     new, erased = _plan_drawings(sketches, state.drawings)
     known = set(state.record) == wanted and all(
         item.current is not None and item.current.node_id.startswith(state.record.get(item.name) or "-")

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gns3_minivm.errors import ConfigError, UsageError
 from gns3_minivm.gns3.model import Link, LinkEnd, Node
-from gns3_minivm.labs.model import LabEnd, LabLink
+from gns3_minivm.labs.model import Lab, LabEnd, LabLink
 from gns3_minivm.labs.ports import find_end, free_end
 
 LinkVerb = Literal["create", "update", "delete", "keep"]
@@ -27,19 +28,25 @@ class LinkPlan:
 
 
 def plan_links(
-    wanted: Sequence[LabLink],
+    lab: Lab,
     nodes: Mapping[str, Node],
     minivms: Collection[str],
     links: Sequence[Link],
     foreign: Mapping[str, str],
+    *,
+    refuse: bool = True,
 ) -> list[LinkPlan]:
     """Compare links; ``nodes`` are the lab's that are there and stay, ``foreign`` names of others by id.
 
     Links to foreign nodes stay, unless a port of theirs is wanted.  Links of nodes that go, go with them.  Raises
-    UsageError for a port that a node does not have.
+    ConfigError for a port that a node does not have; without ``refuse``, such a link is one to be created.
     """
     by_end = {end: link for link in links for end in link.ends}
-    ends = [(_end(link.ends[0], nodes, minivms), _end(link.ends[1], nodes, minivms)) for link in wanted]
+    wanted = lab.links
+    ends = [
+        (_stated(lab, number, 0, nodes, minivms, refuse), _stated(lab, number, 1, nodes, minivms, refuse))
+        for number in range(len(wanted))
+    ]
     stated = {end for pair in ends for end in pair if end is not None}
     plans: list[LinkPlan] = []
     matched: set[str] = set()
@@ -71,6 +78,17 @@ def new_ends(
         label = link.labels[number] if link.labels is not None else port.label
         found.append(LinkEnd(port.node_id, port.adapter, port.port, label))
     return found[0], found[1]
+
+
+def _stated(
+    lab: Lab, link: int, side: int, nodes: Mapping[str, Node], minivms: Collection[str], refuse: bool
+) -> LinkEnd | None:
+    try:
+        return _end(lab.links[link].ends[side], nodes, minivms)
+    except UsageError as error:
+        if not refuse:
+            return None
+        raise ConfigError(f"{lab.end_at(link, side)}: {error.message}", hint=error.hint) from error
 
 
 def stated_ends(links: Sequence[LabLink], nodes: Mapping[str, Node], minivms: Collection[str]) -> set[LinkEnd]:

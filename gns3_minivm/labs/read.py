@@ -19,9 +19,10 @@ def read_lab(path: Path) -> Lab:
 
 def lab_from(document: Document) -> Lab:
     """The lab that a document describes, with all its parts fitting together.  Raises ConfigError."""
-    if "path" in document.values:
-        raise document.error(("path",), "unknown key 'path'", hint=HINT)
-    document.values["path"] = document.path
+    for key in ("path", "marks"):
+        if key in document.values:
+            raise document.error((key,), f"unknown key {key!r}", hint=HINT)
+    document.values.update(path=document.path, marks=document.marks)
     lab = document.read_as(Lab, hint=HINT)
     _check_links(lab, document)
     _check_adapters(lab, document)
@@ -42,7 +43,9 @@ def payloads(lab: Lab) -> dict[str, NodePayload]:
             try:
                 found[name] = node.payload(lab.path.parent)
             except (UsageError, ConfigError) as error:
-                raise ConfigError(f"{lab.path}: node {name}: {error.message}", hint=error.hint or HINT) from error
+                raise ConfigError(
+                    f"{lab.at('nodes', name)}: node {name}: {error.message}", hint=error.hint or HINT
+                ) from error
     return found
 
 

@@ -41,7 +41,7 @@ def sketches(lab: Lab) -> list[Sketch]:
 
 
 def _sketch(lab: Lab, number: int, drawing: LabDrawing) -> Sketch:
-    svg = _marked(_svg(lab, number, drawing), f"{lab.path}: drawing {number}")
+    svg = _marked(_svg(lab, number, drawing), f"{lab.at('drawings', number - 1)}: drawing {number}")
     return Sketch(svg, drawing.position.x, drawing.position.y, drawing.layer, drawing.rotation)
 
 
@@ -65,7 +65,9 @@ def _svg(lab: Lab, number: int, drawing: LabDrawing) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"{lab.path}: drawing {number}: {path} cannot be read: {reason}") from error
+        raise ConfigError(
+            f"{lab.at('drawings', number - 1, 'source')}: drawing {number}: {path} cannot be read: {reason}"
+        ) from error
 
 
 def _brush(drawing: LabDrawing) -> str:

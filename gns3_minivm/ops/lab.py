@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.config import Settings
-from gns3_minivm.errors import ConfigError, UsageError
+from gns3_minivm.errors import UsageError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.detect import connect
@@ -166,11 +166,8 @@ class _Up:
             for name in lab.nodes
         ]
 
-    def _plan(self, desired: Sequence[DesiredNode], state: LabState) -> LabPlan:
-        try:
-            return plan(self._lab, desired, state, self._wishes.sketches, start=self._request.start)
-        except UsageError as error:
-            raise ConfigError(f"{self._lab.path}: {error.message}", hint=error.hint) from error
+    def _plan(self, desired: Sequence[DesiredNode], state: LabState, *, refuse: bool = True) -> LabPlan:
+        return plan(self._lab, desired, state, self._wishes.sketches, start=self._request.start, refuse=refuse)
 
     def _ask(self, report: LabReport, confirm: Confirm | None) -> None:
         """Nothing is lost before somebody has said yes."""
@@ -209,7 +206,8 @@ class _Up:
             with self._events.step(f"Make the project {lab.name}"):
                 names = dict.fromkeys(lab.nodes, "")
                 project = await server.create_project(lab.name, variables=mark(lab.name, names))
-        return self._plan(desired, await observe(server, project))
+        # Nothing stops half-way now: a port that turns out not to be there is told with the rest.
+        return self._plan(desired, await observe(server, project), refuse=False)
 
     async def _wait(self, project_id: str, planned: LabPlan, done: Applied) -> set[str]:
         """Wait for the consoles of all nodes that run; returned are those that answered."""

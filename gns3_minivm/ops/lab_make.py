@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gns3_minivm.cancel import run_blocking
-from gns3_minivm.errors import ConflictError, MiniVMError, ServerError
+from gns3_minivm.errors import ConflictError, ConnectError, LoginError, MiniVMError, ServerError
 from gns3_minivm.events import Events, Step
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, SCRATCH_PROJECT, Node, Project
 from gns3_minivm.gns3.server import Server
@@ -56,6 +56,8 @@ async def _make(
     server: Server, lab: Lab, nodes: Sequence[DesiredNode], sketches: Sequence[Sketch], step: Step
 ) -> Project:
     samples = await _samples(server, nodes)
+    # What the server refuses now is told when its nodes are made one by one.
+    nodes = [item for item in nodes if item.template_id in samples]
     data = await run_blocking(
         project_file, lab, nodes, samples, sketches, variables=mark(lab.name, dict.fromkeys(lab.nodes, "")),
         version=server.version, revision=server.newest_project_revision,
@@ -100,12 +102,17 @@ async def _watch(server: Server, project_id: str, step: Step) -> None:
 
 
 async def _samples(server: Server, nodes: Sequence[DesiredNode]) -> dict[str, tuple[Node, Mapping[str, Any]]]:
-    """A node of each template, and the same in the server's words."""
+    """A node of each template, and the same in the server's words; nothing of templates of which it makes none."""
     project = await server.create_project(f"{SCRATCH_PROJECT}{uuid.uuid4()}")
     try:
-        found = {}
-        for template_id in dict.fromkeys(item.template_id for item in nodes):
-            node = await server.create_node(project.project_id, template_id)
+        found: dict[str, tuple[Node, Mapping[str, Any]]] = {}
+        for template_id, compute_id in {item.template_id: item.compute_id for item in nodes}.items():
+            try:
+                node = await server.create_node(project.project_id, template_id, compute_id=compute_id)
+            except ServerError as error:
+                if isinstance(error, ConnectError | LoginError):
+                    raise
+                continue
             found[template_id] = (node, await server.node_settings(project.project_id, node.node_id))
         return found
     finally:

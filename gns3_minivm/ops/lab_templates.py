@@ -95,7 +95,7 @@ async def find_templates(server: Server, lab: Lab, address: Address, how: Regist
     """
     there = await server.templates()
     # What is missing is told before anything is converted.
-    named = {name: find_template(there, node.template, f"{lab.path}: node {name}: {server.url}")
+    named = {name: find_template(there, node.template, f"{lab.at('nodes', name, 'template')}: node {name}: {server.url}")
              for name, node in lab.nodes.items() if node.template is not None}  # fmt: skip
     wanted = {name: Wanted(_image(lab, node), template_name(node)) for name, node in lab.nodes.items() if node.source}
     unique = list(dict.fromkeys(wanted.values()))

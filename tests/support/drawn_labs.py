@@ -5,14 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gns3_minivm.agent.desired import template_id
 from gns3_minivm.config import Settings
 from gns3_minivm.errors import ServerFaultError
-from gns3_minivm.events import Events
+from gns3_minivm.events import Event, Events, Note
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import Link, Node, Project, QemuTemplate
@@ -32,6 +32,8 @@ class DrawnLab:
     name: str
     template: str
     url: str
+    warned: list[str] = field(default_factory=list)
+    """What the last ``up`` has warned of."""
 
     def write(self, text: str) -> Path:
         """The lab file; VM in it stands for the template."""
@@ -45,7 +47,12 @@ class DrawnLab:
         path = self.write(text) if text else self.folder / "lab.yml"
         options = {"start": False, **options}
         request = LabRequest(path, parse_address(url or self.url), **options)
-        return await lab_up(request, Settings(self.folder / "cache"), Events())
+        self.warned.clear()
+        return await lab_up(request, Settings(self.folder / "cache"), Events(self._hear))
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Note) and event.level == "warning":
+            self.warned.append(event.message)
 
     async def project(self) -> Project | None:
         return next((one for one in await self.server.projects() if one.name == self.name), None)

@@ -51,6 +51,11 @@ def test_a_node_of_an_unknown_state_is_read() -> None:
     assert found.ports == (Port("eth0", 0, 0, None),)
 
 
+def test_a_link_has_only_what_its_style_says() -> None:
+    answer = {"link_id": "1", "nodes": [], "link_style": {"color": None, "width": 3, "type": None}}
+    assert replies.link(answer, "p").style == {"width": 3}
+
+
 def test_a_link_is_read_by_its_ends() -> None:
     end = {"node_id": "n", "adapter_number": 2, "port_number": 1, "label": {}}
     assert replies.link({"link_id": "l", "nodes": [end, end]}, "p").ends == (LinkEnd("n", 2, 1),) * 2

@@ -110,7 +110,7 @@ def test_a_mistake_is_told_with_file_line_and_column(tmp_path: Path, text: str, 
 
 def test_a_source_that_is_not_there_is_told_with_its_node(tmp_path: Path) -> None:
     lab = read_lab(written(tmp_path, "name: a\nnodes: {r1: {appliance: x, files: {/etc/x: {source: gone}}}}"))
-    with pytest.raises(ConfigError, match=r"lab\.yml: node r1: .*gone"):
+    with pytest.raises(ConfigError, match=r"lab\.yml:2:\d+: node r1: .*gone"):
         payloads(lab)
 
 

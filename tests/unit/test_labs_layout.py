@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,9 @@ RING = [(f"r{i}", f"r{(i + 1) % 8}") for i in range(8)]
 STAR = [("sw", f"pc{i}") for i in range(8)]
 GRID = [(f"r{x}{y}", f"r{x + 1}{y}") for x in range(3) for y in range(4)]
 GRID += [(f"r{x}{y}", f"r{x}{y + 1}") for x in range(4) for y in range(3)]
+FABRIC = [(f"spine{i}", f"leaf{j}") for i in range(3) for j in range(5)] + [
+    (f"pc{i}", f"leaf{i % 5}") for i in range(12)
+]
 CAMPUS = [("core", f"d{i}") for i in range(4)] + [(f"d{i}", f"pc{i}-{j}") for i in range(4) for j in range(3)]
 
 
@@ -45,6 +49,11 @@ def test_links_neither_cross_nor_run_behind_nodes_where_that_can_be(links: Links
     assert crossings(links, links, middles(placed)) == 0
     assert runs_behind(links, middles(placed), middles(placed), NODE_SIZE) == 0
     assert not overlapping(placed)
+
+
+def test_links_have_room_for_the_names_of_their_ports() -> None:
+    points = middles(place_nodes(names_of(FABRIC), FABRIC))
+    assert min(math.dist(points[one], points[other]) for one, other in FABRIC) > 130
 
 
 def test_a_chain_is_a_row_from_left_to_right() -> None:

@@ -244,7 +244,9 @@ def test_a_port_that_is_not_there_is_told_with_the_free_ones(tmp_path: Path) -> 
     there = case(tmp_path)
     path = tmp_path / "lab.yml"
     path.write_text(FILE.replace("sw:e1", "sw:e9"))
-    with pytest.raises(UsageError, match=r"node sw has no port 'e9'; free are Ethernet0, Ethernet1") as caught:
+    with pytest.raises(
+        ConfigError, match=r"lab\.yml:\d+:\d+: node sw has no port 'e9'; free are Ethernet0, Ethernet1"
+    ) as caught:
         plan(read_lab(path), there.desired, there.state)
     assert "NODE:PORT" in caught.value.hint
 
