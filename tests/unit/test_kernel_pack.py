@@ -25,6 +25,7 @@ from gns3_minivm.ops import doctor
 from gns3_minivm.ops.kernel import bundle_at_hand, find_chosen
 from gns3_minivm.ops.kernel_choice import KernelChoice
 from gns3_minivm.ops.kernel_pack import kernel_pack
+from gns3_minivm.ops.known import known_files
 from tests.support.debs import bundle_debs, elf
 from tests.support.kernel_source import make_tools, source_debs
 
@@ -150,6 +151,9 @@ async def test_doctor_has_no_problem_with_a_kernel_that_came_with_pip(
     assert (await kernel())[0] == "problem"
     monkeypatch.syspath_prepend(tmp_path / "site")
     assert await kernel() == ("ok", "kernel 6.1.5-2-lab (lab) was installed with pip")
+    # Its image is known by its name on a server, for the repair of that and for projects.
+    found = known_files(empty.open_cache())(bundle.kernel.filename)
+    assert found is not None and found.path.is_relative_to(tmp_path / "site") and found.md5 == bundle.kernel.md5
 
 
 async def test_what_cannot_be_packed_is_said(settings: Settings, bundle: Bundle, tmp_path: Path) -> None:
