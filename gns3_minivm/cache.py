@@ -118,9 +118,15 @@ class Cache:
         return sorted(found, key=lambda path: (-path.stat().st_mtime_ns, path.name))
 
     def use_file(self, path: Path) -> bool:
-        """``use`` the entry that a file belongs to; returns whether it is still there."""
-        kind: Kind = "disks" if path.parent.parent.name == "disks" else "kernels"
-        return self.use(kind, path.parent.name) is not None
+        """``use`` the entry that a file belongs to; returns whether it is still there.
+
+        A file from elsewhere, as of a kernel that was installed with pip, belongs to none.
+        """
+        kinds: tuple[Kind, ...] = get_args(Kind)
+        for kind in kinds:
+            if path.parent.parent == self.root / kind:
+                return self.use(kind, path.parent.name) is not None
+        return path.is_file()
 
     @contextmanager
     def make(self, kind: Kind, recipe_id: str, is_whole: Callable[[Path], bool] = lambda entry: True) -> Iterator[Work]:

@@ -128,7 +128,7 @@ class Apt(ABC):
             said = self._run("apt-get", "-q", "-o", "APT::Status-Fd=1", "update", on_line=download_progress(step, 100))
         except PackageError as error:
             return error.message
-        return "\n".join(line for line in said.splitlines() if line.startswith(("E:", "W:", "Err:")))
+        return "\n".join(dict.fromkeys(line for line in said.splitlines() if line.startswith(("E:", "W:", "Err:"))))
 
     def show(self, name: str, version: str = "") -> Mapping[str, str] | None:
         """The fields of a package's candidate version, or None if apt does not know it."""

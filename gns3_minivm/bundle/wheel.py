@@ -24,6 +24,8 @@ from gns3_minivm.errors import UsageError
 DISTRIBUTION = "gns3-minivm-kernel"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip archive can hold."""
+_OWN_LICENCE = "gns3-minivm.txt"
+"""Our init is in the kernel image, or in the initial RAM disk beside it."""
 _INIT = b'"""A kernel bundle for gns3-minivm, which finds it here; see bundle/manifest.json."""\n'
 
 
@@ -85,7 +87,7 @@ def _information(bundle: Bundle, folder: str, generator: str) -> Iterator[tuple[
         f"Version: {wheel_version(bundle)}",
         f"Summary: A ready kernel for gns3-minivm: {bundle.flavour} {bundle.kernel_version}",
         "License-Expression: GPL-2.0-only AND GPL-2.0-or-later AND LGPL-2.1-or-later AND MIT",
-        *(f"License-File: {name}" for name in licences),
+        *(f"License-File: {name}" for name in (*licences, _OWN_LICENCE)),
         "Requires-Python: >=3.11",
         "Description-Content-Type: text/markdown",
     ]
@@ -94,6 +96,7 @@ def _information(bundle: Bundle, folder: str, generator: str) -> Iterator[tuple[
     yield f"{folder}/WHEEL", "\n".join(wheel).encode()
     for name in licences:
         yield f"{folder}/licenses/{name}", (bundle.folder / name).read_bytes()
+    yield f"{folder}/licenses/{_OWN_LICENCE}", resources.licence().encode()
 
 
 def _description(bundle: Bundle) -> str:

@@ -16,7 +16,6 @@ from typing import Any
 from gns3_minivm import __version__
 from gns3_minivm.agent.across import on_each
 from gns3_minivm.agent.checkup import Finding, failed, is_here, look
-from gns3_minivm.bundle.build import find as find_bundle
 from gns3_minivm.cache import Cache
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.config import Settings
@@ -24,6 +23,8 @@ from gns3_minivm.errors import EngineError, MiniVMError
 from gns3_minivm.events import Events
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.server import Server
+from gns3_minivm.ops.kernel import find_chosen
+from gns3_minivm.ops.kernel_choice import KernelChoice
 from gns3_minivm.ops.known import known_files
 from gns3_minivm.ops.look import describe_engine
 from gns3_minivm.qemu.command import PROGRAM
@@ -115,14 +116,18 @@ async def _engine(events: Events) -> Finding:
 
 def _kernel(cache: Cache) -> Finding:
     try:
-        bundle = find_bundle(cache)
+        bundle = find_chosen(cache, KernelChoice())
     except MiniVMError as error:
         return failed("kernel", error)
     if bundle is not None:
-        return Finding("kernel", "ok", f"kernel {bundle.kernel_version} ({bundle.flavour}) is in the cache")
+        place = "was installed with pip" if bundle.is_installed else "is in the cache"
+        return Finding("kernel", "ok", f"kernel {bundle.kernel_version} ({bundle.flavour}) {place}")
     if shutil.which("apt-get"):
         return Finding("kernel", "ok", "no kernel bundle yet; apt-get is there to make it of")
-    hint = "Name the kernel's packages with --deb when you register (docs/kernel.md)."
+    hint = (
+        "Install a ready kernel, `pip install gns3-minivm-kernel`, or name the kernel's packages with --deb when you "
+        "register (docs/kernel.md)."
+    )
     return Finding("kernel", "problem", "no kernel bundle yet, and no apt-get to get its packages with", hint)
 
 
@@ -146,7 +151,7 @@ async def _qemu(cache: Cache) -> list[Finding]:
         return [Finding("qemu", "warning", f"{PROGRAM} is not installed", hint)]
     version = await run_blocking(_version_of, path)
     findings = [Finding("qemu", "ok", f"{PROGRAM} {version}")]
-    bundle = await run_blocking(find_bundle, cache)
+    bundle = await run_blocking(find_chosen, cache, KernelChoice())
     if bundle is None:
         hint = "Run `gns3-minivm kernel build`, then again."
         findings.append(Finding("acceleration", "unknown", "whether KVM works shows only when a kernel runs", hint))

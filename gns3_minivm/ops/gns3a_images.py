@@ -152,10 +152,9 @@ class ImageFinder:
     def _cached(self, image: ImageFile) -> Artifact | None:
         bundles = (artifact for bundle in list_bundles(self._cache) for artifact in bundle.artifacts)
         for artifact in (*bundles, *list_disks(self._cache)):
-            if (artifact.size_bytes, artifact.md5) == (image.filesize, image.md5sum):
-                in_cache = self._cache.root in artifact.path.parents
-                if not in_cache or self._cache.use_file(artifact.path):
-                    return replace(artifact, filename=image.filename)
+            same = (artifact.size_bytes, artifact.md5) == (image.filesize, image.md5sum)
+            if same and self._cache.use_file(artifact.path):
+                return replace(artifact, filename=image.filename)
         return None
 
     async def _made_again(self, image: ImageFile, source: DiskSource) -> AsyncGenerator[Place, None]:

@@ -20,6 +20,7 @@ from gns3_minivm.bundle.build import (
     list_bundles,
     usable_bundles,
 )
+from gns3_minivm.bundle.installed import installed_folders
 from gns3_minivm.bundle.lab import FLAVOUR as LAB_FLAVOUR
 from gns3_minivm.bundle.local import LocalKernel
 from gns3_minivm.bundle.model import Bundle
@@ -162,6 +163,11 @@ def kernel_list(settings: Settings) -> list[Bundle]:
 def bundle_at_hand(cache: Cache, events: Events, choice: KernelChoice) -> Bundle:
     """The kernel bundle that was chosen, built now if that can be and it is not there (blocking)."""
     found = find_chosen(cache, choice)
+    if choice == KernelChoice() and installed_folders() and not find_installed():
+        events.warn(
+            "the kernel that was installed with pip was made by another release of gns3-minivm, so it is not used; one "
+            "of this release replaces it: pip install --force-reinstall gns3-minivm-kernel"
+        )
     return found or KernelOrigin(choice.debs, lab=choice.name == LAB_FLAVOUR).build(cache, events)
 
 

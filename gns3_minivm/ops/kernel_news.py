@@ -11,6 +11,8 @@ from gns3_minivm.bundle.build import FLAVOUR
 from gns3_minivm.bundle.lab import FLAVOUR as LAB_FLAVOUR
 from gns3_minivm.bundle.model import Bundle, PackageRecord
 from gns3_minivm.bundle.packages import KernelPart
+from gns3_minivm.bundle.versions import version_key
+from gns3_minivm.bundle.wheel import kernel_package
 from gns3_minivm.cancel import run_blocking
 from gns3_minivm.config import Settings
 from gns3_minivm.errors import PackageError
@@ -21,7 +23,7 @@ _PARTS = {FLAVOUR: KernelPart.IMAGE, LAB_FLAVOUR: KernelPart.SOURCE}
 
 @dataclass(frozen=True)
 class Newer:
-    """A kernel that apt offers, and the newest bundle of its flavour is not made of."""
+    """A kernel that apt offers, and the newest bundle of its flavour is made of an older one."""
 
     flavour: str
     packages: tuple[PackageRecord, ...]
@@ -63,8 +65,9 @@ def _ask(settings: Settings, newest: Mapping[str, Bundle], events: Events) -> li
                 except PackageError as error:
                     events.warn(error.message)
                     continue
-                has = {(record.name, record.version) for record in bundle.packages}
-                new = tuple(record for record in offered if (record.name, record.version) not in has)
+                # A source that lags behind, or another distribution's, offers what is older than the bundle.
+                has = version_key(kernel_package(bundle).version)
+                new = tuple(record for record in offered if version_key(record.version) > has)
                 found += [Newer(flavour, new)] if new else []
         failed = [line for line in complaint.splitlines() if "unsandboxed" not in line]
         if failed:

@@ -133,7 +133,8 @@ class Workshop:
 
         if self._bundle is None:
             if self._dry_run and find_chosen(self._cache, self._kernel) is None:
-                raise NotYet("build a kernel bundle (gns3-minivm kernel build)")
+                flavour = f" --flavour {self._kernel.name}" if self._kernel.name else ""
+                raise NotYet(f"build a kernel bundle (gns3-minivm kernel build{flavour})")
             self._bundle = bundle_at_hand(self._cache, self._events, self._kernel)
         return self._bundle
 

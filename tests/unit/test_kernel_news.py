@@ -59,6 +59,14 @@ async def test_a_newer_source_is_told_for_the_newest_bundle_of_a_flavour(tmp_pat
     assert await newer_kernels(settings, [new, old], Events()) == []
 
 
+async def test_a_source_that_lags_behind_the_bundle_is_not_newer(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "cache")
+    for version in ("6.1.10-1", "6.1.6-2", "6.1.6-1+b1", "6.12.1-1~bpo12+1"):
+        assert await newer_kernels(settings, [bundle(tmp_path, version)], Events()) == []
+    (newer,) = await newer_kernels(settings, [bundle(tmp_path, "6.1.6-1~deb12u1")], Events())
+    assert newer.text == "linux-source-6.1 6.1.6-1"
+
+
 async def test_what_apt_cannot_say_is_a_warning(tmp_path: Path) -> None:
     seen: list[Event] = []
     bundles = [bundle(tmp_path, "6.1.6-1"), bundle(tmp_path, "6.1.5-1", "debian")]

@@ -20,10 +20,12 @@ from gns3_minivm.bundle.toolchain import HostTools
 from gns3_minivm.cache import Cache
 from gns3_minivm.config import Settings
 from gns3_minivm.errors import UsageError
-from gns3_minivm.events import Events
-from gns3_minivm.ops.kernel import find_chosen
+from gns3_minivm.events import Event, Events, Note
+from gns3_minivm.ops import doctor
+from gns3_minivm.ops.kernel import bundle_at_hand, find_chosen
 from gns3_minivm.ops.kernel_choice import KernelChoice
 from gns3_minivm.ops.kernel_pack import kernel_pack
+from gns3_minivm.ops.known import known_files
 from tests.support.debs import bundle_debs, elf
 from tests.support.kernel_source import make_tools, source_debs
 
@@ -68,7 +70,13 @@ async def test_the_wheel_has_bundle_licences_configuration_and_names_the_sources
         assert archive.read(f"{top}/vmlinuz") == bundle.kernel.path.read_bytes()
         metadata = Parser().parsestr(archive.read(f"{information}/METADATA").decode())
         licences = metadata.get_all("License-File") or []
-        assert {f"{information}/licenses/{name}" for name in licences} <= names and len(licences) == 2
+        assert {f"{information}/licenses/{name}" for name in licences} <= names
+        assert {Path(name).name for name in licences} == {
+            "linux-source-6.1.txt",
+            "busybox-static.txt",
+            "gns3-minivm.txt",
+        }
+        assert archive.read(f"{information}/licenses/gns3-minivm.txt").startswith(b"MIT License")
     assert (metadata["Name"], metadata["Version"]) == ("gns3-minivm-kernel", "6.1.5.2")
     text = str(metadata.get_payload())
     assert "linux 6.1.5-2" in text and "gcc (Debian 12.2.0-14) 12.2.0" in text
@@ -112,14 +120,40 @@ async def test_an_installed_bundle_is_taken_where_no_kernel_is_named(
     assert found is not None and found.is_installed
 
 
-async def test_one_that_another_release_has_made_is_not_taken(
+async def test_one_that_another_release_has_made_is_not_taken_and_that_is_told(
     settings: Settings, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with zipfile.ZipFile(await pack(settings, tmp_path)) as archive:
         archive.extractall(tmp_path / "site")
     monkeypatch.syspath_prepend(tmp_path / "site")
     monkeypatch.setattr(lab, "source_digest", lambda: "another init")
-    assert find_chosen(Cache(tmp_path / "empty"), KernelChoice()) is None
+    empty = Cache(tmp_path / "empty")
+    assert find_chosen(empty, KernelChoice()) is None
+    build.build(DebFiles(bundle_debs(tmp_path)), empty, Events())
+    seen: list[Event] = []
+    assert not bundle_at_hand(empty, Events(seen.append), KernelChoice()).is_installed
+    assert any(isinstance(event, Note) and "by another release of gns3-minivm" in event.message for event in seen)
+
+
+async def test_doctor_has_no_problem_with_a_kernel_that_came_with_pip(
+    settings: Settings, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(await pack(settings, tmp_path)) as archive:
+        archive.extractall(tmp_path / "site")
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    empty = Settings(tmp_path / "empty")
+
+    async def kernel() -> tuple[str, str]:
+        places = (await doctor.examine((), empty, Events())).places
+        (found,) = [finding for finding in places[0].findings if finding.check == "kernel"]
+        return found.level, found.message
+
+    assert (await kernel())[0] == "problem"
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert await kernel() == ("ok", "kernel 6.1.5-2-lab (lab) was installed with pip")
+    # Its image is known by its name on a server, for the repair of that and for projects.
+    found = known_files(empty.open_cache())(bundle.kernel.filename)
+    assert found is not None and found.path.is_relative_to(tmp_path / "site") and found.md5 == bundle.kernel.md5
 
 
 async def test_what_cannot_be_packed_is_said(settings: Settings, bundle: Bundle, tmp_path: Path) -> None:
