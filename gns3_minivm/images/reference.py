@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from gns3_minivm.errors import UsageError
 
@@ -54,7 +55,7 @@ def parse_reference(text: str) -> Reference:
         host, path = "", rest
     path, colon, tag = path.partition(":")
     if (
-        (host and not _HOST.fullmatch(host))
+        (host and not _is_host(host))
         or not _PATH.fullmatch(path)
         or len(path) > _PATH_MAX
         or (colon and not _TAG.fullmatch(tag))
@@ -81,8 +82,19 @@ def is_reference(text: str) -> bool:
 def parse_place(text: str) -> tuple[str, str]:
     """Split ``HOST[:PORT][/PATH]``, the place of a registry or mirror; raises UsageError."""
     host, _, path = text.strip().rstrip("/").partition("/")
-    if not _HOST.fullmatch(host) or (path and not _PATH.fullmatch(path)):
+    if not _is_host(host) or (path and not _PATH.fullmatch(path)):
         raise UsageError(
             "a registry or mirror is not given as HOST[:PORT][/PATH]", hint="Write it as in mirror.example.org:5000."
         )
     return host, path
+
+
+def _is_host(text: str) -> bool:
+    if not _HOST.fullmatch(text):
+        return False
+    try:
+        # Raises ValueError for ports and addresses that there cannot be.
+        _ = urlsplit(f"//{text}").port
+    except ValueError:
+        return False
+    return True

@@ -231,7 +231,7 @@ class Repository(Blobs):
         raise self._denied("asks for a login of a kind that is not supported")
 
     def _token(self, session: requests.Session, challenge: Any, credentials: Credentials | None) -> str:
-        realm = urlsplit(challenge.realm)
+        realm = urlsplit(self._address("", challenge.realm))
         plain = realm.scheme == "http" and (self._scheme == "http" or self._is_insecure(realm.netloc))
         if (realm.scheme != "https" and not plain) or "@" in realm.netloc or not realm.netloc:
             raise self._denied(f"names {_shown(challenge.realm)!r} as its token server, which is not safe to use")
@@ -265,8 +265,8 @@ class Repository(Blobs):
             response = self._get(session, url, headers, authorization if own else "", form)
             if response.status_code not in _REDIRECTS:
                 return response
-            target = urljoin(url, response.headers.get("Location", ""))
             response.close()
+            target = self._address(url, response.headers.get("Location", ""))
             there = urlsplit(target)
             if there.scheme not in ("http", "https") or (there.scheme == "http" and url.startswith("https:")):
                 raise RegistryError(f"{_shown(url)} redirects to {_shown(target)}, which is not safe to follow")
@@ -274,6 +274,16 @@ class Repository(Blobs):
                 raise RegistryError(f"the token server {_shown(url)} redirects a login to {_shown(target)}")
             url = target
         raise RegistryError(f"{_shown(url)} redirects more than {_REDIRECTS_MAX} times")
+
+    def _address(self, base: str, found: str) -> str:
+        """The address that a registry has named, from ``base`` on.  Raises RegistryError for what is none."""
+        try:
+            address = urljoin(base, found)
+            _ = urlsplit(address).port
+        except ValueError:
+            # Not shown as a URL, which could be stripped of what is secret.
+            raise RegistryError(f"the registry {self.host} sends us to an address that is none") from None
+        return address
 
     def _get(
         self,

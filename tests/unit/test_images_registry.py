@@ -139,6 +139,13 @@ def test_a_token_server_that_is_not_safe_gets_no_credentials(registry: FakeRegis
         pull(registry, tmp_path, **login(registry))
 
 
+@pytest.mark.parametrize("realm", ["http://[", "https://x.invalid:99999/", "http://127.0.0.1:y/", "//", "realm"])
+def test_a_token_server_with_no_proper_address_is_one_error(registry: FakeRegistry, tmp_path: Path, realm: str) -> None:
+    registry.auth, registry.realm = "bearer", realm
+    with pytest.raises(RegistryError):
+        pull(registry, tmp_path, **login(registry))
+
+
 @pytest.mark.parametrize("auth", ["basic", "bearer"])
 @pytest.mark.parametrize("what", ["manifests", "blobs"])
 def test_credentials_do_not_follow_a_redirect_to_another_host(
@@ -206,7 +213,18 @@ def test_a_netrc_file_is_not_looked_into(
     assert tokens == {None, "Bearer the-token"}
 
 
-@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://x.invalid/", "//"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "file:///etc/passwd",
+        "ftp://x.invalid/",
+        "//",
+        "http://[",
+        "http://x.invalid:99999/",
+        "http://x.invalid:y/",
+        "http://a b/",
+    ],
+)
 def test_a_redirect_to_something_strange_is_refused(registry: FakeRegistry, tmp_path: Path, target: str) -> None:
     registry.redirect_blobs_to = target
     with pytest.raises(RegistryError):
@@ -406,7 +424,22 @@ def test_a_reference_is_taken_apart(text: str, parts: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "UPPER", "a//b", "a:", "a@sha256:12", "me:s3cret@a.example/x", "../x", "a/../b", "a b", "a?b", "-a/x"]
+    "text",
+    [
+        "",
+        "UPPER",
+        "a//b",
+        "a:",
+        "a@sha256:12",
+        "me:s3cret@a.example/x",
+        "../x",
+        "a/../b",
+        "a b",
+        "a?b",
+        "-a/x",
+        "a:99999/x",
+        "[:::::]/x",
+    ],
 )
 def test_what_is_no_reference_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
