@@ -176,11 +176,38 @@ static const char *check(const char *device)
     return format("e2fsck -p could not repair %s (exit status %d); run: e2fsck -fy %s", device, status, device);
 }
 
+/* Options that mount(8) turns into flags; the others are the file system's own, and are returned. */
+static char *take_flags(const char *text, unsigned long *flags)
+{
+    static const struct {
+        const char *name;
+        unsigned long flag;
+    } known[] = {
+        {"defaults", 0},         {"ro", MS_RDONLY},   {"noatime", MS_NOATIME}, {"nodiratime", MS_NODIRATIME},
+        {"relatime", MS_RELATIME}, {"strictatime", MS_STRICTATIME}, {"lazytime", MS_LAZYTIME}, {"sync", MS_SYNCHRONOUS},
+        {"dirsync", MS_DIRSYNC}, {"nodev", MS_NODEV}, {"nosuid", MS_NOSUID},   {"noexec", MS_NOEXEC},
+    };
+    struct words words = {0};
+    char *own = need(strlen(text) + 1), *end = own;
+    words_split(&words, text, ",");
+    for (size_t i = 0; i < words.count; i++) {
+        size_t k = 0;
+        while (k < sizeof known / sizeof *known && strcmp(words.item[i], known[k].name))
+            k++;
+        if (k < sizeof known / sizeof *known)
+            *flags |= known[k].flag;
+        else
+            end = stpcpy(stpcpy(end, end == own ? "" : ","), words.item[i]);
+    }
+    return own;
+}
+
 static int mount_root(const struct options *options, const char *device)
 {
     const char *type = options->root_type ? options->root_type : "ext4";
     unsigned long flags = options->read_only ? MS_RDONLY : 0;
-    return mount(device, SYSROOT, type, flags, options->root_flags);
+    char *own = take_flags(options->root_flags ? options->root_flags : "", &flags);
+    return mount(device, SYSROOT, type, flags, own);
 }
 
 /* Grows the mounted file system to its device, after the disk image was made larger. */

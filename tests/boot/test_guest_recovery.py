@@ -124,11 +124,11 @@ def uuid_of(disk: Path, folder: Path) -> str:
 
 
 def test_the_file_system_grows_to_a_larger_disk(bundle: Bundle, disk: Path, tmp_path: Path) -> None:
-    words = f"root=UUID={uuid_of(disk, tmp_path).upper()} rootfstype=ext4 rootflags=noatime"
+    words = f"root=UUID={uuid_of(disk, tmp_path).upper()} rootfstype=ext4 rootflags=noatime,errors=continue"
     node = overlay(disk, tmp_path / "node.qcow2", "3G")
     with boot(bundle, [node], tmp_path, words=words) as guest:
         guest.shell()
-        assert "/dev/vda / ext4 rw,noatime" in guest.run("cat /proc/mounts")
+        assert "/dev/vda / ext4 rw,noatime,errors=continue" in guest.run("cat /proc/mounts")
         blocks = int(guest.run("stat -f -c %b /"))
         assert blocks * 4096 > 2.8e9
         guest.press_power_button()
