@@ -239,7 +239,7 @@ def link(answer: Mapping[str, Any], project_id: str) -> Link:
         LinkEnd(end.node_id, end.adapter_number, end.port_number, str((end.label or {}).get("text", "")))
         for end in body.nodes or ()
     )
-    # API v3 answers a POST with all keys that a style may have, as null.
+    # What is not set, API v3 answers a creation with as null, and leaves out in its list.
     style = {key: value for key, value in (body.link_style or {}).items() if value is not None}
     return Link(project_id, body.link_id, ends, body.filters or {}, style, bool(body.suspend))
 

@@ -59,6 +59,8 @@ def test_a_link_has_only_what_its_style_says() -> None:
 def test_a_link_is_read_by_its_ends() -> None:
     end = {"node_id": "n", "adapter_number": 2, "port_number": 1, "label": {}}
     assert replies.link({"link_id": "l", "nodes": [end, end]}, "p").ends == (LinkEnd("n", 2, 1),) * 2
+    made = {"link_id": "l", "nodes": [], "link_style": {"color": None, "width": 3, "type": None}}
+    assert replies.link(made, "p").style == {"width": 3}
 
 
 def test_a_checksum_that_is_no_md5_is_not_taken_for_one() -> None:
