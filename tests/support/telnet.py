@@ -17,7 +17,7 @@ _TERMINAL_CODES = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[78=>])")
 class Console:
     """One telnet connection; ``transcript`` is everything that came, for a failing test's message."""
 
-    command_limit_s = 30.0
+    command_limit_s = 120.0
     """How long a shell command may take where nothing else is said."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -31,7 +31,7 @@ class Console:
     def send(self, text: str) -> None:
         self._writer.write(text.encode().replace(b"\xff", b"\xff\xff"))
 
-    async def read_until(self, pattern: str, timeout_s: float = 30) -> re.Match[str]:
+    async def read_until(self, pattern: str, timeout_s: float = 120) -> re.Match[str]:
         """Wait for a regular expression; what comes after its match is kept for the next call."""
         deadline = time.monotonic() + timeout_s
         while not (match := re.search(pattern, self._pending)):
@@ -39,7 +39,7 @@ class Console:
         self._pending = self._pending[match.end() :]
         return match
 
-    async def wait_for_shell(self, timeout_s: float = 90) -> None:
+    async def wait_for_shell(self, timeout_s: float = 300) -> None:
         """Ask until a shell answers; what is typed before it runs is lost or answered late."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -92,8 +92,8 @@ class Console:
 
 @asynccontextmanager
 async def console(host: str, port: int) -> AsyncIterator[Console]:
-    """Connect; a console that refuses is tried again for ten seconds (GNS3 opens it after it has started QEMU)."""
-    deadline = time.monotonic() + 10
+    """Connect; a console that refuses is tried again for a minute (GNS3 opens it after it has started QEMU)."""
+    deadline = time.monotonic() + 60
     while True:
         try:
             reader, writer = await asyncio.open_connection(host, port)
