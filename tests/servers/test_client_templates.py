@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from gns3_minivm.errors import BugError, ConflictError, NotFoundError, UsageError
+from gns3_minivm.gns3.address import parse_address
+from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import CREATE_ONLY_FIELDS, QemuTemplate
 from gns3_minivm.gns3.server import Server
 from tests.support.blobs import random_artifact
+from tests.support.gns3 import GNS3Process
 
 UNUSUAL: dict[str, Any] = {
     "category": "router",
@@ -118,6 +121,22 @@ async def test_clients_that_create_at_once_make_one_template(client: Server, tem
     results = await asyncio.gather(*(client.create_template(template) for _ in range(4)))
     assert {result.values for result in results} == {template}
     assert [item.template_id for item in await client.templates()].count(template.template_id) == 1
+
+
+async def test_clients_that_change_a_template_at_once_do_not_get_in_each_others_way(
+    client: Server, gns3_server: GNS3Process, template: QemuTemplate, tmp_path: Path
+) -> None:
+    names = []
+    for _ in range(3):
+        blob = random_artifact(tmp_path)
+        names.append((await client.upload_image(blob.path, blob.filename, blob.size_bytes, blob.md5)).filename)
+    await client.create_template(replace(template, hda_disk_image=names[0]))
+    async with await connect(parse_address(gns3_server.url)) as other:
+        for number in range(1, 6):
+            changes = {"hda_disk_image": names[number % 3]}
+            await asyncio.gather(*(one.update_template(template.template_id, changes) for one in (client, other)))
+            found = await client.template(template.template_id)
+            assert found is not None and found.values == replace(template, **changes)
 
 
 async def test_a_deleted_template_is_gone(client: Server, template: QemuTemplate) -> None:

@@ -221,6 +221,18 @@ async def test_progress_starts_anew_when_the_upload_does(client: Server, fake: F
     assert sum(moved) == 3_000_000 and min(moved) == -3_000_000
 
 
+async def test_v3_two_changes_of_a_template_at_once_are_made_one_after_the_other(
+    client: Server, fake: FakeGNS3
+) -> None:
+    route, told = "/v3/templates/t", {"template_id": "t", "name": "x", "template_type": "qemu"}
+    stumbles = reply({"message": "Database error detected, please check logs to find details"}, 500)
+    fake.on(f"PUT {route}", stumbles, reply(told))
+    assert (await client.update_template("t", {"ram_mb": 5})).name == "x"
+    fake.on(f"PUT {route}", reply({"message": "Oops"}, 500), reply(told))
+    with pytest.raises(errors.ServerFaultError, match="Oops"):
+        await client.update_template("t", {"ram_mb": 5})
+
+
 async def test_a_template_that_another_agent_made_meanwhile_is_taken_as_it_is(client: Server, fake: FakeGNS3) -> None:
     ours = QemuTemplate("11111111-1111-5111-8111-111111111111", "vm")
     theirs = {"template_id": ours.template_id, "name": "vm", "template_type": "qemu", "ram": 99}

@@ -27,7 +27,7 @@ from gns3_minivm.errors import (
     UnsupportedServerError,
 )
 from gns3_minivm.gns3 import replies
-from gns3_minivm.gns3.model import LOCAL_COMPUTE, VM_COMPUTE, Compute, Node, Rights, ServerImage
+from gns3_minivm.gns3.model import LOCAL_COMPUTE, VM_COMPUTE, Compute, Node, Rights, ServerImage, ServerTemplate
 from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Progress, Uploaded, no_progress
 from gns3_minivm.gns3.v3 import messages
@@ -121,6 +121,17 @@ class ServerV3(RestServer):
                     broken = error
                     await self._pause(attempt, error)
             raise AssertionError  # the count has no end
+
+    async def update_template(self, template_id: str, changes: Mapping[str, Any]) -> ServerTemplate:
+        for wait_s in (*_COLLISION_WAITS_S, None):
+            try:
+                return await super().update_template(template_id, changes)
+            except ServerFaultError as error:
+                # Of two changes of a template's images at once, one finds in the database what the other has replaced.
+                if wait_s is None or "Database error" not in error.message:
+                    raise
+                await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
+        raise AssertionError  # the last turn returns or raises
 
     async def create_node(
         self,
