@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+from uuid import UUID
 
 from gns3_minivm.gns3.model import Drawing, Node, Project
 from gns3_minivm.labs.desired import DesiredNode, payload_of, without_payload
@@ -123,7 +124,7 @@ def _plan_node(desired: DesiredNode, current: Node | None, start: bool) -> NodeP
     starts = start and desired.file.start
     if current is None:
         return NodePlan("create", desired.name, desired, start=starts)
-    if current.template_id != desired.template_id:
+    if current.template_id != desired.template_id and not _is_the_same_built_in(desired, current):
         planned = NodePlan("replace", desired.name, desired, current, {"template": (_known(current), desired.source)})
         return replace(planned, start=starts or planned.runs)
     changes, looks = _changes(desired, current), _looks(desired, current)
@@ -131,6 +132,20 @@ def _plan_node(desired: DesiredNode, current: Node | None, start: bool) -> NodeP
     planned = NodePlan(verb, desired.name, desired, current, changes, looks)
     off = current.node_type not in ALWAYS_ON and current.status != "started"
     return replace(planned, start=(starts and off) or planned.restart)
+
+
+def _is_the_same_built_in(desired: DesiredNode, current: Node) -> bool:
+    """Whether a node is of the built-in template of this kind, as another generation of GNS3 has it.
+
+    Their ids are made from names (UUID version 3), others in each generation: a lab may come from another server.
+    """
+    template = desired.template
+    if template is None or not template.builtin or current.node_type != template.template_type:
+        return False
+    try:
+        return UUID(current.template_id or "").version == 3
+    except ValueError:
+        return False
 
 
 def _known(node: Node) -> str:

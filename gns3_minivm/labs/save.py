@@ -18,6 +18,11 @@ from gns3_minivm.labs.save_settings import settings_of
 from gns3_minivm.labs.sketches import MARK
 
 _SWITCHES = ("ethernet_switch", "ethernet_hub")
+_HUB_PORTS = [{"name": f"Ethernet{n}", "port_number": n} for n in range(8)]
+_PLAIN_PORTS = {
+    "ethernet_switch": [{**port, "type": "access", "vlan": 1} for port in _HUB_PORTS],
+    "ethernet_hub": _HUB_PORTS,
+}
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,9 @@ def _sizes(node: Node, template: QemuTemplate) -> dict[str, Any]:
 
 def _ports(node: Node, template: Mapping[str, Any]) -> dict[str, Any]:
     mapping = node.properties.get("ports_mapping")
-    return {"properties": {"ports_mapping": mapping}} if mapping and mapping != template.get("ports_mapping") else {}
+    # The built-in ones of API v2 do not say what they give a node.
+    usual = template.get("ports_mapping") or _PLAIN_PORTS.get(node.node_type)
+    return {"properties": {"ports_mapping": mapping}} if mapping and mapping != usual else {}
 
 
 def _link(link: Link, project: SavedProject) -> Any:

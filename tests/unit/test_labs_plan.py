@@ -240,6 +240,16 @@ def test_drawings_of_the_lab_are_replaced_and_those_of_people_stay(tmp_path: Pat
     assert len(planned.drawings) == 1 and [drawing.drawing_id for drawing in planned.erased] == ["0"]
 
 
+def test_a_built_in_node_that_another_generation_of_gns3_has_made_stays(tmp_path: Path) -> None:
+    there = case(tmp_path)
+    other_id = str(uuid.uuid3(uuid.NAMESPACE_DNS, "ethernet switch"))
+    assert there.with_node("sw", template_id=other_id).plan().nothing_to_do
+    # One of a template that somebody has made is another thing.
+    for template in (str(uuid.uuid4()), "", None):
+        assert verbs(there.with_node("sw", template_id=template).plan())["sw"] == "replace"
+    assert verbs(there.with_node("sw", template_id=other_id, node_type="cloud").plan())["sw"] == "replace"
+
+
 def test_a_port_that_is_not_there_is_told_with_the_free_ones(tmp_path: Path) -> None:
     there = case(tmp_path)
     path = tmp_path / "lab.yml"

@@ -125,6 +125,13 @@ def test_a_switch_with_other_ports_than_its_template_says_which() -> None:
     assert not nodes["a"].properties and nodes["b"].properties == {"ports_mapping": more}
 
 
+def test_ports_that_the_built_in_switch_of_api_v2_has_anyway_are_not_saved() -> None:
+    bare = replace(project(switch("sw", PORTS)), template_settings={"sw": {"symbol": "s"}})
+    assert not read_back(lab_text(bare, [])).nodes["sw"].properties
+    four = replace(project(switch("sw", PORTS[:4])), template_settings={"sw": {"symbol": "s"}})
+    assert read_back(lab_text(four, [])).nodes["sw"].properties == {"ports_mapping": PORTS[:4]}
+
+
 def test_drawings_are_saved_as_they_are_drawn() -> None:
     file = read_back("{name: lab, nodes: {a: {image: i}}, drawings: [{text: Site A, position: [5, 6], layer: 2}]}")
     (sketch,) = sketches(file)
