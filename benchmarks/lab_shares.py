@@ -1,11 +1,14 @@
-"""What each group of options of the lab kernel has in it: the bytes of its object files, and the time of its initcalls.
+"""What each group of options of the lab kernel has in it: the bytes of its object files, and what they cost at boot.
 
     python benchmarks/lab_shares.py SOURCE [--repeats 15] [--json]
 
 SOURCE is a Linux source in which the whole configuration of kernel/lab.config has been compiled (lab_costs.py does).  Nothing
 is compiled here: the kernel's own makefiles tell which object files are gone when a group is left out after those below it in
 the file.  Their initcalls are timed by the kernel itself (initcall_debug); the least of all boots counts, which other work on
-this computer disturbs least.  What a group adds to files that others need as well is not seen: lab_costs.py sees it.
+this computer disturbs least.  Unpacking the kernel and moving it to its random address is what QEMU takes longer to start the
+packed kernel than the unpacked one (CPU time, the least of boots in turn); a group has that part of it that it has of code and
+data.  In the same way, hardening is measured as far as words on the command line turn it off.  What a group adds to files that
+others need as well is not seen: lab_costs.py sees it.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from boot import FLOOR_LINE, floor_initrd
+from boot import FLOOR_LINE, Way, collect, floor_initrd
 from lab_costs import WHOLE, kernels
 
 from gns3_minivm import resources
@@ -42,6 +45,8 @@ include {makefile}
 told:
 	@echo $(foreach o,$(obj-y) $(lib-y),$(or $(strip $($(o:.o=-y)) $($(o:.o=-objs))),$(o)))
 """
+LESS_HARDENED = "nokaslr mitigations=off init_on_alloc=0 hardened_usercopy=off randomize_kstack_offset=off slab_merge"
+"""Words that turn off what of the group Hardening can be turned off at boot."""
 INITCALL = re.compile(r"initcall (\w+)\+\S+ returned -?\d+ after (\d+) usecs")
 
 
@@ -54,6 +59,7 @@ class Share:
     size_bytes: int
     initcalls: int
     initcalls_us: int
+    unpacking_us: int = 0
 
 
 def objects(source: Path, folder: str, configuration: Path) -> Iterator[str]:
@@ -110,28 +116,43 @@ def boot(words: list[str]) -> str:
             guest.kill()
 
 
+def machine(kernel: Path, folder: str, append: str) -> GuestMachine:
+    """A machine that has nothing but a kernel and a line of an init."""
+    return GuestMachine("lab", kernel, floor_initrd(Path(folder)), (), append, options=QEMU_OPTIONS)
+
+
+def compared_s(source: Path, repeats: int) -> tuple[float, float]:
+    """What unpacking and what hardening cost until the first line of an init: with them less without them, CPU time."""
+    line = re.compile(FLOOR_LINE.encode())
+    packed, unpacked = (source / "arch/x86/boot" / name for name in ("bzImage", "compressed/vmlinux.bin"))
+    with tempfile.TemporaryDirectory() as folder:
+        ways = [
+            Way("as it is", machine(packed, folder, kernel_command_line()), line),
+            Way("unpacked", machine(unpacked, folder, kernel_command_line()), line),
+            Way("less hardened", machine(packed, folder, kernel_command_line(LESS_HARDENED)), line),
+        ]
+        whole, *others = (min(row.cpu_s) for row in collect(ways, (1,), repeats, find_qemu(), accelerated=False))
+    unpacking, hardening = (whole - other for other in others)
+    return unpacking, hardening
+
+
 def timed(source: Path, repeats: int) -> dict[str, int]:
     """The least time of each initcall in microseconds."""
     least: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
-        machine = GuestMachine(
-            "lab",
-            source / "arch/x86/boot/bzImage",
-            floor_initrd(Path(folder)),
-            (),
-            kernel_command_line("initcall_debug ignore_loglevel log_buf_len=1M").replace(" quiet", ""),
-            options=QEMU_OPTIONS,
-        )
+        append = kernel_command_line("initcall_debug ignore_loglevel log_buf_len=1M").replace(" quiet", "")
+        told = machine(source / "arch/x86/boot/bzImage", folder, append)
         for turn in range(repeats):
-            for name, microseconds in INITCALL.findall(boot(command_line(machine, qemu=find_qemu()))):
+            for name, microseconds in INITCALL.findall(boot(command_line(told, qemu=find_qemu()))):
                 least[name] = min(int(microseconds), least.get(name, sys.maxsize))
             print(f"\rboot {turn + 1} of {repeats}", end="", file=sys.stderr, flush=True)
     return least
 
 
-def shares(source: Path, times: dict[str, int]) -> list[Share]:
+def shares(source: Path, times: dict[str, int], unpacking_us: float) -> list[Share]:
     """The groups, the last of the file first, and the whole."""
     found = []
+    whole_bytes = size_bytes(source, {"vmlinux"})
     texts = kernels(resources.folder("kernel") / "lab.config")
     before = linked(source, texts[WHOLE])
     for name, text in texts.items():
@@ -140,9 +161,11 @@ def shares(source: Path, times: dict[str, int]) -> list[Share]:
             gone = {path for path in before - after if (source / path).exists()}
             called = initcalls(source, gone) & times.keys()
             spent = sum(times[call] for call in called)
-            found.append(Share(name.removeprefix("without "), len(gone), size_bytes(source, gone), len(called), spent))
+            size = size_bytes(source, gone)
+            part = round(unpacking_us * size / whole_bytes)
+            found.append(Share(name.removeprefix("without "), len(gone), size, len(called), spent, part))
             before = after
-    return [*found, Share(WHOLE, 0, size_bytes(source, {"vmlinux"}), len(times), sum(times.values()))]
+    return [*found, Share(WHOLE, 0, whole_bytes, len(times), sum(times.values()), round(unpacking_us))]
 
 
 def main() -> None:
@@ -153,16 +176,19 @@ def main() -> None:
     chosen = parser.parse_args()
     source = chosen.source.resolve()
     times = timed(source, chosen.repeats)
-    found = shares(source, times)
+    unpacking, hardening = compared_s(source, chosen.repeats)
+    found = shares(source, times, 1e6 * unpacking)
     if chosen.json:
-        print(json.dumps({"shares": [asdict(share) for share in found], "initcalls_us": times}))
+        described = [asdict(share) for share in found]
+        print(json.dumps({"shares": described, "initcalls_us": times, "hardening_s": hardening}))
         return
-    print(f"\n{'group':32} {'files':>6} {'KB':>8} {'initcalls':>10} {'ms':>8}")
+    print(f"\n{'group':32} {'files':>6} {'KB':>8} {'initcalls':>10} {'ms':>8} {'unpacking':>10} ms")
     for share in found:
         print(
             f"{share.name:32} {share.files:6} {share.size_bytes / 1000:8.0f} {share.initcalls:10} "
-            f"{share.initcalls_us / 1000:8.1f}"
+            f"{share.initcalls_us / 1000:8.1f} {share.unpacking_us / 1000:10.1f}"
         )
+    print(f"\nhardening that can be turned off at boot: {1000 * hardening:.0f} ms")
 
 
 if __name__ == "__main__":
