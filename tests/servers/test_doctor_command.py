@@ -203,8 +203,10 @@ async def test_nothing_changes_on_a_server(client: Server, gns3_server: GNS3Proc
 
 async def test_what_a_killed_export_has_left_is_told(client: Server, gns3_server: GNS3Process) -> None:
     project = await client.create_project(f"gns3-minivm-{uuid.uuid4()}")
-    found = await findings(gns3_server.url)
-    await client.delete_project(project.project_id)
+    try:
+        found = await findings(gns3_server.url)
+    finally:
+        await client.delete_project(project.project_id)
     [finding] = found["projects"]
     assert finding["level"] == "warning" and project.name in finding["message"]
 
