@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from gns3_minivm.errors import EngineError
-from gns3_minivm.images.archive import spool_layers
 from gns3_minivm.images.engine import Engine
 from gns3_minivm.images.model import Image, ImageInfo, Layer, SourceDigest
 from gns3_minivm.images.oci import check_diff_ids, check_platform, guest_config, short_name
@@ -57,6 +56,9 @@ class EngineImage(Image):
 
     def fetch(self, spool: Path, progress: Callable[[int], None]) -> list[Layer]:
         with closing(self._engine.save(self.image_id)) as pieces:
+            # Brings the reader of tar archives with it, which an image that is in the cache already does not need.
+            from gns3_minivm.images.archive import spool_layers
+
             return spool_layers(pieces, self.info.diff_ids, spool, progress)
 
 
