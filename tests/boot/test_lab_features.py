@@ -9,7 +9,10 @@ import asyncio
 import gzip
 import io
 import re
+import struct
+import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import docker
@@ -18,11 +21,13 @@ import pytest
 from gns3_minivm import resources
 from gns3_minivm.bundle.compile import read_configuration
 from gns3_minivm.bundle.model import CONFIG_FILE, Bundle
+from gns3_minivm.guest import GuestConfig
 from gns3_minivm.guest_exec import ExecRequest, ExecResult, GuestExec
 from gns3_minivm.guest_payload import FW_CFG_NAME, GuestFile, NodePayload
-from tests.support.guest import Guest, assert_clean, boot, overlay
+from tests.support.guest import Guest, assert_clean, boot, busybox_tree, guest_disk, overlay
 from tests.support.lab_config import read_options, weaknesses
 from tests.support.minivm import gns3_minivm
+from tests.support.tools import require_tool
 
 pytestmark = pytest.mark.long
 
@@ -38,11 +43,13 @@ SCRIPT = Path(__file__).with_name("lab_features.sh")
 FEATURES = re.findall(r"^feature_(\w+)\(\)", SCRIPT.read_text(), re.MULTILINE)
 OPTIONS = (
     "-m 512 -smp 2 -device virtio-rng-pci -device virtio-balloon-pci -device virtio-serial-pci "
-    "-chardev null,id=port -device virtserialport,chardev=port,name=lab "
-    "-nic user,model=virtio-net-pci,restrict=on -device e1000"
+    "-device virtserialport,chardev=port,name=lab -device virtconsole,chardev=hvc "
+    "-nic user,model=virtio-net-pci,restrict=on,net=10.91.0.0/24 -nic user,model=e1000,restrict=on,net=10.92.0.0/24"
 ).split()
+CHANNELS = ("port", "hvc")
 BOOT_LIMIT_S = 600.0
 FEATURE_LIMIT_S = 900.0
+CHANGE_LIMIT_S = 300.0
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +67,18 @@ async def disk(docker_host: str, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="module")
-def guest(lab_bundle: Bundle, disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the guest's files are; what it writes to virtio's serial ports is in those of CHANNELS."""
+    return tmp_path_factory.mktemp("lab-guest")
+
+
+@pytest.fixture(scope="module")
+def guest(lab_bundle: Bundle, disk: Path, folder: Path) -> Iterator[Guest]:
     """A booted guest that has the script."""
-    folder = tmp_path_factory.mktemp("lab-guest")
     node = overlay(disk, folder / "node.qcow2")
     (folder / "payload").write_bytes(NodePayload(files=(GuestFile("/root/features", SCRIPT.read_bytes()),)).encode())
     options = [*OPTIONS, "-fw_cfg", f"name={FW_CFG_NAME},file={folder / 'payload'}"]
+    options += [word for name in CHANNELS for word in ("-chardev", f"file,id={name},path={folder / name}")]
     with boot(lab_bundle, [node], folder, name="lab-1", options=options) as running:
         running.expect(r"[#$] $", BOOT_LIMIT_S)
         yield running
@@ -102,6 +115,55 @@ async def test_the_configuration_of_the_bundle_is_that_of_its_kernel(lab_bundle:
 def test_there_is_one_file_of_less_than_9_mb(lab_bundle: Bundle) -> None:
     assert (lab_bundle.initrd, lab_bundle.modules) == (None, None)
     assert lab_bundle.kernel.size_bytes < 9_000_000
+
+
+async def test_what_is_written_to_virtios_serial_ports_and_console_reaches_the_host(folder: Path, guest: Guest) -> None:
+    port = "port=$(grep -lx lab /sys/class/virtio-ports/*/name) && port=${port%/name} && port=/dev/${port##*/}"
+    words = f"{port} && echo through a port >$port && echo through a console >/dev/hvc0"
+    result = await run(guest, "sh", "-c", words)
+    assert result.exit_status == 0, result.stderr
+    async with asyncio.timeout(CHANGE_LIMIT_S):
+        while b"through a port" not in (folder / "port").read_bytes():
+            await asyncio.sleep(0.1)
+        while b"through a console" not in (folder / "hvc").read_bytes():
+            await asyncio.sleep(0.1)
+
+
+async def test_the_balloon_takes_memory_and_gives_it_back(guest: Guest) -> None:
+    async def memory_kib() -> int:
+        shown = await run(guest, "sed", "-n", "s/^MemTotal: *\\([0-9]*\\) kB$/\\1/p", "/proc/meminfo")
+        return int(shown.stdout)
+
+    whole = await memory_kib()
+    async with asyncio.timeout(CHANGE_LIMIT_S):
+        guest.monitor("balloon 384")
+        while await memory_kib() > whole - 120_000:
+            await asyncio.sleep(0.2)
+        guest.monitor("balloon 512")
+        while await memory_kib() < whole:
+            await asyncio.sleep(0.2)
+
+
+def test_qemu_starts_the_uncompressed_kernel_directly(lab_bundle: Bundle, tmp_path: Path) -> None:
+    kernel = tmp_path / "vmlinux"
+    kernel.write_bytes(uncompressed(lab_bundle.kernel.path.read_bytes()))
+    bundle = replace(lab_bundle, kernel=replace(lab_bundle.kernel, path=kernel))
+    assert lab_bundle.busybox is not None
+    disk = guest_disk(tmp_path / "disk.qcow2", busybox_tree(lab_bundle.busybox), GuestConfig(cmd=("/bin/sh",)))
+    # Without the note that CONFIG_PVH puts into it, QEMU refuses an ELF file.
+    with boot(bundle, [disk], tmp_path) as running:
+        running.shell()
+        assert running.run("uname -r") == lab_bundle.kernel_version
+
+
+def uncompressed(image: bytes) -> bytes:
+    """The kernel inside a bzImage that LZ4 has packed (Linux, Documentation/x86/boot.rst: payload_offset)."""
+    sectors = image[0x1F1] or 4
+    offset, length = struct.unpack_from("<II", image, 0x248)
+    start = (sectors + 1) * 512 + offset
+    # The last four bytes say how long it will be.
+    payload = image[start : start + length - 4]
+    return subprocess.run([require_tool("lz4"), "-dc"], input=payload, capture_output=True, check=True).stdout
 
 
 @pytest.mark.parametrize("feature", FEATURES)

@@ -5,7 +5,6 @@ A kernel of few options stands for the one for labs, which takes several times a
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -41,38 +40,60 @@ CONFIG_IKCONFIG=y
 """
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "small.config"
+    use_small(tmp_path, monkeypatch)
+
+
+def use_small(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    path = folder / "small.config"
     path.write_text(SMALL)
-    monkeypatch.setattr(lab, "_configuration", lambda: path)
-    monkeypatch.setattr(compiling, "_ESSENTIAL", ())
+    patch.setattr(lab, "_configuration", lambda: path)
+    patch.setattr(compiling, "_ESSENTIAL", ())
 
 
-def test_two_folders_give_the_same_bytes(tmp_path: Path) -> None:
+def build_here(folder: Path) -> Bundle:
+    """Compile with this machine's tools."""
     require_tool("apt-get")
     assert missing_tools() == []
-    bundles: list[Bundle] = []
-    for folder in ("one", "another.folder,with-a-longer+name"):
-        cache = Cache(tmp_path / folder)
-        bundles.append(lab.build(AptSource(cache, kernel=KernelPart.SOURCE), HostTools(), cache, Events()))
-        assert list((cache.root / "work").iterdir()) == []
-    first, second = bundles
-    assert first.kernel.sha256 == second.kernel.sha256 and first.id == second.id
-    assert image_version(first.kernel.path) == first.kernel_version
-    assert first.kernel_version.endswith("-lab")
-    assert (first.folder / "config").read_bytes() == (second.folder / "config").read_bytes()
-    shutil.rmtree(tmp_path / "one")
+    cache = Cache(folder)
+    bundle = lab.build(AptSource(cache, kernel=KernelPart.SOURCE), HostTools(), cache, Events())
+    assert list((cache.root / "work").iterdir()) == []
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The kernel of few options, compiled with this machine's tools."""
+    folder = tmp_path_factory.mktemp("here")
+    with pytest.MonkeyPatch.context() as patch:
+        use_small(folder, patch)
+        return build_here(folder / "cache")
+
+
+def test_another_folder_gives_the_same_bytes(here: Bundle, small: None, tmp_path: Path) -> None:
+    there = build_here(tmp_path / "another.folder,with-a-longer+name")
+    assert here.kernel.sha256 == there.kernel.sha256 and here.id == there.id
+    assert image_version(here.kernel.path) == here.kernel_version
+    assert here.kernel_version.endswith("-lab")
+    assert (here.folder / "config").read_bytes() == (there.folder / "config").read_bytes()
 
 
 def test_a_container_compiles_where_this_machine_has_neither_tools_nor_apt(
-    docker_host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: Bundle, small: None, docker_host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", docker_host)
     bundle = lab.build(None, ContainerTools(), Cache(tmp_path / "cache"), Events())
     assert image_version(bundle.kernel.path) == bundle.kernel_version
     assert {record.name for record in bundle.packages} >= {"busybox-static", "e2fsck-static"}
     assert bundle.compiled["compiler"].startswith("gcc (Debian")
+    # Of the same tools and packages it makes the same bytes as this machine, and of others it says so.
+    same = made_of(here) == made_of(bundle)
+    assert (here.id == bundle.id, here.kernel.sha256 == bundle.kernel.sha256) == (same, same)
+
+
+def made_of(bundle: Bundle) -> tuple[str, list[str]]:
+    return bundle.compiled["compiler"], sorted(record.sha256 for record in bundle.packages)
 
 
 def test_debians_source_knows_every_line_of_the_configuration(lab_bundle: Bundle) -> None:

@@ -77,7 +77,7 @@ async def test_a_template_names_a_kernel_and_nothing_else_and_survives_a_prune(
             assert await kernel_of(lab, "pc-1") == lab_bundle.kernel_version
 
 
-@pytest.mark.parametrize(("here", "there"), [(2, 2), (3, 3)])
+@pytest.mark.parametrize(("here", "there"), [(2, 2), (2, 3), (3, 3)])
 async def test_a_project_that_gns3_itself_exports_opens_and_runs_on_another_server(
     here: Generation, there: Generation, lab_bundle: Bundle, tmp_path: Path
 ) -> None:
