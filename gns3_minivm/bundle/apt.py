@@ -247,7 +247,7 @@ def _kernel_dependencies(depends: str, kernel: KernelPart) -> list[tuple[str, st
     found = []
     for clause in depends.replace("\n", " ").split(","):
         match = _DEPENDENCY.match(clause.partition("|")[0].strip())
-        if match and match["name"].startswith(kernel.value):
+        if match and match["name"].startswith(kernel.prefixes):
             found.append((match["name"], match["version"] or ""))
     return found
 

@@ -24,12 +24,17 @@ SOURCE_PREFIX = "linux-source-"
 
 
 class KernelPart(Enum):
-    """What of a kernel the packages of a bundle bring; the values are prefixes of their names."""
+    """What of a kernel the packages of a bundle bring."""
 
-    IMAGE = KERNEL_PREFIXES
-    SOURCE = (SOURCE_PREFIX,)
-    NONE = ()
+    IMAGE = "image"
+    SOURCE = "source"
+    NONE = "none"
     """It comes from elsewhere."""
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """How the names of these packages start."""
+        return {KernelPart.IMAGE: KERNEL_PREFIXES, KernelPart.SOURCE: (SOURCE_PREFIX,)}.get(self, ())
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,7 @@ def make_record(control: Mapping[str, str], *, filename: str, sha256: str, size_
 def choose(records: Sequence[PackageRecord], *, kernel: KernelPart = KernelPart.IMAGE) -> PackageSet:
     """Tell which package is which.  Raises PackageError that names what is missing, superfluous or there twice."""
     found_kernel = tuple(record for record in records if record.name.startswith((*KERNEL_PREFIXES, SOURCE_PREFIX)))
-    wrong = [record for record in found_kernel if not record.name.startswith(kernel.value)]
+    wrong = [record for record in found_kernel if not record.name.startswith(kernel.prefixes)]
     if wrong:
         what = "the source of a kernel" if wrong[0].name.startswith(SOURCE_PREFIX) else "a kernel"
         raise PackageError(

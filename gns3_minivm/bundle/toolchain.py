@@ -168,7 +168,26 @@ def _extract(archive: tarfile.TarFile, folder: Path, position: Callable[[], int]
             member.name = path
             if member.islnk():
                 member.linkname = member.linkname.partition("/")[2]
-            archive.extract(member, folder, filter="data")
+            _extract_member(archive, member, folder)
+
+
+def _extract_member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Unpack a file, folder or link that stays in the folder, as the user's own."""
+    if hasattr(tarfile, "data_filter"):
+        return archive.extract(member, folder, filter="data")
+    # Python before 3.11.4, which is Debian 12's.
+    places = [member.name]
+    if member.issym():
+        places.append(os.path.join(os.path.dirname(member.name), member.linkname))
+    elif member.islnk():
+        places.append(member.linkname)
+    if any(os.path.normpath(place).startswith(("/", "..")) for place in places):
+        raise tarfile.ExtractError(f"{member.name!r} leads out of its folder")
+    if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
+        raise tarfile.ExtractError(f"{member.name!r} is no file, folder or link")
+    member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
+    member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+    archive.extract(member, folder)
 
 
 def _has_header(name: str) -> bool:

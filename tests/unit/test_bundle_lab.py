@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -197,3 +198,32 @@ def test_a_line_of_the_configuration_that_sets_nothing_is_refused(tmp_path: Path
         read_configuration(path)
     path.write_text(path.read_text().replace("CONFIG C\n", ""))
     assert read_configuration(path) == ["# CONFIG_A is not set", "CONFIG_B=y"]
+
+
+@pytest.mark.parametrize("has_filter", [True, False], ids=["filter", "python-before-3.11.4"])
+@pytest.mark.parametrize(
+    ("name", "kind", "target"),
+    [
+        ("l/../../outside", tarfile.REGTYPE, ""),
+        ("l/a/link", tarfile.SYMTYPE, "../../outside"),
+        ("l/link", tarfile.SYMTYPE, "/outside"),
+        ("l/link", tarfile.LNKTYPE, "l/../../outside"),
+        ("l/device", tarfile.CHRTYPE, ""),
+    ],
+)
+def test_a_source_that_leads_out_of_its_folder_is_damaged(
+    name: str, kind: bytes, target: str, has_filter: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_filter:
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    elif not hasattr(tarfile, "data_filter"):
+        return  # the other case is this Python's
+    tarball, work = tmp_path / "linux.tar", tmp_path / "work"
+    work.mkdir()
+    with tarfile.open(tarball, "w") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.linkname = kind, target
+        archive.addfile(entry)
+    with HostTools().open(work, Events()) as place, pytest.raises(PackageError, match=r"linux\.tar is damaged"):
+        place.unpack(tarball, Events())
+    assert not [path for path in tmp_path.rglob("*") if path.name in ("outside", "link", "device")]
