@@ -37,7 +37,8 @@ HEADERS = {"stdio.h": "libc6-dev", "gelf.h": "libelf-dev"}
 """The C headers that programs of the build include, in the same way."""
 _IDENTITY = (("gcc", "--version"), ("ld", "--version"), ("lz4", "--version"))
 """What decides the bytes, besides the source."""
-_NOT_FOR_MAKE = re.compile(r"[^\w@%+=.,/-]")
+_NOT_FOR_MAKE = re.compile(r"[^\w+./-]")
+"""A comma ends a word in the options that the kernel's makefiles give the compiler, and a percent sign is a pattern."""
 LINUX = "linux"
 """The folder of the unpacked source, below the workplace."""
 
@@ -107,7 +108,7 @@ class HostTools(Toolchain):
             )
         if _NOT_FOR_MAKE.search(str(scratch)):
             raise ToolError(
-                f"no kernel can be compiled below {str(scratch.parent)!r}: make takes no spaces, colons or quotes in a path",
+                f"no kernel can be compiled below {str(scratch.parent)!r}: make takes no spaces, commas, colons or quotes in a path",
                 hint="Name another folder for the cache: --cache, or compile in a container: --container "
                 "debian:bookworm-slim.",
             )

@@ -167,9 +167,10 @@ def test_missing_tools_are_named_with_the_packages_that_have_them(
     assert "sudo apt install bc libelf-dev" in caught.value.hint
 
 
-def test_a_folder_whose_name_make_cannot_take_is_refused_at_once(tmp_path: Path) -> None:
-    cache = Cache(tmp_path / "my cache")
-    with pytest.raises(ToolError, match="no kernel can be compiled below .*my cache") as caught:
+@pytest.mark.parametrize("name", ["my cache", "my,cache", "my:cache", "my%cache", "my'cache"])
+def test_a_folder_whose_name_make_cannot_take_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    cache = Cache(tmp_path / name)
+    with pytest.raises(ToolError, match="no kernel can be compiled below .*my.cache") as caught:
         make(cache, source_debs(tmp_path))
     assert "--cache" in caught.value.hint
     assert leftovers(cache) == []
