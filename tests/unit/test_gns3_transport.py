@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -153,12 +154,15 @@ async def test_an_upload_that_does_not_move_is_given_up(client: Server, fake: Fa
 
 
 async def test_an_upload_that_moves_slowly_has_no_time_limit(client: Server, fake: FakeGNS3, tmp_path: Path) -> None:
-    size = 12_000_000
+    size = 48_000_000
     record = {"filename": "disk", "image_size": size, "checksum": "0" * 32}
 
     async def patient(request: web.Request) -> web.StreamResponse:
+        # What the system has taken counts as sent: of 48 MB, it would keep most here.
+        assert request.transport is not None
+        request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         for _ in range(12):
-            await request.content.readexactly(1_000_000)
+            await request.content.readexactly(4_000_000)
             await asyncio.sleep(0.2)
         fake.on("GET /v3/images/QEMU/disk", reply(record))
         return web.json_response(record, status=201)
