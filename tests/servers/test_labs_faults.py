@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from gns3_minivm.errors import ConfigError, ConnectError, NodeError, UsageError
+from gns3_minivm.errors import ConfigError, ConnectError, NodeError
 from gns3_minivm.guest import QEMU_OPTIONS
 from gns3_minivm.ops.lab_report import LabReport
 from tests.support import faults
@@ -149,10 +149,11 @@ async def test_a_port_that_is_not_there_is_told_and_the_rest_is_made(case: Case)
     text = "nodes: {a: {template: VM}, sw: {template: Ethernet switch}}\nlinks:\n  - [a:eth0, sw:e9]\n  - [a:eth1, sw:e7]\n"
     report = await case.up(text)
     error = (report.errors or {})["link a:eth0 -- sw:e9"]
-    assert isinstance(error, UsageError) and "node sw has no port 'e9'; free are Ethernet0, " in error.message
+    assert isinstance(error, ConfigError)
+    assert "lab.yml:4:5: node sw has no port 'e9'; free are Ethernet0, " in error.message  # the link's place
     assert await case.lab.wires() == {frozenset({("a", 1, 0), ("sw", 0, 7)})}
     # Where the ports are known, it is told before anything is changed.
-    with pytest.raises(ConfigError, match=r"lab\.yml: node sw has no port 'e9'"):
+    with pytest.raises(ConfigError, match=r"lab\.yml:4:14: node sw has no port 'e9'"):
         await case.up()
 
 
