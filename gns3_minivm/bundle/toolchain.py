@@ -108,7 +108,8 @@ class HostTools(Toolchain):
             )
         if _NOT_FOR_MAKE.search(str(scratch)):
             raise ToolError(
-                f"no kernel can be compiled below {str(scratch.parent)!r}: make takes no spaces, commas, colons or quotes in a path",
+                f"no kernel can be compiled below {str(scratch.parent)!r}: "
+                "make takes no spaces, commas, colons or quotes in a path",
                 hint="Name another folder for the cache: --cache, or compile in a container: --container "
                 "debian:bookworm-slim.",
             )

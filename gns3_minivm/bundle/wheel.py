@@ -117,8 +117,8 @@ The kernel bundle {bundle.flavour} {bundle.kernel_version} of gns3-minivm, ready
 neither apt nor Docker nor a compiler for its kernel.
 
 {compiled}
-What is in it was made from these packages of the distribution; their sources are in its archive (for Debian, every
-version that there ever was: https://snapshot.debian.org/). gns3-minivm's init is part of gns3-minivm.
+What is in it was made from these packages of the distribution; their sources are in its archive (Debian keeps every
+version that there ever was). gns3-minivm's init is part of gns3-minivm.
 
 | package | source package | sha256 of the package |
 | --- | --- | --- |
