@@ -29,15 +29,16 @@ _NAME_A_FILE = "Name a file, such as disk.qcow2."
 def check_output(path: Path, *, replace: bool) -> None:
     """Raise UsageError if ``path`` cannot be written, before anything is done for it."""
     try:
-        there = os.path.isdir(path) or os.lstat(path)
+        os.lstat(path)
+        is_there = True
     except FileNotFoundError:
-        there = None
+        is_there = False
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", "") or str(error)
         raise UsageError(f"{str(path)!r} cannot be written: {reason}", hint=_NAME_A_FILE) from error
-    if there is True:
+    if os.path.isdir(path):
         raise UsageError(f"{path} is a folder", hint=_NAME_A_FILE)
-    if there and not replace:
+    if is_there and not replace:
         raise _exists(path)
     # A device or pipe would be gone, and a file of its name in its place.
     if os.path.exists(path) and not os.path.isfile(path):
