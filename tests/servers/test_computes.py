@@ -59,10 +59,7 @@ async def test_a_guest_runs_on_another_compute_with_the_images_that_were_meant(p
     meant = {field: listed[getattr(template, field)] for field in node.image_md5s}
     assert node.image_md5s == meant and set(meant) >= {"hda_disk_image", "kernel_image", "initrd"}
     lab = Lab(pair.main, main, project.project_id, template.template_id)
-    await lab.start(node)
-    async with lab.console(node) as console:
-        assert (await console.run("hostname")).split() == ["pc-1"]
-    await lab.stop(node)
+    assert await lab.own_name(node) == "pc-1"
     # Nothing to do the second time, the compute included.
     again = (await gns3_minivm(*words)).result()
     assert [item["outcome"] for item in again["servers"][0]["appliances"]] == ["unchanged"]

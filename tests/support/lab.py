@@ -54,6 +54,14 @@ class Lab:
             await client.wait_for_shell()
             yield client
 
+    async def own_name(self, node: Node) -> str:
+        """Start a node, ask its shell for the host name, and stop it again."""
+        await self.start(node)
+        async with self.console(node) as client:
+            name = (await client.run("hostname")).strip()
+        await self.stop(node)
+        return name
+
     def folder(self, node: Node) -> Path:
         """The node's directory on the server's disk."""
         projects = self.process.directory / "projects" / self.project_id
