@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
@@ -23,6 +24,10 @@ from tests.support.gns3 import GNS3Process, running_gns3
 from tests.support.minivm import minivm_cache
 from tests.support.tools import require_tool
 from tests.support.ubridge import EXECUTABLE as UBRIDGE
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in the background so; the commands of the tests would inherit it, and not hear Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

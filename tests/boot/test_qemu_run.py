@@ -189,6 +189,9 @@ async def test_a_terminal_is_given_to_the_console_and_taken_back(
             # A tab and Ctrl-C are for the guest.
             os.write(ours, b"cat\r")
             await read_until(b"cat\r\n")
+            # Ctrl-C is for what is in the foreground, and that is the shell until the program answers.
+            os.write(ours, b"here\r")
+            await read_until(b"here\r\nhere\r\n")
             os.write(ours, b"\x03")
             os.write(ours, b"\recho ty''ped\r")
             await read_until(b"typed\r\n")
