@@ -18,7 +18,6 @@ that uses an entry holds a shared lock on its folder until it ends; such an entr
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -32,7 +31,7 @@ from typing import Any, Literal, get_args
 from gns3_minivm.cancel import checkpoint
 from gns3_minivm.errors import BugError, DiskFullError, HostError
 from gns3_minivm.events import Events
-from gns3_minivm.holds import alone, hold, same_file
+from gns3_minivm.holds import UnlockableError, alone, give, hold, take
 
 Kind = Literal["disks", "kernels"]
 
@@ -312,34 +311,20 @@ class Cache:
     def _lock(self, name: str, *, wait: bool) -> Iterator[None]:
         path = self.root / "locks" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = self._locked(path, wait=wait)
+        descriptor = self._take(path, wait=wait)
         try:
             yield
         finally:
-            # While it is held: who opened this file meanwhile sees that its name has gone, and starts again.
-            path.unlink(missing_ok=True)
-            os.close(descriptor)
+            give(path, descriptor)
 
-    def _locked(self, path: Path, *, wait: bool) -> int:
-        while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                self._flock(descriptor, path, wait=wait)
-                if same_file(descriptor, path):
-                    return descriptor
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
-
-    def _flock(self, descriptor: int, path: Path, *, wait: bool) -> None:
+    def _take(self, path: Path, *, wait: bool) -> int:
         while True:
             try:
-                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return take(path)
             except BlockingIOError:
                 if not wait:
                     raise
-            except OSError as error:
+            except UnlockableError as error:
                 raise HostError(
                     f"cannot lock {path}: {error.strerror}",
                     hint="Choose a folder on a local file system with --cache DIR.",

@@ -13,6 +13,11 @@ from pathlib import Path
 
 _POLL_S = 0.01
 
+
+class UnlockableError(OSError):
+    """A file system has no locks."""
+
+
 _held: dict[Path, int] = {}
 """The descriptors of shared locks; they end with this process."""
 _guard = threading.Lock()
@@ -61,6 +66,33 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def take(path: Path) -> int:
+    """Lock a file, which is made if it is missing; returned is the descriptor, with which the lock ends.
+
+    Raises BlockingIOError if another has it, UnlockableError on a file system without locks, and other OSErrors.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if same_file(descriptor, path):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
+        except OSError as error:
+            os.close(descriptor)
+            raise UnlockableError(error.errno, error.strerror, str(path)) from error
+        os.close(descriptor)
+
+
+def give(path: Path, descriptor: int) -> None:
+    """End the lock that was taken, and remove its file."""
+    # While it is held: who opened this file meanwhile sees that its name has gone, and starts again.
+    path.unlink(missing_ok=True)
+    os.close(descriptor)
 
 
 def same_file(descriptor: int, path: Path) -> bool:

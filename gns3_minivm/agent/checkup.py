@@ -288,10 +288,11 @@ class _Store:
             return _Fault("is missing on the server's disk", True) if listed else _Fault("is missing", False)
         if listed is None:
             return _Fault("lies on the server's disk and is missing in its database", False)
+        right = artifact is not None and (there.size_bytes, there.md5) == (artifact.size_bytes, artifact.md5)
         # API v3 keeps a record that does not change with the file.
-        if _differ(listed.size_bytes, there.size_bytes) or _differ(listed.md5, there.md5):
+        if _differ(listed.md5, there.md5) or (_differ(listed.size_bytes, there.size_bytes) and not right):
             return _Fault(f"is damaged: {_shown(there)} on the disk, {_shown(listed)} when it arrived", True)
-        if artifact and (there.size_bytes, there.md5) != (artifact.size_bytes, artifact.md5):
+        if artifact and not right:
             # Listed checksums go stale.
             same_size = there.size_bytes == artifact.size_bytes
             if not same_size or await self.server.image_md5(name, self.compute_id) != artifact.md5:

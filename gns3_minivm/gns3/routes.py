@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import AbstractAsyncContextManager
 from typing import Any
+from urllib.parse import quote
 
 from gns3_minivm.errors import ConflictError, ServerError, UploadError
+from gns3_minivm.gns3 import replies, upload_lock
 from gns3_minivm.gns3.foreign import is_passing
 from gns3_minivm.gns3.model import ServerImage
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.gns3.transport import Transport, expect_list, expect_object
+
+_VANISHED_WAITS_S = (0.2, 0.5, 1.0, 2.0)
 
 
 class Routes(Server):
@@ -21,7 +26,6 @@ class Routes(Server):
     ) -> None:
         self._transport = transport
         self._prefix = f"/v{self.generation}"
-        self._upload_locks: dict[tuple[str, str], asyncio.Lock] = {}
         self.version = version
         self.url = transport.address.url
         self.warnings = warnings
@@ -30,9 +34,8 @@ class Routes(Server):
     async def close(self) -> None:
         await self._transport.close()
 
-    def _upload_lock(self, compute_id: str, filename: str) -> asyncio.Lock:
-        # Two uploads of one name at once end in a checksum that belongs to neither, on both generations.
-        return self._upload_locks.setdefault((compute_id, filename), asyncio.Lock())
+    def _upload_lock(self, compute_id: str, filename: str) -> AbstractAsyncContextManager[None]:
+        return upload_lock.alone(self.url, compute_id, filename)
 
     async def _pause(self, attempt: int, error: ServerError) -> None:
         """Wait before an upload is done again; raise ``error`` if the same may not well succeed, or not any more."""
@@ -66,6 +69,23 @@ class Routes(Server):
     async def _list(self, path: str, action: str, **options: Any) -> list[dict[str, Any]]:
         answer = await self._transport.json("GET", self._prefix + path, action, **options)
         return expect_list(answer, self._transport.address, action)
+
+    async def _listed_by_compute(self, compute_id: str, action: str) -> list[ServerImage]:
+        """The images in a compute's folder, which it hashes if it has not yet."""
+        limit = self._transport.limits.listing_s
+        path = f"/computes/{quote(compute_id)}/qemu/images"
+        for wait_s in (*_VANISHED_WAITS_S, None):
+            try:
+                answer = await self._list(path, action, timeout_s=limit)
+            except ConflictError as error:
+                # The temporary file of another agent's upload went away while it was looked at.
+                if wait_s is None or "No such file" not in error.message:
+                    raise
+                await asyncio.sleep(wait_s)
+                continue
+            images = [replies.image_v2(item) for item in answer]
+            return [image for image in images if not image.filename.endswith(".tmp")]
+        raise AssertionError  # the last turn returns or raises
 
     async def _command(self, method: str, path: str, action: str, body: Any = None, **options: Any) -> None:
         await self._transport.json(method, self._prefix + path, action, body=body, **options)

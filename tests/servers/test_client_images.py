@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import uuid
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -131,9 +132,13 @@ async def test_a_server_that_dies_in_the_middle_gets_the_file_after_its_restart(
             assert [image.md5 for image in await client.images() if blob.filename in image.filename] == [blob.md5]
 
 
+@pytest.mark.parametrize("machines", ["one machine", "two machines"])
 async def test_two_clients_that_send_the_same_file_at_once_leave_it_whole(
-    gns3_server: GNS3Process, tmp_path: Path
+    gns3_server: GNS3Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machines: str
 ) -> None:
+    if machines == "two machines":
+        # Their locks do not know of each other.
+        monkeypatch.setattr("gns3_minivm.gns3.upload_lock.alone", lambda *what: nullcontext())
     blob = random_artifact(tmp_path, size_bytes=8_000_000)
     address = parse_address(gns3_server.url)
     async with await connect(address) as one, await connect(address) as other:
@@ -141,6 +146,8 @@ async def test_two_clients_that_send_the_same_file_at_once_leave_it_whole(
             *(s.upload_image(blob.path, blob.filename, blob.size_bytes, blob.md5) for s in (one, other))
         )
     assert {result.filename for result in results} == {blob.filename}
+    if machines == "one machine":
+        assert sorted(result.sent for result in results) == [False, True]
     assert (gns3_server.images / blob.filename).read_bytes() == blob.path.read_bytes()
 
 

@@ -234,10 +234,17 @@ async def test_a_new_version_is_a_new_file_and_nodes_on_the_old_one_are_listed(s
                 await client.delete_project(projects[name])
 
 
-async def test_two_agents_at_once_make_no_duplicates(site: TestSite, tmp_path: Path) -> None:
+@pytest.mark.parametrize("machines", ["one machine", "several machines"])
+async def test_agents_at_once_make_no_duplicates(site: TestSite, tmp_path: Path, machines: str) -> None:
     names = [site.add(stem) for stem in ("a", "b", "c")]
     site.write()
-    results = await asyncio.gather(*(gns3_minivm("sync", str(site.path)) for _ in range(3)))
+    # Locks of several machines do not know of each other.
+    places = [tmp_path / (str(number) if machines == "several machines" else "one") for number in range(3)]
+    for place in places:
+        place.mkdir(exist_ok=True)
+    results = await asyncio.gather(
+        *(gns3_minivm("sync", str(site.path), environment={"XDG_RUNTIME_DIR": str(place)}) for place in places)
+    )
     assert [(result.status, result.err) for result in results if result.status] == []
     for process in site.processes.values():
         async with await connect(parse_address(process.url)) as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -16,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from gns3_minivm import cache as cache_module
 from gns3_minivm.cache import Cache
 from gns3_minivm.errors import BugError, DiskFullError
 
@@ -284,15 +284,16 @@ def test_a_lock_file_taken_away_while_waiting_is_not_trusted(cache: Cache, monke
     """Its owner removed it: who still waits on the old file would hold a lock that newcomers do not see."""
     path = cache.root / "locks" / f"disks-{RECIPE}"
     locked: list[int] = []
-    real = cache_module.Cache._flock
+    real = fcntl.flock
 
-    def flock(self: Cache, descriptor: int, path: Path, *, wait: bool) -> None:
-        real(self, descriptor, path, wait=wait)
-        locked.append(descriptor)
-        if len(locked) == 1:
-            path.unlink()
+    def flock(descriptor: int, operation: int) -> None:
+        real(descriptor, operation)
+        if operation & fcntl.LOCK_EX:
+            locked.append(descriptor)
+            if len(locked) == 1:
+                path.unlink()
 
-    monkeypatch.setattr(cache_module.Cache, "_flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     with cache.make("disks", RECIPE) as work:
         assert path.exists()
         work.manifest = {}

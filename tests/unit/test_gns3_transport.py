@@ -204,6 +204,41 @@ async def test_an_upload_that_arrives_otherwise_is_an_upload_error(
     assert "1" * 32 in caught.value.message and caught.value.hint
 
 
+@pytest.mark.parametrize(("on_disk", "right"), [(1000, True), (700, False)])
+async def test_v3_a_size_that_was_recorded_while_another_agent_wrote_is_looked_up_on_the_disk(
+    client: Server, fake: FakeGNS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: int, right: bool
+) -> None:
+    monkeypatch.setattr("gns3_minivm.gns3.v3.server._COLLISION_WAITS_S", (0.01, 0.01))
+    source = tmp_path / "disk"
+    source.write_bytes(b"x" * 1000)
+    record = {"filename": "disk", "image_size": 300, "checksum": "0" * 32}
+    there = {"filename": "disk", "filesize": on_disk, "md5sum": "0" * 32}
+    fake.on("GET /v3/images", reply([]), reply([record]))
+    fake.on("GET /v3/images/QEMU/disk", reply({"message": "none"}, 404), reply(record))
+    fake.on("POST /v3/images/upload/QEMU/disk", reply(record, 201))
+    fake.on("GET /v3/computes/local/qemu/images", reply([]), reply([{**there, "filesize": 500}]), reply([there]))
+    for error in (errors.UploadError, errors.ConflictError):
+        if right:
+            assert (await client.upload_image(source, "disk", 1000, "0" * 32)).filename == "disk"
+        else:
+            with pytest.raises(error, match="300 bytes"):
+                await client.upload_image(source, "disk", 1000, "0" * 32)
+
+
+@pytest.mark.parametrize("generation", [2, 3])
+async def test_a_temporary_file_that_goes_away_while_images_are_listed_is_no_fault(generation: int) -> None:
+    vanished = reply({"message": "Can not list images [Errno 2] No such file or directory: 'web.qcow2.tmp'"}, 409)
+    image = {"filename": "web.qcow2", "filesize": 5, "md5sum": "0" * 32}
+    async with fake_gns3(generation) as fake:
+        route = f"GET /v{generation}/computes/local/qemu/images"
+        async with await connect(parse_address(fake.url, username="u", password="p"), QUICK) as client:
+            fake.on(route, vanished, vanished, reply([image, {**image, "filename": "other.qcow2.tmp"}]))
+            assert [found.filename for found in await client.disk_images()] == ["web.qcow2"]
+            fake.on(route, vanished)
+            with pytest.raises(errors.ConflictError, match="Can not list images"):
+                await client.disk_images()
+
+
 async def test_progress_starts_anew_when_the_upload_does(client: Server, fake: FakeGNS3, tmp_path: Path) -> None:
     source = tmp_path / "disk"
     source.write_bytes(b"x" * 3_000_000)

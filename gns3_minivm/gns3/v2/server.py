@@ -33,11 +33,7 @@ class ServerV2(RestServer):
     template_model = messages.TemplateCreate
 
     async def images(self, compute_id: str = LOCAL_COMPUTE) -> list[ServerImage]:
-        path = f"/computes/{quote(compute_id)}/qemu/images"
-        # The server hashes what it has not hashed yet.
-        answer = await self._list(path, "list the images", timeout_s=self._transport.limits.listing_s)
-        images = [replies.image_v2(item) for item in answer]
-        return [image for image in images if not image.filename.endswith(".tmp")]
+        return await self._listed_by_compute(compute_id, "list the images")
 
     async def upload_image(
         self,

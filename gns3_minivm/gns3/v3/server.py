@@ -179,9 +179,28 @@ class ServerV3(RestServer):
             existing = next((image for image in listed if image.filename == filename), None)
         if existing is None:
             return None
-        if (existing.size_bytes, existing.md5) == (size_bytes, md5):
+        if await self._is(existing, size_bytes, md5):
             return filename
         raise self._other_content(existing, size_bytes, md5)
+
+    async def _is(self, image: ServerImage, size_bytes: int, md5: str) -> bool:
+        """Whether a record is that of a content, or is so but for its size and the file is right.
+
+        The server looks up the size after the last byte, when another agent may have begun the same file anew.
+        """
+        if image.md5 != md5:
+            return False
+        waits = iter(_COLLISION_WAITS_S)
+        while image.size_bytes != size_bytes:
+            if (wait_s := next(waits, None)) is None:
+                return False
+            # The server remembers the checksum of a file, also of one that is being written.
+            await asyncio.sleep(wait_s)
+            there = next((item for item in await self.disk_images() if item.filename == image.filename), image)
+            if there.md5 != md5:
+                return False
+            image = there
+        return True
 
     async def _check_disk(self, filename: str, size_bytes: int, md5: str) -> None:
         """Raise ConflictError if another file of this name lies on the disk without a record: it would be replaced.
@@ -250,17 +269,13 @@ class ServerV3(RestServer):
                 return Uploaded(twin, sent=False)
         # The upload's own answer may be the record of an older file.
         arrived = await self._find(filename)
-        if arrived is None or (arrived.size_bytes, arrived.md5) != (size_bytes, md5):
+        if arrived is None or not await self._is(arrived, size_bytes, md5):
             raise self._not_as_sent(filename, size_bytes, md5, arrived)
         return Uploaded(filename, sent=True)
 
     async def disk_images(self, compute_id: str = LOCAL_COMPUTE) -> list[ServerImage]:
         # A compute looks at its disk, the database does not.
-        limit = self._transport.limits.listing_s
-        path = f"/computes/{quote(compute_id)}/qemu/images"
-        answer = await self._list(path, f"list the images of compute {compute_id}", timeout_s=limit)
-        images = [replies.image_v2(item) for item in answer]
-        return [image for image in images if not image.filename.endswith(".tmp")]
+        return await self._listed_by_compute(compute_id, f"list the images of compute {compute_id}")
 
     async def image_md5(self, filename: str, compute_id: str = LOCAL_COMPUTE) -> str | None:
         found = [image for image in await self.disk_images(compute_id) if image.filename == filename]

@@ -1,0 +1,55 @@
+"""One upload of a name to a server at a time, among the agents of one user on this machine.
+
+Both generations write all uploads of a name into one temporary file: two at once end in a record that belongs to neither
+(2.2.61, web/route.py and compute/base_manager.py; 3.0.6, utils/images.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from gns3_minivm.holds import give, take
+
+_POLL_S = 0.1
+
+
+@asynccontextmanager
+async def alone(*what: str) -> AsyncIterator[None]:
+    """Have an upload alone, whose names are given; without a folder for locks there is none."""
+    key = hashlib.sha256("\0".join(what).encode()).hexdigest()[:32]
+    try:
+        path = _folder() / key
+        while (descriptor := _try(path)) is None:
+            await asyncio.sleep(_POLL_S)
+    except OSError:
+        # What uploads of others leave behind is looked after in any case.
+        yield
+        return
+    try:
+        yield
+    finally:
+        give(path, descriptor)
+
+
+def _try(path: Path) -> int | None:
+    try:
+        return take(path)
+    except BlockingIOError:
+        return None
+
+
+def _folder() -> Path:
+    """Where this user's locks are, on this machine; raises OSError if there is no place for them."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    folder = Path(runtime) / "gns3-minivm" if runtime else Path(tempfile.gettempdir()) / f"gns3-minivm-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    # In a folder for all, another user may have made it.
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to somebody else")
+    return folder
