@@ -110,6 +110,11 @@ class Engine:
         """Where the engine is."""
         return self._endpoint.url
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is asked over a socket of this machine."""
+        return self._direct is not None
+
     def version(self) -> dict[str, Any]:
         """The engine's name and versions (``GET /version``)."""
         with self._translated("asking for the version"):

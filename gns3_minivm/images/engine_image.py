@@ -10,6 +10,7 @@ from typing import Any
 
 from gns3_minivm.errors import EngineError
 from gns3_minivm.images.engine import Engine
+from gns3_minivm.images.engine_store import OutOfReachError, copy_layers, layer_folders
 from gns3_minivm.images.model import Image, ImageInfo, Layer, SourceDigest
 from gns3_minivm.images.oci import check_diff_ids, check_platform, guest_config, short_name
 from gns3_minivm.images.reference import Reference, is_reference, parse_reference
@@ -20,11 +21,20 @@ _IMAGE_ID = re.compile(r"(sha256:)?[0-9a-f]{4,64}")
 class EngineImage(Image):
     """An image in an engine, pinned by its ID: what a tag means may change while it is read."""
 
-    def __init__(self, engine: Engine, info: ImageInfo, image_id: str, names: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        info: ImageInfo,
+        image_id: str,
+        names: Sequence[str] = (),
+        folders: Sequence[Path] = (),
+    ) -> None:
         self.info = info
         self.image_id = image_id
         self._engine = engine
         self._names = names
+        self.folders = folders
+        """Where the layers lie on this machine, if that is known."""
 
     @property
     def source_digest(self) -> SourceDigest:
@@ -55,6 +65,18 @@ class EngineImage(Image):
         return f"{host}/{name.path}" if host else ""
 
     def fetch(self, spool: Path, progress: Callable[[int], None]) -> list[Layer]:
+        if self.folders:
+            read = 0
+
+            def count(amount: int) -> None:
+                nonlocal read
+                read += amount
+                progress(amount)
+
+            try:
+                return copy_layers(self.folders, self.info.diff_ids, spool, count)
+            except OutOfReachError:
+                progress(-read)  # all anew
         with closing(self._engine.save(self.image_id)) as pieces:
             # Brings the reader of tar archives with it, which an image that is in the cache already does not need.
             from gns3_minivm.images.archive import spool_layers
@@ -79,7 +101,9 @@ def find_image(engine: Engine, reference: str, *, name: str = "", version: str =
         config=guest_config(found.get("Config")),
         size_bytes=found.get("Size") or None,
     )
-    return EngineImage(engine, info, found["Id"], [str(name) for name in found.get("RepoDigests") or ()])
+    names = [str(name) for name in found.get("RepoDigests") or ()]
+    folders = layer_folders(found, info.diff_ids) if engine.is_local else []
+    return EngineImage(engine, info, found["Id"], names, folders)
 
 
 def _name_of(reference: str, found: dict[str, Any]) -> tuple[str, str]:

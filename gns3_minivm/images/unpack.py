@@ -70,16 +70,16 @@ class PieceReader:
         return data
 
 
-def unpack(source: Readable, target: IO[bytes]) -> tuple[str, int]:
+def unpack(source: Readable, target: IO[bytes], *, is_slow: bool = False) -> tuple[str, int]:
     """Append a layer, unpacked, to ``target``; returns its diff ID and its unpacked size.
 
-    Raises UnpackError for a damaged or boundless stream, and what ``source`` raises.
+    ``is_slow`` says that ``source`` keeps a processor busy.  Raises UnpackError for a damaged or boundless stream, and what ``source`` raises.
     """
     packed = _Counted(source)
     reader = open_packed(packed)
     start = target.tell()
     size = 0
-    with _Spool(target, is_packed=not isinstance(reader, _Prefixed)) as spool:
+    with _Spool(target, is_busy=is_slow or not isinstance(reader, _Prefixed)) as spool:
         while True:
             checkpoint()
             data = reader.read(CHUNK_SIZE)
@@ -97,13 +97,13 @@ def unpack(source: Readable, target: IO[bytes]) -> tuple[str, int]:
 class _Spool:
     """Writes pieces to ``target`` and takes their sha256; all of it is done after the block.
 
-    Large pieces are written on a thread.  That takes the digest too where the caller's is busy with unpacking.  Raises
+    Large pieces are written on a thread.  That takes the digest too where the caller's is busy.  Raises
     what ``target`` raises.
     """
 
-    def __init__(self, target: IO[bytes], *, is_packed: bool) -> None:
+    def __init__(self, target: IO[bytes], *, is_busy: bool) -> None:
         self._target = target
-        self._is_packed = is_packed
+        self._is_busy = is_busy
         self._sha256 = hashlib.sha256()
         self._pieces: queue.Queue[Piece] = queue.Queue(4)
         self._thread: threading.Thread | None = None
@@ -128,7 +128,7 @@ class _Spool:
                 return self._write(data)
             self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
             self._thread.start()
-        if not self._is_packed:
+        if not self._is_busy:
             self._sha256.update(data)
         self._pieces.put(data)
 
@@ -140,7 +140,7 @@ class _Spool:
             # After a failure the rest is taken and dropped, so that nobody waits for room.
             if self._error is None:
                 try:
-                    if self._is_packed:
+                    if self._is_busy:
                         self._sha256.update(data)
                     self._write(data)
                 except BaseException as error:  # noqa: BLE001  (carried over to the thread that unpacks)

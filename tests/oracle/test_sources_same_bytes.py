@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import secrets
 import subprocess
 import tarfile
@@ -26,6 +27,7 @@ from gns3_minivm.errors import ArchitectureError, ImageNotFoundError
 from gns3_minivm.events import Events
 from gns3_minivm.images.build import Build, build_image
 from gns3_minivm.images.engine import BuildOptions, connect
+from gns3_minivm.images.engine_image import find_image
 from gns3_minivm.images.registry_options import RegistryOptions
 from gns3_minivm.images.resolve import Sources, resolve
 from tests.support.layers import file, tar_bytes
@@ -129,6 +131,23 @@ def test_a_registry_gives_the_engines_bytes(
         assert digest_of_disk(f"docker://{name}:1", tmp_path) == expected
         digest = hashlib.sha256(raw.encode()).hexdigest()
         assert digest_of_disk(f"docker://{name}@sha256:{digest}", tmp_path) == expected
+
+
+def test_the_engines_own_folders_give_what_it_sends(
+    docker_host: str, image: str, expected: Any, tmp_path: Path
+) -> None:
+    client: Any = docker.APIClient(base_url=docker_host)
+    try:
+        readable = client.info()["Driver"] == "overlay2" and os.access(client.info()["DockerRootDir"], os.X_OK)
+    finally:
+        client.close()
+    with connect({"DOCKER_HOST": docker_host}) as engine:
+        found = find_image(engine, image)
+        assert bool(found.folders) == readable
+        for folders in (found.folders, []):
+            found.folders = folders
+            disk = convert(found, DiskOptions(), Cache(tmp_path / str(len(folders))), Events())
+            assert disk.sha256 == expected[1]
 
 
 @pytest.mark.parametrize("transport", ["oci", "oci-archive", "docker-archive"])

@@ -33,6 +33,8 @@ from gns3_minivm.images.endpoints import find_endpoints
 from gns3_minivm.images.engine import BuildOptions, Engine, connect
 from gns3_minivm.images.engine_image import find_image
 from gns3_minivm.images.engine_socket import EngineSocket, UnexpectedError
+from tests.support.engine_store import Store
+from tests.support.layers import file, tar_bytes
 
 LAYER = b"a layer" * 1000
 DIFF_ID = "sha256:" + hashlib.sha256(LAYER).hexdigest()
@@ -159,6 +161,29 @@ def make_context(home: Path, name: str, url: str) -> None:
     config = home / ".docker" / "config.json"
     if not config.exists():
         config.write_text("{}")
+
+
+# Layers of an engine on this machine
+
+
+@pytest.mark.parametrize("is_damaged", [False, True], ids=["whole", "damaged"])
+def test_layers_that_can_be_read_where_they_lie_are_not_sent(
+    standin: Standin, engine: Engine, tmp_path: Path, is_damaged: bool
+) -> None:
+    layer = tar_bytes([file("hello", b"x" * 1000)])
+    store = Store(tmp_path / "store", layer)
+    standin.answers |= {
+        "/images/team/app/json": (200, inspected(RootFS={"Layers": store.diff_ids}, **store.inspected())),
+        f"/images/{IMAGE_ID}/get": (200, [saved(layer)]),
+    }
+    if is_damaged:
+        (store.folders[0] / "hello").write_bytes(b"y" * 1000)
+    (tmp_path / "spool").mkdir()
+    arrived: list[int] = []
+    [found] = find_image(engine, "team/app").fetch(tmp_path / "spool", arrived.append)
+    assert found.path.read_bytes()[found.offset : found.offset + found.size] == layer
+    assert any("/get" in request for request in standin.requests) == is_damaged
+    assert sum(arrived) == len(saved(layer) if is_damaged else layer)
 
 
 # Finding it
