@@ -61,8 +61,8 @@ def find_image(name: str, folder: Path, build_network: str | None) -> str:
 
 def prepare(name: str, folder: Path, registry: str, build_network: str | None, sources: Collection[str]) -> Input:
     """Make the image's other forms, those that ``sources`` need, with the tools that people have for it."""
-    engine = find_image(name, folder, build_network)
     folder.mkdir()
+    engine = find_image(name, folder, build_network)
     archive, oci = folder / "image.tar", folder / "oci"
     place = f"{registry}/benchmark/{folder.name}:1"
     call("docker", "save", "-o", archive, engine)
