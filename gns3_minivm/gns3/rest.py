@@ -198,6 +198,11 @@ class RestServer(LinkRoutes, HealthRoutes):
         try:
             await self._command("POST", path, f"start the node {node_id}", {}, timeout_s=self._node_s)
         except ConflictError as error:
+            # QEMU has ended while the node was being wired: its bridge is gone, and the answer tells of that.
+            if "Not connected" in error.message:
+                node = await self.node(project_id, node_id)
+                if node.status != "started":
+                    raise await self._ended(node) from error
             # QEMU said no at once (its own words are in the answer), or the server lacks something such as ubridge.
             raise NodeError(error.message, hint=_START_HINT) from error
         loop = asyncio.get_running_loop()

@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +22,7 @@ from typing import Literal
 
 import pytest
 
+from gns3_minivm.holds import give, take
 from tests.support.dynamips import EXECUTABLE as DYNAMIPS
 
 Generation = Literal[2, 3]
@@ -30,6 +32,7 @@ PASSWORD = "admin"
 """What API v3 sets up by itself; the same is used where API v2 asks for a password."""
 
 _START_LIMIT_S = 300.0
+_SLOTS = 100
 _STOP_LIMIT_S = 30.0
 _IN_SERVERS = Path(__file__).with_name("in_servers")
 _BROUGHT = re.compile(r"(OVMF\w*\.fd|empty\d+[GT]\.qcow2|config\.img)(\.tmp)?|.*\.md5sum")
@@ -116,34 +119,40 @@ def running_gns3(
     program = server_program(generation)
     directory.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
-    with_auth = generation == 3 or bool(auth)
-    config = _write_config(generation, directory, port, with_auth, ubridge, settings or {})
-    command = [str(program), "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--allow"]
-    if certificate:
-        command += ["--ssl", "--certfile", str(certificate[0]), "--certkey", str(certificate[1])]
-    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    environment |= {"HOME": str(directory), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TMPDIR": str(directory / "tmp")}
-    if ubridge:
-        environment["PATH"] = f"{ubridge.parent}:{environment.get('PATH', '')}"
-    _disk_used_file(directory).write_text("40")
-    environment |= {"PYTHONPATH": str(_IN_SERVERS), "GNS3_TEST_DISK_USED": str(_disk_used_file(directory))}
-    environment |= variables or {}
-    with (directory / "server.log").open("ab") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    server = GNS3Process(generation, port, directory, with_auth, certificate is not None, process)
-    try:
-        _wait_until_it_answers(server)
-        yield server
-    finally:
-        stop(server)
+    with ports_of_nodes(port) as slot:
+        with_auth = generation == 3 or bool(auth)
+        config = _write_config(generation, directory, port, slot, with_auth, ubridge, settings or {})
+        command = [str(program), "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--allow"]
+        if certificate:
+            command += ["--ssl", "--certfile", str(certificate[0]), "--certkey", str(certificate[1])]
+        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        environment |= {
+            "HOME": str(directory),
+            "LANG": "C.UTF-8",
+            "LC_ALL": "C.UTF-8",
+            "TMPDIR": str(directory / "tmp"),
+        }
+        if ubridge:
+            environment["PATH"] = f"{ubridge.parent}:{environment.get('PATH', '')}"
+        _disk_used_file(directory).write_text("40")
+        environment |= {"PYTHONPATH": str(_IN_SERVERS), "GNS3_TEST_DISK_USED": str(_disk_used_file(directory))}
+        environment |= variables or {}
+        with (directory / "server.log").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        server = GNS3Process(generation, port, directory, with_auth, certificate is not None, process)
+        try:
+            _wait_until_it_answers(server)
+            yield server
+        finally:
+            stop(server)
 
 
 def stop(server: GNS3Process, how: signal.Signals = signal.SIGTERM) -> None:
@@ -170,18 +179,38 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@contextmanager
+def ports_of_nodes(port: int) -> Iterator[int]:
+    """Have one of a hundred ranges of ports for nodes alone on this machine; the server on ``port`` gets the same again.
+
+    Servers do not see the ports that others have handed out and not opened yet, also those of other test runs.
+    """
+    for step in range(_SLOTS):
+        slot = (port + step) % _SLOTS
+        path = Path(tempfile.gettempdir()) / f"gns3-minivm-test-ports-{slot}"
+        try:
+            descriptor = take(path)
+        except OSError:
+            continue
+        try:
+            yield slot
+        finally:
+            give(path, descriptor)
+        return
+    raise RuntimeError("all ranges of ports are taken")
+
+
 def _write_config(
     generation: Generation,
     directory: Path,
     port: int,
+    slot: int,
     auth: bool,
     ubridge: Path | None,
     settings: Mapping[str, Mapping[str, str]],
 ) -> Path:
     for name in ("images/QEMU", "projects", "appliances", "symbols", "configs", "tmp"):
         (directory / name).mkdir(parents=True, exist_ok=True)
-    # Servers do not see the ports that others have handed out and not opened yet.
-    slot = port % 100
     server = {
         "images_path": str(directory / "images"),
         "projects_path": str(directory / "projects"),
