@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gns3_minivm.errors import ConflictError, ServerError, UploadError
-from gns3_minivm.gns3 import replies, upload_lock
+from gns3_minivm.gns3 import replies, turns
 from gns3_minivm.gns3.foreign import is_passing
 from gns3_minivm.gns3.model import ServerImage
 from gns3_minivm.gns3.server import Server
@@ -35,7 +35,7 @@ class Routes(Server):
         await self._transport.close()
 
     def _upload_lock(self, compute_id: str, filename: str) -> AbstractAsyncContextManager[None]:
-        return upload_lock.alone(self.url, compute_id, filename)
+        return turns.alone(self.url, compute_id, filename)
 
     async def _pause(self, attempt: int, error: ServerError) -> None:
         """Wait before an upload is done again; raise ``error`` if the same may not well succeed, or not any more."""

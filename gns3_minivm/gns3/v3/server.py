@@ -26,7 +26,7 @@ from gns3_minivm.errors import (
     ServerFaultError,
     UnsupportedServerError,
 )
-from gns3_minivm.gns3 import replies
+from gns3_minivm.gns3 import replies, turns
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, VM_COMPUTE, Compute, Node, Rights, ServerImage, ServerTemplate
 from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Progress, Uploaded, no_progress
@@ -125,7 +125,8 @@ class ServerV3(RestServer):
     async def update_template(self, template_id: str, changes: Mapping[str, Any]) -> ServerTemplate:
         for wait_s in (*_COLLISION_WAITS_S, None):
             try:
-                return await super().update_template(template_id, changes)
+                async with turns.alone(self.url, "template", template_id):
+                    return await super().update_template(template_id, changes)
             except ServerFaultError as error:
                 # Of two changes of a template's images at once, one finds in the database what the other has replaced.
                 if wait_s is None or "Database error" not in error.message:

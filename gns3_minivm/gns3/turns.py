@@ -1,7 +1,8 @@
-"""One upload of a name to a server at a time, among the agents of one user on this machine.
+"""What the agents of one user on this machine do to a server one after the other, because it does not stand two at once.
 
-Both generations write all uploads of a name into one temporary file: two at once end in a record that belongs to neither
-(2.2.61, web/route.py and compute/base_manager.py; 3.0.6, utils/images.py).
+Both generations write all uploads of a name into one temporary file: two end in a record that belongs to neither (3.0.6,
+utils/images.py).  Two changes of a template's images may leave 3.0.6 with a row too many in its database, after which that
+template cannot be changed any more (db/repositories/templates.py; "expected to delete 1 row(s); Only 2 were matched").
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ _POLL_S = 0.1
 
 @asynccontextmanager
 async def alone(*what: str) -> AsyncIterator[None]:
-    """Have an upload alone, whose names are given; without a folder for locks there is none."""
+    """Have the turn at something, which the words name; without a folder for locks there are no turns."""
     key = hashlib.sha256("\0".join(what).encode()).hexdigest()[:32]
     try:
         path = _folder() / key
         while (descriptor := _try(path)) is None:
             await asyncio.sleep(_POLL_S)
     except OSError:
-        # What uploads of others leave behind is looked after in any case.
+        # What others leave behind is looked after as far as that goes, as it is for those on other machines.
         yield
         return
     try:
