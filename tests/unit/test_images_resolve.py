@@ -24,6 +24,8 @@ DIFF_ID = "sha256:" + "1" * 64
 class FakeEngine(Engine):
     """An engine that holds some images, by name."""
 
+    is_local = False
+
     def __init__(self, *names: str, registry: str = "") -> None:
         self.names = names
         self.registry = registry

@@ -29,6 +29,8 @@ DIFF_IDS = [f"sha256:{'3' * 64}", f"sha256:{'4' * 64}"]
 class SomeEngine:
     """An engine that has one image under these names of registries."""
 
+    is_local = False
+
     def __init__(self, *names: str, registry: str = "https://index.registry.example/v1/") -> None:
         self._names = names
         self._registry = registry
