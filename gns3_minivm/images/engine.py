@@ -35,7 +35,7 @@ from gns3_minivm.images.endpoints import (
     system_error,
 )
 from gns3_minivm.images.engine_socket import EngineSocket, UnexpectedError
-from gns3_minivm.images.unpack import Piece
+from gns3_minivm.images.unpack import CHUNK_SIZE, Piece, joined
 
 if TYPE_CHECKING:
     from gns3_minivm.images.container import Container
@@ -45,7 +45,6 @@ API_MINIMUM = "1.24"
 
 _DOUBT_HINT = "Is this a Docker engine? `docker info` tells."
 _CALL_TIMEOUT_S = 60
-_CHUNK_SIZE = 1 << 20
 _QUEUE_DEPTH = 8
 _POLL_S = 0.1
 
@@ -181,17 +180,8 @@ class Engine:
                     return
                 except UnexpectedError:
                     pass  # nothing has come yet
-            stream: Iterator[bytes] = self._streaming.get_image(image_id, chunk_size=_CHUNK_SIZE)
             # They come as the engine cuts them, 32 KiB: too many to be handed from thread to thread one by one.
-            parts: list[bytes] = []
-            size = 0
-            for part in stream:
-                parts.append(part)
-                size += len(part)
-                if size >= _CHUNK_SIZE:
-                    yield b"".join(parts)
-                    parts, size = [], 0
-            yield b"".join(parts)
+            yield from joined(self._streaming.get_image(image_id, chunk_size=CHUNK_SIZE))
 
         return self._pumped(pieces, f"reading {image_id}")
 

@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from gns3_minivm.cache import disk_error
 from gns3_minivm.images.model import Layer, chain_id
-from gns3_minivm.images.unpack import CHUNK_SIZE, Piece, PieceReader, UnpackError, unpack
+from gns3_minivm.images.unpack import CHUNK_SIZE, PieceReader, UnpackError, joined, unpack
 
 _DRIVER = "overlay2"
 _TAR_SPLIT = "tar-split.json.gz"
@@ -75,8 +75,8 @@ def copy_layers(
         with path.open("wb", buffering=0) as target:
             for number, (folder, diff_id) in enumerate(zip(folders, diff_ids, strict=True), 1):
                 offset = target.tell()
-                pieces = _pieces(folder, _tar_split(folder, diff_ids[:number]))
-                found, size = unpack(PieceReader(pieces, progress), target, is_slow=True)
+                parts = _parts(folder, _tar_split(folder, diff_ids[:number]))
+                found, size = unpack(PieceReader(joined(parts), progress), target, is_slow=True)
                 if found != diff_id:
                     raise OutOfReachError(f"{folder} has the digest {found}, not {diff_id}")
                 layers.append(Layer(diff_id, path, offset, size))
@@ -95,27 +95,17 @@ def _tar_split(folder: Path, diff_ids: Sequence[str]) -> Path:
     return root / "image" / _DRIVER / "layerdb" / "sha256" / chain / _TAR_SPLIT
 
 
-def _pieces(folder: Path, tar_split: Path) -> Iterator[Piece]:
-    """The tar archive of a layer, in pieces of about ``CHUNK_SIZE`` bytes."""
-    buffer = bytearray()
+def _parts(folder: Path, tar_split: Path) -> Iterator[bytes]:
+    """The tar archive of a layer, as it lies in two places."""
     try:
         with _Files(folder) as files:
             for entry in _entries(tar_split):
                 if entry["type"] == _SEGMENT:
-                    buffer += binascii.a2b_base64(entry.get("payload") or "")
+                    yield binascii.a2b_base64(entry.get("payload") or "")
                 elif entry["type"] == _FILE and entry.get("size"):
-                    for data in files.contents(_name(entry), entry["size"]):
-                        buffer += data
-                        if len(buffer) >= CHUNK_SIZE:
-                            yield memoryview(buffer)
-                            buffer = bytearray()
-                if len(buffer) >= CHUNK_SIZE:
-                    yield memoryview(buffer)
-                    buffer = bytearray()
+                    yield from files.contents(_name(entry), entry["size"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError, zlib.error) as error:
         raise OutOfReachError(f"{tar_split}: {error}") from error
-    if buffer:
-        yield memoryview(buffer)
 
 
 def _entries(tar_split: Path) -> Iterator[dict[str, Any]]:

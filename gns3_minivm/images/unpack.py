@@ -13,7 +13,7 @@ import io
 import queue
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import IO, Any, Protocol, Self, cast
 
@@ -70,10 +70,25 @@ class PieceReader:
         return data
 
 
+def joined(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The same stream in pieces of at least ``CHUNK_SIZE`` bytes, but for the last: small ones cost too much each."""
+    waiting: list[bytes] = []
+    size = 0
+    for part in parts:
+        waiting.append(part)
+        size += len(part)
+        if size >= CHUNK_SIZE:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
+
+
 def unpack(source: Readable, target: IO[bytes], *, is_slow: bool = False) -> tuple[str, int]:
     """Append a layer, unpacked, to ``target``; returns its diff ID and its unpacked size.
 
-    ``is_slow`` says that ``source`` keeps a processor busy.  Raises UnpackError for a damaged or boundless stream, and what ``source`` raises.
+    ``is_slow`` says that ``source`` keeps a processor busy.  Raises UnpackError for a damaged or boundless stream, and
+    what ``source`` raises.
     """
     packed = _Counted(source)
     reader = open_packed(packed)
@@ -97,8 +112,8 @@ def unpack(source: Readable, target: IO[bytes], *, is_slow: bool = False) -> tup
 class _Spool:
     """Writes pieces to ``target`` and takes their sha256; all of it is done after the block.
 
-    Large pieces are written on a thread.  That takes the digest too where the caller's is busy.  Raises
-    what ``target`` raises.
+    Large pieces are written on a thread.  That takes the digest too where the caller's is busy.  Raises what ``target``
+    raises.
     """
 
     def __init__(self, target: IO[bytes], *, is_busy: bool) -> None:

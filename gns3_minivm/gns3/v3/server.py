@@ -197,10 +197,9 @@ class ServerV3(RestServer):
                 return False
             # The server remembers the checksum of a file, also of one that is being written.
             await asyncio.sleep(wait_s)
-            there = next((item for item in await self.disk_images() if item.filename == image.filename), image)
-            if there.md5 != md5:
+            image = await self._on_disk(image.filename) or image
+            if image.md5 != md5:
                 return False
-            image = there
         return True
 
     async def _check_disk(self, filename: str, size_bytes: int, md5: str) -> None:
@@ -211,10 +210,9 @@ class ServerV3(RestServer):
         for attempt in (1, 2):
             try:
                 # It may have to hash all that lies there: not worth a long wait, and there the next time.
-                listed = await asyncio.wait_for(self.disk_images(), self._transport.limits.answer_s)
+                there = await asyncio.wait_for(self._on_disk(filename), self._transport.limits.answer_s)
             except (TimeoutError, ConnectError, ForbiddenError, NotFoundError):
                 return  # also where GNS3 does not have this route any more, which it calls deprecated
-            there = next((image for image in listed if image.filename == filename), None)
             if there is None or (there.size_bytes, there.md5) == (size_bytes, md5):
                 return
             if attempt == 2:
@@ -237,7 +235,7 @@ class ServerV3(RestServer):
         path = f"/v3/images/upload/{_FOLDER}/{quote(filename)}"
         if not distrusted or _same_content(await self.images(), size_bytes, md5) is None:
             return path
-        there = next((image for image in await self.disk_images() if image.filename == filename), None)
+        there = await self._on_disk(filename)
         if there is not None and (there.size_bytes, there.md5) != (size_bytes, md5):
             raise self._other_content(there, size_bytes, md5)
         # The file is there a moment before its record.
@@ -279,8 +277,11 @@ class ServerV3(RestServer):
         return await self._listed_by_compute(compute_id, f"list the images of compute {compute_id}")
 
     async def image_md5(self, filename: str, compute_id: str = LOCAL_COMPUTE) -> str | None:
-        found = [image for image in await self.disk_images(compute_id) if image.filename == filename]
-        return found[0].md5 if found else None
+        there = await self._on_disk(filename, compute_id)
+        return there.md5 if there else None
+
+    async def _on_disk(self, filename: str, compute_id: str = LOCAL_COMPUTE) -> ServerImage | None:
+        return next((image for image in await self.disk_images(compute_id) if image.filename == filename), None)
 
     async def delete_image(self, filename: str) -> None:
         await self._command("DELETE", f"/images/{_FOLDER}/{quote(filename)}", f"delete the image {filename}")
