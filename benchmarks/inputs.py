@@ -76,11 +76,13 @@ def prepare(name: str, folder: Path, registry: str, build_network: str | None, s
 def write_tree(target: Path, files: int, mean_size: int) -> None:
     """A tar of ``files`` files in folders of 100: few large and many small ones, most of which compress as programs do.
 
-    The text that they are cut from is too large to be found again in a compressor's window.
+    The text that they are cut from is too large to be found again in a compressor's window.  Its words are as unequally
+    frequent as those of a language: zstd at level 3 makes 0.40 of it in clusters of 64 KiB; of /usr/bin on Debian 12 0.42,
+    of /usr/lib 0.37.
     """
     chance = random.Random(7)
     words = [chance.randbytes(chance.randint(3, 12)) for _ in range(4096)]
-    text = b"".join(chance.choices(words, k=8_000_000))
+    text = b"".join(chance.choices(words, [1 / rank**1.1 for rank in range(1, 4097)], k=8_000_000))
     with tarfile.open(target, "w") as archive:
         for number in range(files):
             if number % 100 == 0:

@@ -27,7 +27,7 @@ from tests.support.disks import MIB, options
 from tests.support.journals import BLOCK, Transaction, reader, with_journal
 
 SIZE = 16 * MIB
-FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SECONDS_MAX = 20.0
 MEMORY_MAX = 96 * MIB
 
@@ -41,7 +41,7 @@ def disk(compression: qcow2.Compression) -> bytes:
     tree.add_symlink(b"a/short", b"b")
     tree.add_symlink(b"a/long", b"b/" * 60)
     tree.add_node(b"dev/null", stat.S_IFCHR | 0o666, 1, 3)
-    for number in range(600):
+    for number in range(400):
         tree.add_file(b"many/%04d" % number, b"")
     stream = io.BytesIO()
     with qcow2.Qcow2Writer(stream, SIZE, compression) as sink:

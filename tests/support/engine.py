@@ -100,23 +100,21 @@ def _missing(message: str) -> NoReturn:
 def root_to_mount_below() -> Iterator[list[str]]:
     """Yield the start of a command line that gives the rest of it a root that is a mount point.
 
-    dockerd changes the propagation of "/", which works on mount points only, and the root of a chroot is none.  There
-    the root is bound to an empty folder in a mount namespace of its own.
+    dockerd changes the propagation of "/", which works on mount points only, and the root of a chroot is none.  And what
+    enters a container later (``docker exec``) gets the root of its mount namespace, which is not that of a chroot.  So in
+    a chroot the rest gets a mount namespace of its own, with this root as that of the namespace: joining the namespace
+    anew leads out of the chroot, to where pivot_root(2) works.
     """
     if "/" in mount_points():
         yield []
         return
-    # Never below a folder that is deleted with its content: what is mounted here is everything.
-    root = tempfile.mkdtemp(prefix="minivm-root-")
-    script = 'mount --rbind / "$0" && mount --make-rprivate "$0" && exec chroot "$0" "$@"'
-    try:
-        yield ["unshare", "--mount", "--propagation=unchanged", "sh", "-c", script, root]
-    finally:
-        # Where the machine shares its mounts, the binding showed up outside of the namespace as well.
-        if root in mount_points():
-            subprocess.run(["mount", "--make-rprivate", root], check=True)
-            subprocess.run(["umount", "--recursive", "--lazy", root], check=True)
-        Path(root).rmdir()
+    with tempfile.TemporaryDirectory(prefix="minivm-root-") as old:
+        script = (
+            'here=$(pwd -P) && mount --make-rprivate / && mount --rbind "$here" "$here" && cd "$here" && '
+            'pivot_root . ".$0" && cd / && umount --lazy "$0" && exec "$@"'
+        )
+        anew = ["nsenter", "--mount=/proc/self/ns/mnt", "--wd=/", "sh", "-c", script, old]
+        yield ["unshare", "--mount", "--propagation=unchanged", *anew]
 
 
 def mount_points() -> set[str]:
