@@ -29,6 +29,8 @@ from tests.support.blobs import random_artifact
 from tests.support.faults import faulty
 from tests.support.gns3 import GNS3Process, free_port
 
+pytestmark = pytest.mark.either_generation
+
 
 @dataclass(frozen=True)
 class Case:

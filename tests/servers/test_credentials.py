@@ -22,6 +22,8 @@ from tests.support.faults import FaultyServer, faulty
 from tests.support.gns3 import Generation, running_gns3
 from tests.support.minivm import minivm_cache
 
+pytestmark = pytest.mark.either_generation
+
 USERNAME = "admin"
 PASSWORD = "kept:Secret@7/ß"
 ECHO = r"^(?!.*/version)"

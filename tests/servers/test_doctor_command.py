@@ -25,6 +25,8 @@ from tests.support.minivm import gns3_minivm
 from tests.support.tools import require_tool
 from tests.support.users import poor_user
 
+pytestmark = pytest.mark.either_generation
+
 NO_ENGINE = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
 
 

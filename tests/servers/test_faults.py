@@ -33,6 +33,8 @@ from tests.support.blobs import random_artifact
 from tests.support.faults import FaultyServer, Harm, faulty
 from tests.support.gns3 import Generation, GNS3Process, running_gns3
 
+pytestmark = pytest.mark.either_generation
+
 # What stands still is given up after this; what only is slow, on a busy machine, is not.
 QUICK = Limits(answer_s=20, node_s=20, listing_s=20, stall_s=10, backoff_s=0.05)
 TEMPLATES = r"^GET /v\d/templates$"

@@ -18,6 +18,8 @@ from tests.support.lab import Lab, open_lab
 from tests.support.minivm import gns3_minivm
 from tests.support.tools import require_tool
 
+pytestmark = pytest.mark.either_generation
+
 ANSWER_LIMIT_S = 90.0
 
 

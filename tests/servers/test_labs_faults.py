@@ -18,6 +18,8 @@ from tests.support.faults import FaultyServer, faulty
 from tests.support.gns3 import GNS3Process
 from tests.support.tools import require_tool
 
+pytestmark = pytest.mark.either_generation
+
 NODES = 6
 TEXT = "nodes:\n" + "".join(f"  n{i}: {{template: VM, interfaces: {{eth0: 10.0.{i}.1/24}}}}\n" for i in range(NODES))
 TEXT += "links:\n" + "".join(f"  - [n{i}:eth0, n{(i + 1) % NODES}:eth1]\n" for i in range(NODES))

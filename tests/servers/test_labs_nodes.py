@@ -83,6 +83,7 @@ async def test_neighbours_ping_each_other_over_a_link_and_not_without_it(
         await pings(console, "192.0.2.2")
 
 
+@pytest.mark.either_generation
 async def test_a_file_stays_over_stop_and_start(busybox_lab: Lab, node: Node) -> None:
     async with busybox_lab.console(node) as console:
         await console.run("echo kept >/root/note && chmod 640 /root/note")
@@ -110,6 +111,7 @@ async def test_the_shutdown_signal_powers_the_guest_off_and_leaves_its_disk_clea
     assert not complaints, complaints
 
 
+@pytest.mark.either_generation
 async def test_poweroff_inside_the_guest_stops_the_node(busybox_lab: Lab, node: Node, tmp_path: Path) -> None:
     async with busybox_lab.console(node) as console:
         console.send("poweroff\n")
@@ -120,6 +122,7 @@ async def test_poweroff_inside_the_guest_stops_the_node(busybox_lab: Lab, node: 
     await busybox_lab.check_disk(node, tmp_path)
 
 
+@pytest.mark.either_generation
 async def test_a_renamed_node_has_its_new_name_at_the_next_start(busybox_lab: Lab, node: Node) -> None:
     # A guest that is still booting does not hear the power button, and GNS3 would wait two minutes for it.
     async with busybox_lab.console(node):
@@ -131,6 +134,7 @@ async def test_a_renamed_node_has_its_new_name_at_the_next_start(busybox_lab: La
         assert (await console.run("hostname")).split() == ["renamed-pc"]
 
 
+@pytest.mark.either_generation
 async def test_a_debian_node_pings_a_neighbour_and_keeps_installed_files(
     gns3_server: GNS3Process, docker_host: str, tmp_path: Path
 ) -> None:

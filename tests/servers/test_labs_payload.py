@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import random
 
+import pytest
+
 from gns3_minivm.guest import QEMU_OPTIONS
 from gns3_minivm.guest_payload import NODE_FILE_NAME, GuestCommand, GuestFile, NodePayload, qemu_option
 from tests.support.gns3 import GNS3Process
 from tests.support.lab import Lab, open_lab
 from tests.support.minivm import gns3_minivm
 from tests.support.tools import require_tool
+
+pytestmark = pytest.mark.either_generation
 
 # Far more than a command line holds, and more than a megabyte.
 BINARY = random.Random(2).randbytes(1_500_000)

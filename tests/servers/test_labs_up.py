@@ -22,6 +22,8 @@ from tests.support.drawn_labs import DrawnLab, drawn_lab
 from tests.support.gns3 import GNS3Process
 from tests.support.minivm import gns3_minivm
 
+pytestmark = pytest.mark.either_generation
+
 TRIANGLE = """
 nodes:
   a: {template: VM, interfaces: {eth0: 10.0.0.1/24}, ram: 96, position: [-100, 50], label: {x: 3, y: -33}}

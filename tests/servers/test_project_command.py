@@ -29,6 +29,8 @@ from tests.support.minivm import gns3_minivm
 from tests.support.qcow2 import empty_disk
 from tests.support.ubridge import EXECUTABLE as UBRIDGE
 
+pytestmark = pytest.mark.either_generation
+
 
 @dataclass(frozen=True)
 class Source:

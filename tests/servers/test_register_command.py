@@ -20,6 +20,8 @@ from gns3_minivm.gns3.server import Server
 from tests.support.gns3 import GNS3Process, free_port, running_gns3
 from tests.support.minivm import Finished, gns3_minivm, minivm_cache
 
+pytestmark = pytest.mark.either_generation
+
 NO_ENGINE = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
 
 

@@ -17,6 +17,8 @@ from tests.support.catalogue import TestSite, actions, outcomes
 from tests.support.gns3 import GNS3Process
 from tests.support.minivm import gns3_minivm
 
+pytestmark = pytest.mark.either_generation
+
 
 @pytest.fixture
 async def site(gns3_server: GNS3Process, bundle: Bundle, tmp_path: Path) -> AsyncIterator[TestSite]:

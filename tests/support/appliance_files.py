@@ -22,6 +22,7 @@ from tests.support.gns3 import GNS3Process
 
 _INSTALL_ATTEMPTS = 10
 """More than there are images, of which each may be found at a bad moment."""
+_INSTALL_LIMIT_S = 300
 
 
 async def ask(process: GNS3Process, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -47,7 +48,7 @@ async def install(process: GNS3Process, appliance_id: str, version: str) -> None
         path = f"/appliances/{appliance_id}/install?version={quote(version)}"
         for _ in range(_INSTALL_ATTEMPTS):
             try:
-                return await server._command("POST", path, f"install {appliance_id}")
+                return await server._command("POST", path, f"install {appliance_id}", timeout_s=_INSTALL_LIMIT_S)
             except ConflictError as error:
                 if "same checksum already exists" not in error.message:
                     raise
