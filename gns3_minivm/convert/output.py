@@ -22,6 +22,7 @@ from gns3_minivm.errors import DiskFullError, UsageError
 from gns3_minivm.events import Step
 
 _FICLONE = 0x40049409
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _CHUNK_SIZE = 8 << 20
 _NAME_A_FILE = "Name a file, such as disk.qcow2."
 
@@ -203,7 +204,10 @@ def _copy(source: int, target: int, step: Step | None) -> None:
 def name_output(temporary: Path, path: Path, *, replace: bool) -> None:
     """Give a finished file beside ``path`` that name.  Raises UsageError if it is taken and not to be replaced."""
     if replace:
-        os.replace(temporary, path)
+        if _exchange(temporary, path):
+            temporary.unlink()
+        else:
+            os.replace(temporary, path)
         return
     try:
         # Unlike a rename, this fails if somebody made the file meanwhile.
@@ -214,6 +218,20 @@ def name_output(temporary: Path, path: Path, *, replace: bool) -> None:
         if os.path.lexists(path):
             raise _exists(path) from None
         os.rename(temporary, path)  # a file system without hard links
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two files swap their names in one step; False where one is missing, or the system cannot.
+
+    A rename that replaces a file makes ext4 (``auto_da_alloc``) write out the new one at once, and the caller wait for it.
+    """
+    import ctypes
+
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    return not rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
 
 
 def _exists(path: Path) -> UsageError:

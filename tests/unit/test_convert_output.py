@@ -89,10 +89,40 @@ def test_a_file_made_meanwhile_is_not_replaced(source: Path, target: Path, monke
     assert target.read_text() == "precious" and names(target) == ["mine.qcow2"]
 
 
-def test_a_file_is_replaced_if_that_is_asked_for(source: Path, target: Path) -> None:
-    target.write_text("old")
+@pytest.mark.parametrize("swaps", [True, False])
+def test_a_file_is_replaced_if_that_is_asked_for(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, swaps: bool
+) -> None:
+    if not swaps:
+        monkeypatch.setattr(output, "_exchange", lambda one, other: False)
+    for old in (None, "old"):
+        if old is not None:
+            target.write_text(old)
+        copy_output(source, target, replace=True)
+        assert target.read_bytes() == DATA and names(target) == ["mine.qcow2"]
+
+
+@pytest.mark.parametrize("swaps", [True, False])
+def test_a_link_is_replaced_and_what_it_leads_to_stays(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, swaps: bool
+) -> None:
+    if not swaps:
+        monkeypatch.setattr(output, "_exchange", lambda one, other: False)
+    other = target.parent.parent / "precious"
+    other.write_text("precious")
+    target.symlink_to(other)
     copy_output(source, target, replace=True)
-    assert target.read_bytes() == DATA and names(target) == ["mine.qcow2"]
+    assert not target.is_symlink() and target.read_bytes() == DATA
+    assert other.read_text() == "precious" and names(target) == ["mine.qcow2"]
+
+
+def test_names_are_swapped_in_one_step_or_not_at_all(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other \udcff"
+    one.write_text("1")
+    assert not output._exchange(one, other) and one.read_text() == "1" and not other.exists()
+    other.write_text("2")
+    if output._exchange(one, other):  # some file systems cannot
+        assert (one.read_text(), other.read_text()) == ("2", "1")
 
 
 @pytest.mark.parametrize(
