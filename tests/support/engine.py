@@ -108,13 +108,17 @@ def root_to_mount_below() -> Iterator[list[str]]:
     if "/" in mount_points():
         yield []
         return
-    with tempfile.TemporaryDirectory(prefix="minivm-root-") as old:
-        script = (
-            'here=$(pwd -P) && mount --make-rprivate / && mount --rbind "$here" "$here" && cd "$here" && '
-            'pivot_root . ".$0" && cd / && umount --lazy "$0" && exec "$@"'
-        )
-        anew = ["nsenter", "--mount=/proc/self/ns/mnt", "--wd=/", "sh", "-c", script, old]
+    # Never a folder that is deleted with its content: what is mounted there for a moment is everything.
+    old = tempfile.mkdtemp(prefix="minivm-root-")
+    script = (
+        'here=$(pwd -P) && mount --make-rprivate / && mount --rbind "$here" "$here" && cd "$here" && '
+        'pivot_root . ".$0" && cd / && umount --lazy "$0" && exec "$@"'
+    )
+    anew = ["nsenter", "--mount=/proc/self/ns/mnt", "--wd=/", "sh", "-c", script, old]
+    try:
         yield ["unshare", "--mount", "--propagation=unchanged", *anew]
+    finally:
+        Path(old).rmdir()
 
 
 def mount_points() -> set[str]:
