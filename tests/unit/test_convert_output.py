@@ -34,6 +34,13 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "out" / "mine.qcow2"
 
 
+@pytest.fixture(params=[True, False], ids=["swaps", "renames"])
+def swaps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system can let two names be swapped, and where it cannot."""
+    if not request.param:
+        monkeypatch.setattr(output, "_exchange", lambda one, other: False)
+
+
 def names(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.parent.iterdir())
 
@@ -89,12 +96,7 @@ def test_a_file_made_meanwhile_is_not_replaced(source: Path, target: Path, monke
     assert target.read_text() == "precious" and names(target) == ["mine.qcow2"]
 
 
-@pytest.mark.parametrize("swaps", [True, False])
-def test_a_file_is_replaced_if_that_is_asked_for(
-    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, swaps: bool
-) -> None:
-    if not swaps:
-        monkeypatch.setattr(output, "_exchange", lambda one, other: False)
+def test_a_file_is_replaced_if_that_is_asked_for(source: Path, target: Path, swaps: None) -> None:
     for old in (None, "old"):
         if old is not None:
             target.write_text(old)
@@ -102,12 +104,7 @@ def test_a_file_is_replaced_if_that_is_asked_for(
         assert target.read_bytes() == DATA and names(target) == ["mine.qcow2"]
 
 
-@pytest.mark.parametrize("swaps", [True, False])
-def test_a_link_is_replaced_and_what_it_leads_to_stays(
-    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, swaps: bool
-) -> None:
-    if not swaps:
-        monkeypatch.setattr(output, "_exchange", lambda one, other: False)
+def test_a_link_is_replaced_and_what_it_leads_to_stays(source: Path, target: Path, swaps: None) -> None:
     other = target.parent.parent / "precious"
     other.write_text("precious")
     target.symlink_to(other)
