@@ -24,6 +24,7 @@ from gns3_minivm.ops.kernel_lab import build_lab
 from tests.support.engine import running_engine
 from tests.support.gns3 import GNS3Process, running_gns3
 from tests.support.minivm import minivm_cache
+from tests.support.parsers import Parsers, compile_parsers
 from tests.support.tools import require_tool
 from tests.support.ubridge import EXECUTABLE as UBRIDGE
 
@@ -112,6 +113,12 @@ def lab_bundle() -> Bundle:
     require_tool("gcc")
     cache = Cache(minivm_cache())
     return build.find(cache, lab.FLAVOUR) or build_lab(cache, Events())
+
+
+@pytest.fixture(scope="session")
+def parsers(tmp_path_factory: pytest.TempPathFactory) -> Parsers:
+    """The guest's parsers as a program that ends with an error at the first use of memory that is not its own."""
+    return compile_parsers(tmp_path_factory.mktemp("parsers"))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from gns3_minivm import errors
 from gns3_minivm.errors import ConfigError, MiniVMError
+from gns3_minivm.gns3 import routes
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
@@ -139,8 +140,10 @@ async def test_a_refused_upload_ends_soon(
 
 
 async def test_an_upload_that_does_not_move_is_given_up(client: Server, fake: FakeGNS3, tmp_path: Path) -> None:
+    given_up = asyncio.Event()
+
     async def deaf(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(8)
+        await given_up.wait()
         return web.json_response({})
 
     source = tmp_path / "disk"
@@ -150,6 +153,7 @@ async def test_an_upload_that_does_not_move_is_given_up(client: Server, fake: Fa
     started = time.monotonic()
     with pytest.raises(errors.ConnectError, match="could not upload disk: no answer in time"):
         await client.upload_image(source, "disk", 50_000_000, "0" * 32)
+    given_up.set()
     assert time.monotonic() - started < 7
 
 
@@ -226,7 +230,10 @@ async def test_v3_a_size_that_was_recorded_while_another_agent_wrote_is_looked_u
 
 
 @pytest.mark.parametrize("generation", [2, 3])
-async def test_a_temporary_file_that_goes_away_while_images_are_listed_is_no_fault(generation: int) -> None:
+async def test_a_temporary_file_that_goes_away_while_images_are_listed_is_no_fault(
+    generation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "_VANISHED_WAITS_S", (0.01, 0.02))
     vanished = reply({"message": "Can not list images [Errno 2] No such file or directory: 'web.qcow2.tmp'"}, 409)
     image = {"filename": "web.qcow2", "filesize": 5, "md5sum": "0" * 32}
     async with fake_gns3(generation) as fake:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import shlex
 import string
-import struct
-import subprocess
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gns3_minivm import resources
 from gns3_minivm.errors import DamagedImageError, UsageError
 from gns3_minivm.guest import (
     BASE_WORDS,
@@ -22,8 +18,7 @@ from gns3_minivm.guest import (
     kernel_command_line,
     split_command_line,
 )
-from tests.support.parsers import Parsers, compile_parsers
-from tests.support.tools import require_tool
+from tests.support.parsers import Parsers
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 some_texts = st.lists(texts, max_size=4).map(tuple)
@@ -41,11 +36,6 @@ configs = st.builds(
     labels=st.dictionaries(names, texts, max_size=3),
 )
 lines = st.text(string.ascii_letters[:4] + "=\"'\\ \t-.", max_size=40)
-
-
-@pytest.fixture(scope="module")
-def parsers(tmp_path_factory: pytest.TempPathFactory) -> Parsers:
-    return compile_parsers(tmp_path_factory.mktemp("parsers"))
 
 
 @settings(deadline=None)
@@ -163,24 +153,6 @@ def test_an_unknown_user_is_told(parsers: Parsers, user: str) -> None:
 )
 def test_stop_signals_are_known_by_name_and_number(parsers: Parsers, name: str, number: int) -> None:
     assert parsers.run("signal", name.encode()) == [("number", str(number))]
-
-
-@pytest.mark.parametrize("compiler", ["musl-gcc", "cc"])
-def test_init_compiles_without_warnings_into_a_static_program(compiler: str, tmp_path: Path) -> None:
-    path = require_tool(compiler)
-    script = resources.folder("kernel") / "build-init.sh"
-    outputs = [tmp_path / "first", tmp_path / "second"]
-    for output in outputs:
-        subprocess.run([script, output], check=True, env={"CC": f"{path} -Werror", "PATH": "/usr/bin:/bin"})
-    assert outputs[0].read_bytes() == outputs[1].read_bytes()
-    assert not has_interpreter(outputs[0].read_bytes())
-
-
-def has_interpreter(elf: bytes) -> bool:
-    """Whether a 64-bit ELF program has a PT_INTERP segment: it is not static then."""
-    (offset,) = struct.unpack_from("<Q", elf, 32)
-    size, count = struct.unpack_from("<HH", elf, 54)
-    return any(struct.unpack_from("<I", elf, offset + size * i)[0] == 3 for i in range(count))
 
 
 def test_the_command_line_of_a_template_starts_with_console_and_root() -> None:

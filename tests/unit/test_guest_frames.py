@@ -20,7 +20,7 @@ from gns3_minivm.guest_frames import (
     encode_reply,
     encode_request,
 )
-from tests.support.parsers import Parsers, compile_parsers
+from tests.support.parsers import Parsers
 
 identifiers = st.text("0123456789abcdef", min_size=16, max_size=16)
 frames = st.builds(
@@ -33,11 +33,6 @@ shown = st.binary(max_size=30).filter(lambda text: b"\x1b" not in text)
 keys = st.text("\r\n\t #$%&'()*-.:<>?@[]_{|}~\x03\x1b\x7f", max_size=10).map(str.encode)
 """What frames do not consist of."""
 words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
-
-
-@pytest.fixture(scope="module")
-def parsers(tmp_path_factory: pytest.TempPathFactory) -> Parsers:
-    return compile_parsers(tmp_path_factory.mktemp("parsers"))
 
 
 def scan(parsers: Parsers, data: bytes, step: int = 255) -> tuple[list[Frame], bytes]:

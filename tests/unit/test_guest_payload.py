@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import shlex
 import string
-import subprocess
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gns3_minivm import guest_payload, resources
+from gns3_minivm import guest_payload
 from gns3_minivm.errors import UsageError
 from gns3_minivm.guest_payload import (
     GuestCommand,
@@ -24,7 +22,7 @@ from gns3_minivm.guest_payload import (
     When,
     qemu_option,
 )
-from tests.support.tools import require_tool
+from tests.support.parsers import Parsers
 
 FULL = NodePayload(
     hostname="r1",
@@ -119,29 +117,9 @@ payloads = st.builds(
 )
 
 
-@pytest.fixture(scope="module")
-def parser(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The guest's parsers as a program that ends with an error at the first use of memory that is not its own."""
-    compiler = require_tool("cc")
-    init = resources.folder("kernel") / "init"
-    sources = [path for path in sorted(init.glob("*.c")) if path.name != "main.c"]
-    program = tmp_path_factory.mktemp("parsers") / "parsers"
-    harness = Path(__file__).parents[1] / "support" / "guest_parsers.c"
-    sanitize = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    flags = ["-std=gnu11", "-D_GNU_SOURCE", *sanitize, f"-I{init}"]
-    subprocess.run([compiler, *flags, harness, *sources, "-o", program], check=True)
-    return program
-
-
-def understood(parser: Path, data: bytes) -> list[tuple[str, str]]:
+def understood(parsers: Parsers, data: bytes) -> list[tuple[str, str]]:
     """What the guest makes of a payload: pairs of a key and a value; "-" stands for one that is not there."""
-    # The parser runs once and keeps its memory.
-    done = subprocess.run(
-        [parser, "payload"], input=data, capture_output=True, check=False, env={"ASAN_OPTIONS": "detect_leaks=0"}
-    )
-    assert done.returncode == 0, done.stderr.decode("utf-8", "replace")[-3000:]
-    values = done.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]
-    return [(key, value) for key, _, value in (item.partition(" ") for item in values)]
+    return parsers.run("payload", data)
 
 
 def sealed(body: bytes) -> bytes:
@@ -153,8 +131,8 @@ def test_a_payload_is_rendered_line_by_line() -> None:
     assert FULL.encode().decode("ascii") == GOLDEN
 
 
-def test_the_guest_understands_every_setting(parser: Path) -> None:
-    assert understood(parser, FULL.encode()) == [
+def test_the_guest_understands_every_setting(parsers: Parsers) -> None:
+    assert understood(parsers, FULL.encode()) == [
         ("wrong", "-"),
         ("node", "111"),
         ("entrypoint", "/bin/start"),
@@ -211,8 +189,8 @@ def identifiers(payload: NodePayload) -> list[str]:
 
 @settings(max_examples=60, deadline=None)
 @given(payload=payloads)
-def test_the_guest_understands_a_payload_as_the_host_meant_it(parser: Path, payload: NodePayload) -> None:
-    found = understood(parser, payload.encode())
+def test_the_guest_understands_a_payload_as_the_host_meant_it(parsers: Parsers, payload: NodePayload) -> None:
+    found = understood(parsers, payload.encode())
     assert [key for key, _ in found if key in ("wrong", "complaint")] == ["wrong"] and found[0] == ("wrong", "-")
     assert [value for key, value in found if key == "entrypoint"] == list(payload.entrypoint or ())
     assert [value for key, value in found if key == "cmd"] == list(payload.args or ())
@@ -254,18 +232,18 @@ def octal(mode: int | None) -> str:
         (sealed(b"minivm-node 1\nhostname\0r1\n"), "it holds a zero byte"),
     ],
 )
-def test_a_damaged_payload_is_told_and_nothing_of_it_is_used(parser: Path, data: bytes, said: str) -> None:
-    assert understood(parser, data) == [("wrong", said)]
+def test_a_damaged_payload_is_told_and_nothing_of_it_is_used(parsers: Parsers, data: bytes, said: str) -> None:
+    assert understood(parsers, data) == [("wrong", said)]
 
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_a_payload_with_one_changed_byte_or_a_missing_end_is_noticed(parser: Path, data: st.DataObject) -> None:
+def test_a_payload_with_one_changed_byte_or_a_missing_end_is_noticed(parsers: Parsers, data: st.DataObject) -> None:
     whole = FULL.encode()
     at = data.draw(st.integers(0, len(whole) - 1))
     changed = whole[:at] + bytes([data.draw(st.integers(0, 255).filter(lambda b: b != whole[at]))]) + whole[at + 1 :]
     for damaged in (changed, whole[:at]):
-        found = understood(parser, damaged)
+        found = understood(parsers, damaged)
         assert len(found) == 1 and found[0] != ("wrong", "-")
 
 
@@ -290,19 +268,19 @@ def test_a_payload_with_one_changed_byte_or_a_missing_end_is_noticed(parser: Pat
         ("run x\nexec-arg y", "line 3: 'exec-arg': nothing before it that it could belong to"),
     ],
 )
-def test_a_wrong_line_is_told_and_the_others_count(parser: Path, line: str, said: str) -> None:
-    found = understood(parser, sealed(f"minivm-node 1\n{line}\nuser web\n".encode()))
+def test_a_wrong_line_is_told_and_the_others_count(parsers: Parsers, line: str, said: str) -> None:
+    found = understood(parsers, sealed(f"minivm-node 1\n{line}\nuser web\n".encode()))
     assert [value for key, value in found if key == "complaint"] == [said]
     assert ("user", "web") in found
 
 
-def test_a_file_with_a_wrong_line_is_not_written(parser: Path) -> None:
-    found = understood(parser, sealed(b"minivm-node 1\nfile /a\nmode 9\ndata aGVsbG8K\nfile /b\ndata aGVsbG8K\n"))
+def test_a_file_with_a_wrong_line_is_not_written(parsers: Parsers) -> None:
+    found = understood(parsers, sealed(b"minivm-node 1\nfile /a\nmode 9\ndata aGVsbG8K\nfile /b\ndata aGVsbG8K\n"))
     assert [value for key, value in found if key == "broken"] == ["yes", "-"]
 
 
-def test_complaints_about_a_payload_come_to_an_end(parser: Path) -> None:
-    found = understood(parser, sealed(b"minivm-node 1\n" + b"nonsense\n" * 500))
+def test_complaints_about_a_payload_come_to_an_end(parsers: Parsers) -> None:
+    found = understood(parsers, sealed(b"minivm-node 1\n" + b"nonsense\n" * 500))
     complaints = [value for key, value in found if key == "complaint"]
     assert len(complaints) == 21 and complaints[-1] == "more lines are wrong"
 
@@ -317,8 +295,8 @@ some_lines = st.lists(st.tuples(keys, values | texts).map(" ".join) | texts, max
 
 @settings(max_examples=150, deadline=None)
 @given(lines=some_lines)
-def test_no_payload_makes_the_guest_read_what_is_not_its_own(parser: Path, lines: list[str]) -> None:
-    understood(parser, sealed(("minivm-node 1\n" + "".join(f"{line}\n" for line in lines)).encode()))
+def test_no_payload_makes_the_guest_read_what_is_not_its_own(parsers: Parsers, lines: list[str]) -> None:
+    understood(parsers, sealed(("minivm-node 1\n" + "".join(f"{line}\n" for line in lines)).encode()))
 
 
 @pytest.mark.parametrize(

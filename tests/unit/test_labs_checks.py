@@ -12,6 +12,7 @@ import pytest
 from gns3_minivm.documents import parse_document
 from gns3_minivm.errors import GuestError, UsageError
 from gns3_minivm.guest_exec import ExecRequest, ExecResult
+from gns3_minivm.labs import checks
 from gns3_minivm.labs.checks import BUSYBOX, CheckResult, run_checks
 from gns3_minivm.labs.model import Lab
 from gns3_minivm.labs.read import lab_from
@@ -74,7 +75,8 @@ async def test_a_command_may_be_meant_to_fail(expected: dict[str, Any], outcome:
     assert result.outcome == outcome
 
 
-async def test_a_check_is_tried_again_until_it_holds() -> None:
+async def test_a_check_is_tried_again_until_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_BETWEEN_S", 0.01)
     answers = [said(1), GuestError("still booting"), said(0, failure="no such program"), said(0)]
 
     def answer(node: str, request: ExecRequest) -> ExecResult:
