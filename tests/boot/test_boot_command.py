@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gns3_minivm.catalog import Catalog
 from tests.support.gns3 import GNS3Process, free_port
 from tests.support.minivm import gns3_minivm, minivm_cache
@@ -108,6 +110,7 @@ async def test_a_dry_run_shows_the_command_line_and_starts_nothing(tmp_path: Pat
     assert "qemu-system-x86_64" in finished.out and "-kernel" in finished.out
 
 
+@pytest.mark.either_generation
 async def test_a_template_is_booted_with_the_bytes_that_the_server_has(gns3_server: GNS3Process) -> None:
     name = f"booted-{free_port()}"
     at = ("--server", gns3_server.url)

@@ -41,7 +41,8 @@ OFF: dict[str, Callable[[Guest], None]] = {
 }
 
 
-@pytest.mark.parametrize("way", OFF)
+# init does the same for a halt as for poweroff.
+@pytest.mark.parametrize("way", [pytest.param(way, marks=[pytest.mark.long] * way.startswith("halt")) for way in OFF])
 def test_the_guest_powers_off_clean(bundle: Bundle, disk: Path, tmp_path: Path, way: str) -> None:
     node = overlay(disk, tmp_path / "node.qcow2")
     with boot(bundle, [node], tmp_path) as guest:

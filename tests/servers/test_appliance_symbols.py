@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gns3_minivm.agent.desired import template_id
 from gns3_minivm.catalog import Catalog
 from gns3_minivm.gns3.server import Server
@@ -25,6 +27,7 @@ async def test_both_generations_show_the_picture_of_every_appliance_in_its_size(
         assert size == {"width": 64, "height": 64}, appliance.name
 
 
+@pytest.mark.either_generation
 async def test_a_template_has_the_appliances_picture_until_somebody_takes_another_one(
     gns3_server: GNS3Process, client: Server
 ) -> None:

@@ -47,6 +47,7 @@ async def main(pair: Pair) -> AsyncIterator[Server]:
         yield server
 
 
+@pytest.mark.either_generation
 async def test_a_guest_runs_on_another_compute_with_the_images_that_were_meant(pair: Pair, main: Server) -> None:
     words = ("register", "busybox-minivm", "--compute", pair.compute_id, "--server", pair.main.url, "--json")
     (await gns3_minivm(*words)).result()

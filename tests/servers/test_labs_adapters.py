@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.support.gns3 import GNS3Process
 from tests.support.lab import open_lab
 from tests.support.minivm import gns3_minivm
 from tests.support.tools import require_tool
 
 
+@pytest.mark.either_generation
 async def test_sixteen_adapters_are_there_in_the_order_of_gns3(gns3_server: GNS3Process) -> None:
     require_tool("qemu-system-x86_64")
     words = ("busybox-minivm", "--as", "sixteen", "--adapters", "16", "--server", gns3_server.url)
