@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from gns3_minivm.labs.drawing import Link, Point, crossings, runs_behind
 
@@ -28,11 +29,14 @@ _FULL_EFFORT = 60
 """Up to this many nodes neither the rounds nor the moves are cut."""
 _CROSSING_COST, _BEHIND_COST, _SHORT_COST = 3.0, 8.0, 6.0
 """A short link has no room for the names of its ports."""
-_MOVES = [(x, y) for reach in (1, 2, 4, 8) for x in (-reach, 0, reach) for y in (-reach, 0, reach) if x or y]
+_REACHES = (1, 2, 4, 8)
+_MOVES = [(x, y) for reach in _REACHES for x in (-reach, 0, reach) for y in (-reach, 0, reach) if x or y]
 
 Position = tuple[int, int]
 Cell = tuple[int, int]
 Graph = dict[str, list[str]]
+Pull = tuple[str, float, int]
+"""Another node, its weight, and the distance to it that would be right."""
 
 
 def place_nodes(
@@ -107,10 +111,10 @@ def _sketch(component: Sequence[str], graph: Graph, held: Mapping[str, Point]) -
     distances = {name: _distances(graph, name) for name in component}
     points = _first_guess(component, distances, held)
     rounds = 150 if len(component) <= _FULL_EFFORT else max(8, 150 * _FULL_EFFORT**2 // len(component) ** 2)
-    free = [name for name in component if name not in held]
+    pulls = {name: _pulls(distances[name]) for name in component if name not in held}
     for _ in range(rounds):
-        for name in free:
-            points[name] = _balanced(name, points, distances[name])
+        for name, pull in pulls.items():
+            points[name] = _balanced(points[name], points, pull)
     return points if held else _turned(points, graph)
 
 
@@ -157,21 +161,23 @@ def _first_guess(
     return guess | dict(held)
 
 
-def _balanced(name: str, points: Mapping[str, Point], distance: Mapping[str, int]) -> Point:
-    """Where a node would be if all others had their way, near ones more than far ones."""
-    x, y = points[name]
+def _pulls(distance: Mapping[str, int]) -> list[Pull]:
+    """The others, near ones with more weight than far ones, and how far away each wants a node to be."""
+    return [(other, 1 / hops**2, hops * LINK_LENGTH) for other, hops in distance.items() if hops]
+
+
+def _balanced(point: Point, points: Mapping[str, Point], pulls: Sequence[Pull]) -> Point:
+    """Where a node would be if all others had their way."""
+    x, y = point
     sum_x = sum_y = sum_weights = 0.0
-    for other, hops in distance.items():
-        if not hops:
-            continue
+    for other, weight, wanted in pulls:
         other_x, other_y = points[other]
         apart_x, apart_y = x - other_x, y - other_y
-        length = math.hypot(apart_x, apart_y) or 1.0
-        weight, wanted = 1 / hops**2, hops * LINK_LENGTH / length
-        sum_x += weight * (other_x + apart_x * wanted)
-        sum_y += weight * (other_y + apart_y * wanted)
+        stretch = wanted / (math.hypot(apart_x, apart_y) or 1.0)
+        sum_x += weight * (other_x + apart_x * stretch)
+        sum_y += weight * (other_y + apart_y * stretch)
         sum_weights += weight
-    return (sum_x / sum_weights, sum_y / sum_weights) if sum_weights else (x, y)
+    return (sum_x / sum_weights, sum_y / sum_weights) if sum_weights else point
 
 
 def _side_by_side(drawings: Sequence[Mapping[str, Point]], below: float | None) -> dict[str, Point]:
@@ -193,6 +199,15 @@ def _side_by_side(drawings: Sequence[Mapping[str, Point]], below: float | None) 
 def _extent(drawing: Mapping[str, Point], axis: int) -> float:
     values = [point[axis] for point in drawing.values()]
     return max(values) - min(values)
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    """What can matter wherever a node is moved to: its links, foreign ones, other nodes."""
+
+    own: Sequence[Link]
+    foreign: Sequence[Link]
+    nodes: Mapping[str, Point]
 
 
 class _Canvas:
@@ -217,7 +232,7 @@ class _Canvas:
         middle = (round(wish[0] / STEP), round(wish[1] / STEP))
         reach = 0
         while True:
-            ring = [cell for cell in _ring(middle, reach) if self._is_free(name, cell)]
+            ring = [cell for cell in _ring(middle, reach) if self._is_free(name, cell, self._points)]
             if ring:
                 self._move(name, min(ring, key=lambda cell: (math.dist(_point(cell), wish), cell)))
                 return
@@ -227,55 +242,79 @@ class _Canvas:
         """Move single nodes while it makes the picture better."""
         self._links = [(one, other) for one in self._graph for other in self._graph[one] if one < other]
         count = len(self._graph)
+        if count > 6 * _FULL_EFFORT:
+            return
         passes = 12 if count <= _FULL_EFFORT else max(1, 12 * _FULL_EFFORT**2 // count**2)
-        moves = _MOVES if count <= 6 * _FULL_EFFORT else []
         for _ in range(passes):
-            moved = [self._improve_node(name, moves) for name in sorted(self._cells)]
+            moved = [self._improve_node(name) for name in sorted(self._cells)]
             if not any(moved):
                 return
 
-    def _improve_node(self, name: str, moves: Sequence[Cell]) -> bool:
+    def _improve_node(self, name: str) -> bool:
         cell = self._cells[name]
-        best, best_cost = cell, self._cost(name)
-        if not moves or best_cost == 0:
+        around = self._surroundings(name)
+        best, best_cost = cell, self._cost(name, around)
+        if best_cost == 0:
             return False
-        for x, y in moves:
+        for x, y in _MOVES:
             candidate = (cell[0] + x, cell[1] + y)
-            if self._is_free(name, candidate):
+            if self._is_free(name, candidate, around.nodes):
                 self._move(name, candidate)
-                cost = self._cost(name, best_cost)
+                cost = self._cost(name, around, best_cost)
                 if cost < best_cost - 1e-9:
                     best, best_cost = candidate, cost
         self._move(name, best)
         return best != cell
 
-    def _cost(self, name: str, enough: float = math.inf) -> float:
+    def _surroundings(self, name: str) -> _Surroundings:
+        """What is within the rectangle of all moves and all neighbours, with room for what is next to it."""
+        x, y = self._points[name]
+        others = [self._points[other] for other in self._graph[name]]
+        reach = _REACHES[-1] * STEP
+        wide, high = max(self._widths.values()), _HEIGHT
+        left = min([x - reach, *(other[0] for other in others)]) - wide
+        right = max([x + reach, *(other[0] for other in others)]) + wide
+        top = min([y - reach, *(other[1] for other in others)]) - high
+        bottom = max([y + reach, *(other[1] for other in others)]) + high
+        foreign = []
+        for link in self._links:
+            (ax, ay), (bx, by) = self._points[link[0]], self._points[link[1]]
+            beside = (ax < left and bx < left) or (ax > right and bx > right)
+            above = (ay < top and by < top) or (ay > bottom and by > bottom)
+            if not beside and not above and name not in link:
+                foreign.append(link)
+        nodes = {
+            other: (a, b) for other, (a, b) in self._points.items()
+            if left <= a <= right and top <= b <= bottom and other != name
+        }  # fmt: skip
+        return _Surroundings([(name, other) for other in self._graph[name]], foreign, nodes)
+
+    def _cost(self, name: str, around: _Surroundings, enough: float = math.inf) -> float:
         """What is bad about a node's place: uneven links, nodes on its links, links behind it, crossings.
 
         Not more is looked at than it takes to see that it is bad ``enough``.
         """
-        own = [(name, other) for other in self._graph[name]]
         point = self._points[name]
         bad = math.dist(point, self._wish[name]) / (4 * LINK_LENGTH)
-        for _, other in own:
+        for _, other in around.own:
             length = math.dist(point, self._points[other]) / LINK_LENGTH
             bad += (length - 1) ** 2 + _SHORT_COST * max(0.0, 1 - length)
         if bad < enough:
-            bad += _BEHIND_COST * runs_behind(own, self._points, self._points, NODE_SIZE)
+            bad += _BEHIND_COST * runs_behind(around.own, around.nodes, self._points, NODE_SIZE)
         if bad < enough:
-            bad += _BEHIND_COST * runs_behind(self._links, {name: point}, self._points, NODE_SIZE)
+            bad += _BEHIND_COST * runs_behind(around.foreign, {name: point}, self._points, NODE_SIZE)
         if bad < enough:
-            bad += _CROSSING_COST * crossings(own, self._links, self._points)
+            bad += _CROSSING_COST * crossings(around.own, around.foreign, self._points)
         return bad
 
     def _move(self, name: str, cell: Cell) -> None:
         self._cells[name] = cell
         self._points[name] = _point(cell)
 
-    def _is_free(self, name: str, cell: Cell) -> bool:
+    def _is_free(self, name: str, cell: Cell, nodes: Mapping[str, Point]) -> bool:
         x, y = _point(cell)
         width = self._widths[name]
-        for other, (other_x, other_y) in self._points.items():
+        for other, (other_x, other_y) in nodes.items():
             near = -_HEIGHT < y - other_y < _HEIGHT and abs(x - other_x) < (width + self._widths[other]) / 2
             if near and other != name:
                 return False
