@@ -36,6 +36,10 @@ _LOG_LINES = 12
 _START_HINT = (
     "Look at the node's kernel command line and options, and at the server: it needs ubridge, and KVM for -cpu host."
 )
+_ENDED_MEANWHILE = ("Not connected", "Could not start Telnet")
+"""Parts of answers to a start if QEMU has ended while the node was being wired: its bridge is gone, or its console."""
+_NOTICED_S = 3.0
+"""By then a server has noticed that the process of a node has ended."""
 
 
 class RestServer(LinkRoutes, HealthRoutes):
@@ -198,20 +202,24 @@ class RestServer(LinkRoutes, HealthRoutes):
         try:
             await self._command("POST", path, f"start the node {node_id}", {}, timeout_s=self._node_s)
         except ConflictError as error:
-            # QEMU has ended while the node was being wired: its bridge is gone, and the answer tells of that.
-            if "Not connected" in error.message:
-                node = await self.node(project_id, node_id)
+            if any(words in error.message for words in _ENDED_MEANWHILE):
+                node = await self._running(project_id, node_id, _NOTICED_S)
                 if node.status != "started":
                     raise await self._ended(node) from error
             # QEMU said no at once (its own words are in the answer), or the server lacks something such as ubridge.
             raise NodeError(error.message, hint=_START_HINT) from error
+        node = await self._running(project_id, node_id, watch_s)
+        if node.status != "started":
+            raise await self._ended(node)
+        return node
+
+    async def _running(self, project_id: str, node_id: str, watch_s: float) -> Node:
+        """The node when it does not run any more, or after ``watch_s`` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + watch_s
         while True:
             node = await self.node(project_id, node_id)
-            if node.status != "started":
-                raise await self._ended(node)
-            if loop.time() >= deadline:
+            if node.status != "started" or loop.time() >= deadline:
                 return node
             await asyncio.sleep(min(0.5, max(0.0, deadline - loop.time())))
 
