@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -207,17 +208,28 @@ static void remember(const char *data, size_t size)
     }
 }
 
+static void add_output(const char *data, size_t size)
+{
+    memcpy(output + output_used, data, size);
+    output_used += size;
+    escape_follow(&escape, data, size);
+}
+
 /* Shows, in pieces, what was remembered; what does not fit into the output waits for the next turn. */
 static void replay(void)
 {
-    if (history_used && history_lost && !output_used) {
-        say("%zu bytes of the output of %s were not kept", history_lost, front_name);
+    if (history_lost) {
+        char line[256];
+        size_t size = (size_t)snprintf(line, sizeof line, "minivm: %zu bytes of the output of %.150s were not kept\r\n",
+                                       history_lost, front_name);
+        /* Told where they are missing, once it is known how many. */
+        if (is_stalled() || size > OUTPUT_SIZE - output_used)
+            return;
+        add_output(line, size);
         history_lost = 0;
     }
     while (history_used && output_used < OUTPUT_SIZE) {
-        char byte = history[(history_next + HISTORY_SIZE - history_used) % HISTORY_SIZE];
-        output[output_used++] = byte;
-        escape_follow(&escape, &byte, 1);
+        add_output(history + (history_next + HISTORY_SIZE - history_used) % HISTORY_SIZE, 1);
         history_used--;
     }
 }
@@ -234,10 +246,8 @@ static void take_output(struct session *session, bool shown)
         remember(data, (size_t)got);
         return;
     }
-    memcpy(output + output_used, data, (size_t)got);
-    output_used += (size_t)got;
+    add_output(data, (size_t)got);
     output_ms = now_ms();
-    escape_follow(&escape, data, (size_t)got);
     flush_output();
 }
 
