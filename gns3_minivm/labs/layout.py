@@ -311,12 +311,11 @@ class _Canvas:
         self._cells[name] = cell
         self._points[name] = _point(cell)
 
-    def _is_free(self, name: str, cell: Cell, nodes: Mapping[str, Point]) -> bool:
+    def _is_free(self, name: str, cell: Cell, others: Mapping[str, Point]) -> bool:
         x, y = _point(cell)
         width = self._widths[name]
-        for other, (other_x, other_y) in nodes.items():
-            near = -_HEIGHT < y - other_y < _HEIGHT and abs(x - other_x) < (width + self._widths[other]) / 2
-            if near and other != name:
+        for other, (other_x, other_y) in others.items():
+            if -_HEIGHT < y - other_y < _HEIGHT and abs(x - other_x) < (width + self._widths[other]) / 2:
                 return False
         return True
 
