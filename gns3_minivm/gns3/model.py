@@ -6,6 +6,7 @@ of them than we do.  What we send is checked by the models in ``v2/`` and ``v3/`
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,13 +28,14 @@ class ServerImage:
     """An image file as a server lists it; ``md5`` may be out of date on API v2.
 
     ``state`` says, where somebody has looked, whether what lies on the disk is what arrived: other bytes ("damaged"), or
-    no file at all ("gone": API v3 keeps its record).
+    no file at all ("gone": API v3 keeps its record).  ``recorded_at`` is when API v3 made its record, by the server's clock.
     """
 
     filename: str
     size_bytes: int | None
     md5: str | None
     state: ImageState = "whole"
+    recorded_at: datetime.datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

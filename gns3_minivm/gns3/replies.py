@@ -5,6 +5,7 @@ A missing or ill-typed key that we need is a ServerFaultError.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -144,6 +145,7 @@ class _ImageV3(_Reply):
     image_size: int | None = None
     checksum: str | None = None
     checksum_algorithm: str = "md5"
+    created_at: datetime.datetime | None = None
 
 
 class _Snapshot(_Reply):
@@ -256,7 +258,10 @@ def image_v2(answer: Mapping[str, Any]) -> ServerImage:
 
 def image_v3(answer: Mapping[str, Any]) -> ServerImage:
     body = _read(_ImageV3, answer, "image")
-    return ServerImage(body.filename, body.image_size, body.checksum if body.checksum_algorithm == "md5" else None)
+    # The database keeps UTC and does not say so.
+    recorded_at = body.created_at and body.created_at.replace(tzinfo=body.created_at.tzinfo or datetime.UTC)
+    md5 = body.checksum if body.checksum_algorithm == "md5" else None
+    return ServerImage(body.filename, body.image_size, md5, recorded_at=recorded_at)
 
 
 def compute(answer: Mapping[str, Any]) -> Compute:

@@ -24,6 +24,10 @@ class FakeGNS3:
     def on(self, route: str, *handlers: Handler) -> None:
         self.answers[route] = list(handlers)
 
+    def count(self, route: str) -> int:
+        """How often "METHOD /path" was asked for."""
+        return sum(asked.startswith(f"{route} ") for asked in self.seen)
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         route = f"{request.method} {request.path}"
         self.seen.append(f"{route} {request.headers.get('Authorization', '-')}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ from aiohttp import web
 
 from gns3_minivm import errors
 from gns3_minivm.errors import ConfigError, MiniVMError
-from gns3_minivm.gns3 import routes
+from gns3_minivm.gns3 import uploads
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
@@ -195,8 +196,9 @@ async def test_a_server_that_is_long_in_looking_at_its_disk_gets_the_upload_all_
 
 
 async def test_an_upload_that_arrives_otherwise_is_an_upload_error(
-    client: Server, fake: FakeGNS3, tmp_path: Path
+    client: Server, fake: FakeGNS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gns3_minivm.gns3.v3.images.COLLISION_WAITS_S", (0.01, 0.01))
     source = tmp_path / "disk"
     source.write_bytes(b"x" * 1000)
     wrong = {"filename": "disk", "image_size": 1000, "checksum": "1" * 32}
@@ -212,7 +214,7 @@ async def test_an_upload_that_arrives_otherwise_is_an_upload_error(
 async def test_v3_a_size_that_was_recorded_while_another_agent_wrote_is_looked_up_on_the_disk(
     client: Server, fake: FakeGNS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: int, right: bool
 ) -> None:
-    monkeypatch.setattr("gns3_minivm.gns3.v3.server._COLLISION_WAITS_S", (0.01, 0.01))
+    monkeypatch.setattr("gns3_minivm.gns3.v3.images.COLLISION_WAITS_S", (0.01, 0.01))
     source = tmp_path / "disk"
     source.write_bytes(b"x" * 1000)
     record = {"filename": "disk", "image_size": 300, "checksum": "0" * 32}
@@ -229,11 +231,122 @@ async def test_v3_a_size_that_was_recorded_while_another_agent_wrote_is_looked_u
                 await client.upload_image(source, "disk", 1000, "0" * 32)
 
 
+@pytest.mark.parametrize("on_disk", ["0" * 32, "2" * 32])
+async def test_v3_a_wrong_record_is_made_anew_only_where_the_file_is_right(
+    client: Server, fake: FakeGNS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: str
+) -> None:
+    monkeypatch.setattr("gns3_minivm.gns3.v3.images.COLLISION_WAITS_S", (0.01, 0.01))
+    source = tmp_path / "disk"
+    source.write_bytes(b"x" * 1000)
+    wrong = {"filename": "disk", "image_size": 300, "checksum": "1" * 32}
+    right = {"filename": "disk", "image_size": 1000, "checksum": "0" * 32}
+    none = reply({"message": "none"}, 404)
+    fake.on("GET /v3/images", reply([]))
+    # Free; as the server's look-out recorded it; the same again before it is deleted; free; as it was sent.
+    fake.on("GET /v3/images/QEMU/disk", none, reply(wrong), reply(wrong), none, reply(right))
+    fake.on("DELETE /v3/images/QEMU/disk", reply({}))
+    fake.on(
+        "POST /v3/images/upload/QEMU/disk",
+        reply({"message": "No such file or directory: disk.tmp"}, 409),
+        reply(right, 201),
+    )
+    there = {"filename": "disk", "filesize": 1000, "md5sum": on_disk}
+    fake.on("GET /v3/computes/local/qemu/images", reply([]), reply([there]), reply([]))
+    if on_disk == right["checksum"]:
+        assert (await client.upload_image(source, "disk", 1000, "0" * 32)).sent
+        assert fake.count("DELETE /v3/images/QEMU/disk") == 1
+    else:
+        fake.on("GET /v3/images/QEMU/disk", none, reply(wrong))
+        with pytest.raises(errors.ConflictError, match="other content"):
+            await client.upload_image(source, "disk", 1000, "0" * 32)
+        assert fake.count("DELETE /v3/images/QEMU/disk") == 0
+
+
+@pytest.mark.parametrize(("seconds", "waited_for"), [(5, True), (3600, False)])
+async def test_v3_agents_have_time_to_put_a_young_record_right(
+    client: Server, fake: FakeGNS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, waited_for: bool
+) -> None:
+    monkeypatch.setattr("gns3_minivm.gns3.v3.images.COLLISION_WAITS_S", (0.01, 0.01))
+    made = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
+    # As GNS3 writes it: UTC, without saying so.
+    made_at = made.replace(tzinfo=None).isoformat()
+    wrong = {"filename": "disk", "image_size": 300, "checksum": "1" * 32, "created_at": made_at}
+    right = {"filename": "disk", "image_size": 1000, "checksum": "0" * 32, "created_at": made_at}
+    fake.on("GET /v3/images/QEMU/disk", reply(wrong), reply(wrong), reply(right))
+    if waited_for:
+        assert not (await client.upload_image(tmp_path / "disk", "disk", 1000, "0" * 32)).sent
+    else:
+        with pytest.raises(errors.ConflictError, match="other content"):
+            await client.upload_image(tmp_path / "disk", "disk", 1000, "0" * 32)
+
+
+@pytest.mark.parametrize("sizes", [(100, 300, 600), (100, 100, 100)])
+async def test_v3_the_upload_of_another_agent_is_waited_for_while_it_moves(
+    client: Server, fake: FakeGNS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr("gns3_minivm.gns3.uploads._LOOK_S", 0.01)
+    monkeypatch.setattr("gns3_minivm.gns3.uploads._LOOKS_AT_STILL", 2)
+    source = tmp_path / "disk"
+    source.write_bytes(b"x" * 1000)
+    right = {"filename": "disk", "image_size": 1000, "checksum": "0" * 32}
+    fake.on("GET /v3/images", reply([]))
+    fake.on("GET /v3/images/QEMU/disk", reply({"message": "none"}, 404), reply(right))
+    fake.on("POST /v3/images/upload/QEMU/disk", reply(right, 201))
+    parts = [reply([{"filename": "disk.tmp", "filesize": size, "md5sum": "3" * 32}]) for size in sizes]
+    moves = len(set(sizes)) > 1
+    fake.on("GET /v3/computes/local/qemu/images", *parts, *([reply([])] if moves else []))
+    assert (await client.upload_image(source, "disk", 1000, "0" * 32)).sent != moves
+    assert fake.count("POST /v3/images/upload/QEMU/disk") == (0 if moves else 1)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "sends"),
+    [
+        # Another agent is still writing what it has brought.
+        ([300, 700, 1000], 0),
+        # Two at once: ours is told that its temporary file is gone, and the other's is there a moment later.
+        ([None, None, 300, 1000], 1),
+    ],
+)
+async def test_v2_agents_that_bring_a_file_at_once_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: list[int | None], sends: int
+) -> None:
+    monkeypatch.setattr("gns3_minivm.gns3.v2.server.COLLISION_WAITS_S", (0.01, 0.01))
+    source = tmp_path / "disk"
+    source.write_bytes(b"x" * 1000)
+    md5s = {300: "1" * 32, 700: "2" * 32, 1000: "0" * 32}
+    looks = [[{"filename": "disk", "filesize": size, "md5sum": md5s[size]}] if size else [] for size in sizes]
+    async with fake_gns3(2) as fake:
+        fake.on("GET /v2/computes/local/qemu/images", *map(reply, looks))
+        fake.on("POST /v2/computes/local/qemu/images/disk", reply({"message": "[Errno 2] No such file"}, 409))
+        async with await connect(parse_address(fake.url), QUICK) as client:
+            done = await client.upload_image(source, "disk", 1000, "0" * 32)
+        assert done.sent == bool(sends)
+        assert fake.count("POST /v2/computes/local/qemu/images/disk") == sends
+
+
+@pytest.mark.parametrize("message", ["No such file or directory", "No space left on device"])
+async def test_v2_a_file_that_never_arrives_is_told_with_the_servers_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    monkeypatch.setattr("gns3_minivm.gns3.v2.server.COLLISION_WAITS_S", (0.01, 0.01))
+    source = tmp_path / "disk"
+    source.write_bytes(b"x" * 1000)
+    async with fake_gns3(2) as fake:
+        fake.on("GET /v2/computes/local/qemu/images", reply([]))
+        fake.on("POST /v2/computes/local/qemu/images/disk", reply({"message": message}, 409))
+        async with await connect(parse_address(fake.url), QUICK) as client:
+            with pytest.raises(errors.ConflictError, match=message):
+                await client.upload_image(source, "disk", 1000, "0" * 32)
+        tries = 3 if "No such file" in message else 1
+        assert fake.count("POST /v2/computes/local/qemu/images/disk") == tries
+
+
 @pytest.mark.parametrize("generation", [2, 3])
 async def test_a_temporary_file_that_goes_away_while_images_are_listed_is_no_fault(
     generation: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "_VANISHED_WAITS_S", (0.01, 0.02))
+    monkeypatch.setattr(uploads, "_VANISHED_WAITS_S", (0.01, 0.02))
     vanished = reply({"message": "Can not list images [Errno 2] No such file or directory: 'web.qcow2.tmp'"}, 409)
     image = {"filename": "web.qcow2", "filesize": 5, "md5sum": "0" * 32}
     async with fake_gns3(generation) as fake:

@@ -7,6 +7,7 @@ after an interrupted upload.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
 from collections.abc import AsyncIterator, Collection
@@ -18,10 +19,11 @@ from gns3_minivm.gns3 import replies
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, Rights, ServerImage
 from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Progress, Uploaded, no_progress
+from gns3_minivm.gns3.uploads import COLLISION_WAITS_S, UploadRoutes, is_collision, waited
 from gns3_minivm.gns3.v2 import messages
 
 
-class ServerV2(RestServer):
+class ServerV2(UploadRoutes, RestServer):
     generation = 2
     one_name_per_content = False
     can_read_images = True
@@ -48,22 +50,31 @@ class ServerV2(RestServer):
         distrusted: Collection[str] = (),
     ) -> Uploaded:
         async with self._upload_lock(compute_id, filename):
-            existing = await self._find(filename, compute_id)
-            if existing is not None and not replace:
+            last = None
+            while not replace and (existing := await self._find(filename, compute_id)) is not None:
                 if await self._is(existing, size_bytes, md5, compute_id):
                     return Uploaded(filename, sent=False)
-                raise self._other_content(existing, size_bytes, md5)
+                if existing == last:
+                    raise self._other_content(existing, size_bytes, md5)
+                # Another agent may still be writing it.
+                last = existing
+                await asyncio.sleep(COLLISION_WAITS_S[0])
+            there, sent_by_others = await self._after_others(filename, compute_id)
+            if sent_by_others and there is not None and await self._is(there, size_bytes, md5, compute_id):
+                return Uploaded(filename, sent=False)
             # The name was free, or what had it is not wanted, so another try replaces only what the first one left.
-            for attempt in itertools.count(1):
+            waits = iter(COLLISION_WAITS_S)
+            breaks = itertools.count(1)
+            while True:
                 broken = await self._send(source, filename, size_bytes, compute_id, progress)
-                arrived = await self._arrived(filename, compute_id, broken)
-                if arrived is not None and await self._is(arrived, size_bytes, md5, compute_id):
+                if await self._has(filename, size_bytes, md5, compute_id, broken):
                     return Uploaded(filename, sent=True)
-                if broken is not None:
-                    await self._pause(attempt, broken)
-                elif attempt > 1:
-                    raise self._not_as_sent(filename, size_bytes, md5, arrived)
-            raise AssertionError  # the count has no end
+                if isinstance(broken, ConnectError):
+                    await self._pause(next(breaks), broken)
+                elif not await waited(waits):
+                    raise broken or self._not_as_sent(filename, size_bytes, md5, await self._find(filename, compute_id))
+                elif await self._has(filename, size_bytes, md5, compute_id, broken):
+                    return Uploaded(filename, sent=True)  # another agent was still writing it
 
     async def image_md5(self, filename: str, compute_id: str = LOCAL_COMPUTE) -> str | None:
         if compute_id != LOCAL_COMPUTE:
@@ -116,25 +127,27 @@ class ServerV2(RestServer):
         # The listed checksum goes stale whenever a file changes behind the server's back.
         return await self.image_md5(image.filename, compute_id) == md5
 
-    async def _arrived(self, filename: str, compute_id: str, broken: ServerError | None) -> ServerImage | None:
+    async def _has(
+        self, filename: str, size_bytes: int, md5: str, compute_id: str, broken: ServerError | None = None
+    ) -> bool:
         try:
-            return await self._find(filename, compute_id)
+            found = await self._find(filename, compute_id)
         except ServerError as error:
             # What went wrong first says more.
             raise broken or error from None
+        return found is not None and await self._is(found, size_bytes, md5, compute_id)
 
     async def _send(
         self, source: Path, filename: str, size_bytes: int, compute_id: str, progress: Progress
-    ) -> ConnectError | None:
-        """Send a file; returned is the error of a connection that broke, perhaps after all had arrived."""
+    ) -> ConnectError | ConflictError | None:
+        """Send a file; returned is what went wrong, perhaps after all had arrived, here or from another agent."""
         path = f"/v2/computes/{quote(compute_id)}/qemu/images/{quote(filename)}"
         try:
             await self._transport.upload(path, f"upload {filename}", source, size_bytes, progress)
         except ConnectError as error:
             return error
         except ConflictError as error:
-            # Another agent may be sending the same file: one of the two gets this answer, and the file is there.
-            arrived = await self._arrived(filename, compute_id, error)
-            if arrived is None or arrived.size_bytes != size_bytes:
+            if not is_collision(error):
                 raise
+            return error
         return None
