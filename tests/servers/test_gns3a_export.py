@@ -62,6 +62,8 @@ def without(template: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in template.items() if key not in ITS_OWN.union(keys)}
 
 
+# The server reads each image line by line: most of a minute for a kernel.
+@pytest.mark.long
 async def test_server_3_loads_the_file_and_installs_the_template_that_register_makes(
     v3: GNS3Process, tmp_path: Path, name: str
 ) -> None:
