@@ -81,7 +81,8 @@ async def test_busybox_is_a_useful_end_host() -> None:
 async def test_busybox_has_an_address_for_good_as_its_usage_text_says() -> None:
     require_tool("qemu-system-x86_64")
     assert "vi /etc/network/interfaces, then ifdown eth0; ifup eth0." in appliance_usage("busybox-minivm")
-    steps = []
+    # What /etc/init.sh reads of the file when the machine starts, it has read.
+    steps = ["until ps -o args | grep -qx 'sh -l'; do sleep 0.1; done"]
     for number in (2, 3):
         text = rf"auto eth0\niface eth0 inet static\n\taddress 192.168.0.{number}\n\tnetmask 255.255.255.0\n"
         steps += [f"printf '{text}' >/etc/network/interfaces", "ifdown eth0 2>/dev/null; ifup eth0"]
