@@ -82,6 +82,9 @@ class UploadRoutes(Routes):
             seen.add(part.size_bytes)
             await asyncio.sleep(_LOOK_S)
 
+    async def _on_disk(self, filename: str, compute_id: str = LOCAL_COMPUTE) -> ServerImage | None:
+        return next((image for image in await self.disk_images(compute_id) if image.filename == filename), None)
+
     async def _folder(self, compute_id: str = LOCAL_COMPUTE) -> dict[str, ServerImage]:
         """What lies in a compute's folder, unfinished files too; empty where that cannot be looked at in time."""
         action = f"list the images of compute {compute_id}"

@@ -49,8 +49,7 @@ async def test_an_image_with_other_bytes_is_left_alone(
     client: Server, gns3_server: GNS3Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Other agents would have this time to put right what they have just brought.
-    for module in ("v2.server", "v3.images"):
-        monkeypatch.setattr(f"gns3_minivm.gns3.{module}.COLLISION_WAITS_S", (0.1, 0.1))
+    monkeypatch.setattr("gns3_minivm.gns3.uploads.COLLISION_WAITS_S", (0.1, 0.1))
     ours, theirs = random_artifact(tmp_path), random_artifact(tmp_path)
     await client.upload_image(theirs.path, theirs.filename, theirs.size_bytes, theirs.md5)
     with pytest.raises(ConflictError, match="other content is there already") as caught:

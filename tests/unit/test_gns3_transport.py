@@ -40,6 +40,18 @@ async def client(fake: FakeGNS3) -> AsyncIterator[Server]:
         yield server
 
 
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "disk"
+    path.write_bytes(b"x" * 1000)
+    return path
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "COLLISION_WAITS_S", (0.01, 0.01))
+
+
 async def slow(request: web.Request) -> web.StreamResponse:
     await asyncio.sleep(4)
     return web.json_response([])
@@ -195,12 +207,10 @@ async def test_a_server_that_is_long_in_looking_at_its_disk_gets_the_upload_all_
     assert (await client.upload_image(source, "disk", 1000, "0" * 32)).sent
 
 
+@pytest.mark.usefixtures("short_waits")
 async def test_an_upload_that_arrives_otherwise_is_an_upload_error(
-    client: Server, fake: FakeGNS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: Server, fake: FakeGNS3, source: Path
 ) -> None:
-    monkeypatch.setattr("gns3_minivm.gns3.v3.images.COLLISION_WAITS_S", (0.01, 0.01))
-    source = tmp_path / "disk"
-    source.write_bytes(b"x" * 1000)
     wrong = {"filename": "disk", "image_size": 1000, "checksum": "1" * 32}
     fake.on("GET /v3/images", reply([]))
     fake.on("GET /v3/images/QEMU/disk", reply({"message": "none"}, 404), reply(wrong))
@@ -211,12 +221,10 @@ async def test_an_upload_that_arrives_otherwise_is_an_upload_error(
 
 
 @pytest.mark.parametrize(("on_disk", "right"), [(1000, True), (700, False)])
+@pytest.mark.usefixtures("short_waits")
 async def test_v3_a_size_that_was_recorded_while_another_agent_wrote_is_looked_up_on_the_disk(
-    client: Server, fake: FakeGNS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: int, right: bool
+    client: Server, fake: FakeGNS3, source: Path, on_disk: int, right: bool
 ) -> None:
-    monkeypatch.setattr("gns3_minivm.gns3.v3.images.COLLISION_WAITS_S", (0.01, 0.01))
-    source = tmp_path / "disk"
-    source.write_bytes(b"x" * 1000)
     record = {"filename": "disk", "image_size": 300, "checksum": "0" * 32}
     there = {"filename": "disk", "filesize": on_disk, "md5sum": "0" * 32}
     fake.on("GET /v3/images", reply([]), reply([record]))
@@ -232,12 +240,10 @@ async def test_v3_a_size_that_was_recorded_while_another_agent_wrote_is_looked_u
 
 
 @pytest.mark.parametrize("on_disk", ["0" * 32, "2" * 32])
+@pytest.mark.usefixtures("short_waits")
 async def test_v3_a_wrong_record_is_made_anew_only_where_the_file_is_right(
-    client: Server, fake: FakeGNS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: str
+    client: Server, fake: FakeGNS3, source: Path, on_disk: str
 ) -> None:
-    monkeypatch.setattr("gns3_minivm.gns3.v3.images.COLLISION_WAITS_S", (0.01, 0.01))
-    source = tmp_path / "disk"
-    source.write_bytes(b"x" * 1000)
     wrong = {"filename": "disk", "image_size": 300, "checksum": "1" * 32}
     right = {"filename": "disk", "image_size": 1000, "checksum": "0" * 32}
     none = reply({"message": "none"}, 404)
@@ -263,10 +269,10 @@ async def test_v3_a_wrong_record_is_made_anew_only_where_the_file_is_right(
 
 
 @pytest.mark.parametrize(("seconds", "waited_for"), [(5, True), (3600, False)])
+@pytest.mark.usefixtures("short_waits")
 async def test_v3_agents_have_time_to_put_a_young_record_right(
-    client: Server, fake: FakeGNS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, waited_for: bool
+    client: Server, fake: FakeGNS3, tmp_path: Path, seconds: int, waited_for: bool
 ) -> None:
-    monkeypatch.setattr("gns3_minivm.gns3.v3.images.COLLISION_WAITS_S", (0.01, 0.01))
     made = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
     # As GNS3 writes it: UTC, without saying so.
     made_at = made.replace(tzinfo=None).isoformat()
@@ -282,12 +288,10 @@ async def test_v3_agents_have_time_to_put_a_young_record_right(
 
 @pytest.mark.parametrize("sizes", [(100, 300, 600), (100, 100, 100)])
 async def test_v3_the_upload_of_another_agent_is_waited_for_while_it_moves(
-    client: Server, fake: FakeGNS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, ...]
+    client: Server, fake: FakeGNS3, source: Path, monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, ...]
 ) -> None:
-    monkeypatch.setattr("gns3_minivm.gns3.uploads._LOOK_S", 0.01)
-    monkeypatch.setattr("gns3_minivm.gns3.uploads._LOOKS_AT_STILL", 2)
-    source = tmp_path / "disk"
-    source.write_bytes(b"x" * 1000)
+    monkeypatch.setattr(uploads, "_LOOK_S", 0.01)
+    monkeypatch.setattr(uploads, "_LOOKS_AT_STILL", 2)
     right = {"filename": "disk", "image_size": 1000, "checksum": "0" * 32}
     fake.on("GET /v3/images", reply([]))
     fake.on("GET /v3/images/QEMU/disk", reply({"message": "none"}, 404), reply(right))
@@ -308,12 +312,10 @@ async def test_v3_the_upload_of_another_agent_is_waited_for_while_it_moves(
         ([None, None, 300, 1000], 1),
     ],
 )
+@pytest.mark.usefixtures("short_waits")
 async def test_v2_agents_that_bring_a_file_at_once_wait_for_each_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: list[int | None], sends: int
+    source: Path, sizes: list[int | None], sends: int
 ) -> None:
-    monkeypatch.setattr("gns3_minivm.gns3.v2.server.COLLISION_WAITS_S", (0.01, 0.01))
-    source = tmp_path / "disk"
-    source.write_bytes(b"x" * 1000)
     md5s = {300: "1" * 32, 700: "2" * 32, 1000: "0" * 32}
     looks = [[{"filename": "disk", "filesize": size, "md5sum": md5s[size]}] if size else [] for size in sizes]
     async with fake_gns3(2) as fake:
@@ -326,12 +328,8 @@ async def test_v2_agents_that_bring_a_file_at_once_wait_for_each_other(
 
 
 @pytest.mark.parametrize("message", ["No such file or directory", "No space left on device"])
-async def test_v2_a_file_that_never_arrives_is_told_with_the_servers_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str
-) -> None:
-    monkeypatch.setattr("gns3_minivm.gns3.v2.server.COLLISION_WAITS_S", (0.01, 0.01))
-    source = tmp_path / "disk"
-    source.write_bytes(b"x" * 1000)
+@pytest.mark.usefixtures("short_waits")
+async def test_v2_a_file_that_never_arrives_is_told_with_the_servers_words(source: Path, message: str) -> None:
     async with fake_gns3(2) as fake:
         fake.on("GET /v2/computes/local/qemu/images", reply([]))
         fake.on("POST /v2/computes/local/qemu/images/disk", reply({"message": message}, 409))

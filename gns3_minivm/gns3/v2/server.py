@@ -15,11 +15,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from gns3_minivm.errors import ConflictError, ConnectError, ServerError, UnsupportedServerError
-from gns3_minivm.gns3 import replies
+from gns3_minivm.gns3 import replies, uploads
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, Rights, ServerImage
 from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Progress, Uploaded, no_progress
-from gns3_minivm.gns3.uploads import COLLISION_WAITS_S, UploadRoutes, is_collision, waited
+from gns3_minivm.gns3.uploads import UploadRoutes, is_collision, waited
 from gns3_minivm.gns3.v2 import messages
 
 
@@ -51,19 +51,19 @@ class ServerV2(UploadRoutes, RestServer):
     ) -> Uploaded:
         async with self._upload_lock(compute_id, filename):
             last = None
-            while not replace and (existing := await self._find(filename, compute_id)) is not None:
+            while not replace and (existing := await self._on_disk(filename, compute_id)) is not None:
                 if await self._is(existing, size_bytes, md5, compute_id):
                     return Uploaded(filename, sent=False)
                 if existing == last:
                     raise self._other_content(existing, size_bytes, md5)
                 # Another agent may still be writing it.
                 last = existing
-                await asyncio.sleep(COLLISION_WAITS_S[0])
+                await asyncio.sleep(uploads.COLLISION_WAITS_S[0])
             there, sent_by_others = await self._after_others(filename, compute_id)
             if sent_by_others and there is not None and await self._is(there, size_bytes, md5, compute_id):
                 return Uploaded(filename, sent=False)
             # The name was free, or what had it is not wanted, so another try replaces only what the first one left.
-            waits = iter(COLLISION_WAITS_S)
+            waits = iter(uploads.COLLISION_WAITS_S)
             breaks = itertools.count(1)
             while True:
                 broken = await self._send(source, filename, size_bytes, compute_id, progress)
@@ -72,7 +72,9 @@ class ServerV2(UploadRoutes, RestServer):
                 if isinstance(broken, ConnectError):
                     await self._pause(next(breaks), broken)
                 elif not await waited(waits):
-                    raise broken or self._not_as_sent(filename, size_bytes, md5, await self._find(filename, compute_id))
+                    raise broken or self._not_as_sent(
+                        filename, size_bytes, md5, await self._on_disk(filename, compute_id)
+                    )
                 elif await self._has(filename, size_bytes, md5, compute_id, broken):
                     return Uploaded(filename, sent=True)  # another agent was still writing it
 
@@ -116,9 +118,6 @@ class ServerV2(UploadRoutes, RestServer):
         computes = [replies.compute(item) for item in await self._list("/computes", "list the computes")]
         return sorted(computes, key=lambda compute: compute.compute_id != LOCAL_COMPUTE)
 
-    async def _find(self, filename: str, compute_id: str) -> ServerImage | None:
-        return next((image for image in await self.images(compute_id) if image.filename == filename), None)
-
     async def _is(self, image: ServerImage, size_bytes: int, md5: str, compute_id: str) -> bool:
         if image.size_bytes not in (None, size_bytes):
             return False
@@ -131,7 +130,7 @@ class ServerV2(UploadRoutes, RestServer):
         self, filename: str, size_bytes: int, md5: str, compute_id: str, broken: ServerError | None = None
     ) -> bool:
         try:
-            found = await self._find(filename, compute_id)
+            found = await self._on_disk(filename, compute_id)
         except ServerError as error:
             # What went wrong first says more.
             raise broken or error from None

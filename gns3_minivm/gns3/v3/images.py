@@ -23,10 +23,10 @@ from gns3_minivm.errors import (
     UnsupportedServerError,
     UploadError,
 )
-from gns3_minivm.gns3 import replies
+from gns3_minivm.gns3 import replies, uploads
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, ServerImage
 from gns3_minivm.gns3.server import Progress, Uploaded, no_progress
-from gns3_minivm.gns3.uploads import COLLISION_WAITS_S, UploadRoutes, is_collision, waited
+from gns3_minivm.gns3.uploads import UploadRoutes, is_collision, waited
 
 _FOLDER = "QEMU"
 _YOUNG = datetime.timedelta(minutes=2)
@@ -70,7 +70,7 @@ class ImageRoutes(UploadRoutes):
         async with self._upload_lock(LOCAL_COMPUTE, filename):
             if replace:
                 await self._make_free(filename)
-            waits = iter(COLLISION_WAITS_S)
+            waits = iter(uploads.COLLISION_WAITS_S)
             broken: ConnectError | UploadError | None = None
             breaks = itertools.count(1)
             was_free = replace
@@ -141,7 +141,7 @@ class ImageRoutes(UploadRoutes):
         """
         if image.md5 != md5:
             return False
-        waits = iter(COLLISION_WAITS_S)
+        waits = iter(uploads.COLLISION_WAITS_S)
         while image.size_bytes != size_bytes:
             if (wait_s := next(waits, None)) is None:
                 return False
@@ -161,13 +161,13 @@ class ImageRoutes(UploadRoutes):
         there, sent_by_others = await self._after_others(filename)
         if sent_by_others:
             return False
-        if not was_free and _is_other(there, size_bytes, md5):
+        if not was_free and there is not None and not _holds(there, size_bytes, md5):
             # Uploads of other agents that are in each other's way put it right themselves.
-            await asyncio.sleep(COLLISION_WAITS_S[0])
+            await asyncio.sleep(uploads.COLLISION_WAITS_S[0])
             if await self._find(filename) is not None:
                 return False
             there = (await self._folder()).get(filename)
-            if there is not None and _is_other(there, size_bytes, md5):
+            if there is not None and not _holds(there, size_bytes, md5):
                 raise self._other_content(there, size_bytes, md5)
         return True
 
@@ -188,7 +188,7 @@ class ImageRoutes(UploadRoutes):
         The server does not delete it if a template uses it; and what comes in its place is the same.
         """
         there = (await self._folder()).get(filename)
-        if there is None or _is_other(there, size_bytes, md5):
+        if there is None or not _holds(there, size_bytes, md5):
             return
         found = await self._find(filename)
         if found is not None and found.md5 != md5:
@@ -210,10 +210,10 @@ class ImageRoutes(UploadRoutes):
         if not distrusted or _same_content(await self.images(), size_bytes, md5) is None:
             return path
         there = await self._on_disk(filename)
-        if there is not None and (there.size_bytes, there.md5) != (size_bytes, md5):
+        if there is not None and not _holds(there, size_bytes, md5):
             raise self._other_content(there, size_bytes, md5)
         # The file is there a moment before its record.
-        for wait_s in COLLISION_WAITS_S if there is not None else ():
+        for wait_s in uploads.COLLISION_WAITS_S if there is not None else ():
             if await self._find(filename) is not None:
                 return None
             await asyncio.sleep(wait_s)
@@ -254,9 +254,6 @@ class ImageRoutes(UploadRoutes):
         there = await self._on_disk(filename, compute_id)
         return there.md5 if there else None
 
-    async def _on_disk(self, filename: str, compute_id: str = LOCAL_COMPUTE) -> ServerImage | None:
-        return next((image for image in await self.disk_images(compute_id) if image.filename == filename), None)
-
     async def delete_image(self, filename: str) -> None:
         await self._command("DELETE", f"/images/{_FOLDER}/{quote(filename)}", f"delete the image {filename}")
 
@@ -278,9 +275,9 @@ class ImageRoutes(UploadRoutes):
 def _same_content(
     listed: Iterable[ServerImage], size_bytes: int, md5: str, distrusted: Collection[str] = ()
 ) -> str | None:
-    found = (image for image in listed if (image.size_bytes, image.md5) == (size_bytes, md5))
+    found = (image for image in listed if _holds(image, size_bytes, md5))
     return next((image.filename for image in found if image.filename not in distrusted), None)
 
 
-def _is_other(image: ServerImage | None, size_bytes: int, md5: str) -> bool:
-    return image is not None and (image.size_bytes, image.md5) != (size_bytes, md5)
+def _holds(image: ServerImage, size_bytes: int, md5: str) -> bool:
+    return (image.size_bytes, image.md5) == (size_bytes, md5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 import uuid
 from collections.abc import Mapping
@@ -18,10 +17,9 @@ from gns3_minivm.errors import (
     ServerError,
     ServerFaultError,
 )
-from gns3_minivm.gns3 import replies, turns
+from gns3_minivm.gns3 import replies, turns, uploads
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, VM_COMPUTE, Compute, Node, Rights, ServerTemplate
 from gns3_minivm.gns3.rest import RestServer
-from gns3_minivm.gns3.uploads import COLLISION_WAITS_S
 from gns3_minivm.gns3.v3 import messages
 from gns3_minivm.gns3.v3.images import ImageRoutes
 
@@ -50,16 +48,15 @@ class ServerV3(ImageRoutes, RestServer):
     template_model = messages.TemplateCreate
 
     async def update_template(self, template_id: str, changes: Mapping[str, Any]) -> ServerTemplate:
-        for wait_s in (*COLLISION_WAITS_S, None):
+        waits = iter(uploads.COLLISION_WAITS_S)
+        while True:
             try:
                 async with turns.alone(self.url, "template", template_id):
                     return await super().update_template(template_id, changes)
             except ServerFaultError as error:
                 # Of two changes of a template's images at once, one finds in the database what the other has replaced.
-                if wait_s is None or "Database error" not in error.message:
+                if "Database error" not in error.message or not await uploads.waited(waits):
                     raise
-                await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
-        raise AssertionError  # the last turn returns or raises
 
     async def create_node(
         self,
