@@ -1,7 +1,7 @@
 """How long a guest takes from the start of QEMU to a shell that answers, beside what it could take at the least.
 
     python benchmarks/boot.py [--adapters 1,16] [--repeats 7] [--image busybox-minivm] [--kernel NAME]
-                              [--ways plain,minivm,debian,lab] [--json]
+                              [--ways plain,minivm,debian,monolithic] [--json]
 
 Ways to start the same disk on the same machine, in turn, so that other work on this computer meets all alike:
 
@@ -9,10 +9,10 @@ minivm   our bundle, with the template's own kernel command line, to the answer 
 debian   the same kernel and disk with the initial RAM disk that Debian's initramfs-tools makes (defaults), and init=/bin/sh:
          to the answer of a shell that has no settings, no network and no job control
 floor    the same kernel with an initial RAM disk that holds one tiny static program, to the line that it prints
-lab      as minivm, with the bundle of the flavour lab (gns3-minivm kernel build --flavour lab)
+monolithic  as minivm, with the bundle of the flavour monolithic (gns3-minivm kernel build --flavour monolithic)
 plain    the floor without what our templates spare in QEMU's options and the kernel's words: only console=ttyS0 quiet
 
-All but lab start the same kernel, and all but plain get the same QEMU command line but for kernel and initrd, with the same
+All but monolithic start the same kernel, and all but plain get the same QEMU command line but for kernel and initrd, with the same
 number of adapters: the floor is what QEMU, its BIOS and the kernel cost on that machine, of which the cards' PCI devices
 are a part, and their driver is not.
 
@@ -39,18 +39,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from gns3_minivm.bundle.command import run
+from gns3_minivm.base.command import run
+from gns3_minivm.base.errors import GuestError, MiniVMError, NotFoundError, ToolError
+from gns3_minivm.base.events import Events
 from gns3_minivm.bundle.model import Bundle
-from gns3_minivm.config import Settings
-from gns3_minivm.errors import GuestError, MiniVMError, NotFoundError, ToolError
-from gns3_minivm.events import Events
 from gns3_minivm.formats.cpio import write_cpio
 from gns3_minivm.formats.tree import FileTree
-from gns3_minivm.ops.kernel_choice import KernelChoice
-from gns3_minivm.ops.sources import ImageSettings, Workshop
-from gns3_minivm.ops.template import TemplateSettings, describe
+from gns3_minivm.ops.kernels.choice import KernelChoice
+from gns3_minivm.ops.templates.sources import ImageSettings, Workshop
+from gns3_minivm.ops.templates.template import TemplateSettings, describe
 from gns3_minivm.qemu.command import GuestMachine, command_line, find_qemu
 from gns3_minivm.qemu.probe import acceleration_works
+from gns3_minivm.settings import Settings
 
 LIMIT_S = 180.0
 RAM_MB = 256
@@ -206,11 +206,11 @@ def debian_initrd(bundle: Bundle, folder: Path) -> Path:
 
 
 def ways(
-    names: Sequence[str], machine: GuestMachine, bundle: Bundle, folder: Path, lab: Bundle | None = None
+    names: Sequence[str], machine: GuestMachine, bundle: Bundle, folder: Path, monolithic: Bundle | None = None
 ) -> list[Way]:
     """The floor, and those of the other ways that are named; ``plain`` shows what options and words have spared.
 
-    ``lab`` is a kernel with its initial RAM disk inside; the files of another one, such as the floor's, go before its own.
+    ``monolithic`` is a kernel with its initial RAM disk inside; the files of another one, such as the floor's, go before its own.
     """
     line = re.compile(FLOOR_LINE.encode())
     alone = replace(machine, initrd=floor_initrd(folder), disks=())
@@ -219,8 +219,8 @@ def ways(
         found.append(Way("plain", replace(alone, append=PLAIN_WORDS, options=PLAIN_OPTIONS), line))
     if "minivm" in names:
         found.append(Way("minivm", machine))
-    if lab is not None:
-        found.append(Way("lab", replace(machine, kernel=lab.kernel.path, initrd=None)))
+    if monolithic is not None:
+        found.append(Way("monolithic", replace(machine, kernel=monolithic.kernel.path, initrd=None)))
     if "debian" in names:
         initrd = debian_initrd(bundle, folder)
         found.append(Way("debian", replace(machine, initrd=initrd, append=f"{machine.append} init=/bin/sh")))
@@ -257,17 +257,17 @@ def ratios(row: Row, rows: Sequence[Row]) -> dict[str, float]:
 
 
 def compared(rows: Sequence[Row]) -> Iterator[str]:
-    """How many times as fast the kernel for labs is as the other one, with the same init and disk."""
+    """How many times as fast the monolithic kernel is as the other one, with the same init and disk."""
     found = {(row.way, row.adapters): row for row in rows}
     for row in rows:
         other = found.get(("minivm", row.adapters))
-        if row.way == "lab" and other is not None:
+        if row.way == "monolithic" and other is not None:
             wall, least = (
                 statistics.median(other.wall_s) / statistics.median(row.wall_s),
                 min(other.wall_s) / min(row.wall_s),
             )
             cpu = statistics.median(other.cpu_s) / statistics.median(row.cpu_s)
-            yield f"lab with {row.adapters} adapters: {wall:.2f} times as fast as minivm (least {least:.2f}, CPU {cpu:.2f})"
+            yield f"monolithic with {row.adapters} adapters: {wall:.2f} times as fast as minivm (least {least:.2f}, CPU {cpu:.2f})"
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
@@ -289,7 +289,7 @@ async def main() -> None:
     parser.add_argument("--image", default="busybox-minivm", help="appliance or image (default: busybox-minivm)")
     parser.add_argument("--kernel", help="kernel bundle, as for gns3-minivm boot (default: debian)")
     parser.add_argument(
-        "--ways", default="plain,minivm,debian", help="which of plain,minivm,debian,lab beside the floor"
+        "--ways", default="plain,minivm,debian", help="which of plain,minivm,debian,monolithic beside the floor"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document with all samples")
     chosen = parser.parse_args()
@@ -300,10 +300,10 @@ async def main() -> None:
     qemu = find_qemu()
     accelerated = await acceleration_works(qemu, machine.kernel, settings.cache_root)
     names = chosen.ways.split(",")
-    lab = None
-    if "lab" in names:
-        _, lab = await template_machine(chosen.image, settings, Events(), KernelChoice(name="lab"))
-    found = ways(names, machine, bundle, folder, lab)
+    monolithic = None
+    if "monolithic" in names:
+        _, monolithic = await template_machine(chosen.image, settings, Events(), KernelChoice(name="monolithic"))
+    found = ways(names, machine, bundle, folder, monolithic)
     adapters = [int(count) for count in chosen.adapters.split(",")]
     rows = collect(found, adapters, chosen.repeats, qemu, accelerated)
     if chosen.json:

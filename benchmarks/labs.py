@@ -27,15 +27,15 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from gns3_minivm.config import Settings
-from gns3_minivm.errors import MiniVMError
-from gns3_minivm.events import Events
+from gns3_minivm.base.errors import MiniVMError
+from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import Address, parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
-from gns3_minivm.guest import kernel_command_line
-from gns3_minivm.ops.lab import LabRequest, lab_up
-from gns3_minivm.ops.lab_state import lab_destroy
+from gns3_minivm.guest.contract import kernel_command_line
+from gns3_minivm.ops.labs.state import lab_destroy
+from gns3_minivm.ops.labs.up import LabRequest, lab_up
+from gns3_minivm.settings import Settings
 
 WAYS = {"one-by-one": (1, False), "at-once": (8, False), "whole": (8, True)}
 """How many requests at a time, and whether as a project file."""

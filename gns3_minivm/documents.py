@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from gns3_minivm.errors import ConfigError
+from gns3_minivm.base.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
 Where = tuple[str | int, ...]

@@ -12,15 +12,16 @@ from zlib import crc32
 
 import pytest
 
-from gns3_minivm.bundle import build, lab
-from gns3_minivm.bundle.apt import AptSource
+from gns3_minivm.base.cache import Cache
+from gns3_minivm.base.events import Events
+from gns3_minivm.bundle import build
 from gns3_minivm.bundle.model import Bundle
-from gns3_minivm.cache import Cache
-from gns3_minivm.events import Events
+from gns3_minivm.bundle.packages.apt import AptSource
+from gns3_minivm.bundle.source import monolithic
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.ops.kernel_lab import build_lab
+from gns3_minivm.ops.kernels.monolithic import build_monolithic
 from tests.support.engine import running_engine
 from tests.support.gns3 import GNS3Process, running_gns3
 from tests.support.minivm import minivm_cache
@@ -107,12 +108,12 @@ def bundle() -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def lab_bundle() -> Bundle:
-    """The kernel for labs, compiled once per machine with its own tools; for tests marked ``long`` only."""
+def monolithic_bundle() -> Bundle:
+    """The monolithic kernel, compiled once per machine with its own tools; for tests marked ``long`` only."""
     require_tool("apt-get")
     require_tool("gcc")
     cache = Cache(minivm_cache())
-    return build.find(cache, lab.FLAVOUR) or build_lab(cache, Events())
+    return build.find(cache, monolithic.FLAVOUR) or build_monolithic(cache, Events())
 
 
 @pytest.fixture(scope="session")

@@ -26,9 +26,9 @@ from gns3_minivm.agent.plan import (
 )
 from gns3_minivm.agent.read_back import put_back
 from gns3_minivm.agent.symbols import bring_symbol
-from gns3_minivm.artifacts import Artifact
-from gns3_minivm.errors import BugError, ConflictError, MiniVMError, NotFoundError, ServerFaultError
-from gns3_minivm.events import Events
+from gns3_minivm.base.artifacts import Artifact
+from gns3_minivm.base.errors import BugError, ConflictError, MiniVMError, NotFoundError, ServerFaultError
+from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.model import IMAGE_FIELDS, QemuTemplate
 from gns3_minivm.gns3.server import Server
 

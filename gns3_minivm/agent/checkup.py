@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from gns3_minivm.agent.desired import is_ours
-from gns3_minivm.artifacts import Artifact
-from gns3_minivm.errors import MiniVMError, ServerError
+from gns3_minivm.base.artifacts import Artifact
+from gns3_minivm.base.errors import MiniVMError, ServerError
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.model import (
     IMAGE_FIELDS,

@@ -6,8 +6,8 @@ import re
 import uuid
 from dataclasses import dataclass, replace
 
-from gns3_minivm.artifacts import Artifact
-from gns3_minivm.errors import BugError
+from gns3_minivm.base.artifacts import Artifact
+from gns3_minivm.base.errors import BugError
 from gns3_minivm.gns3.model import CREATE_ONLY_FIELDS, IMAGE_FIELDS, QemuTemplate, ServerTemplate
 
 # Never to be changed: ids of templates on users' servers follow from it.

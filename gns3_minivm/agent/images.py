@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from gns3_minivm.agent.read_back import save
-from gns3_minivm.cancel import run_blocking
-from gns3_minivm.errors import NotFoundError, ServerError
-from gns3_minivm.events import Events
+from gns3_minivm.base.cancel import run_blocking
+from gns3_minivm.base.errors import NotFoundError, ServerError
+from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, Project
 from gns3_minivm.gns3.server import Server
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gns3_minivm.agent.desired import DesiredAppliance
-from gns3_minivm.errors import NotFoundError
+from gns3_minivm.base.errors import NotFoundError
 from gns3_minivm.gns3.model import Node, QemuTemplate
 from gns3_minivm.gns3.server import Server
 

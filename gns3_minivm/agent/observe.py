@@ -15,8 +15,8 @@ from gns3_minivm.agent.desired import DesiredAppliance, WantedFile
 from gns3_minivm.agent.files import newest, numbered_names
 from gns3_minivm.agent.kernels import keep_kernel
 from gns3_minivm.agent.read_back import look_closely, read_md5
-from gns3_minivm.errors import NotFoundError, UsageError
-from gns3_minivm.events import Events
+from gns3_minivm.base.errors import NotFoundError, UsageError
+from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.model import IMAGE_FIELDS, LOCAL_COMPUTE, ServerImage, ServerTemplate
 from gns3_minivm.gns3.server import Server
 

@@ -12,14 +12,14 @@ from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
-from gns3_minivm.agent.archive import image_md5, write_carrier
 from gns3_minivm.agent.desired import WantedFile
 from gns3_minivm.agent.files import numbered_names
-from gns3_minivm.artifacts import Artifact
-from gns3_minivm.cancel import run_blocking
-from gns3_minivm.errors import ConflictError, DiskFullError, NotFoundError, UploadError
-from gns3_minivm.events import Events
+from gns3_minivm.base.artifacts import Artifact
+from gns3_minivm.base.cancel import run_blocking
+from gns3_minivm.base.errors import ConflictError, DiskFullError, NotFoundError, UploadError
+from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, ServerImage
+from gns3_minivm.gns3.project_archive import image_md5, write_carrier
 from gns3_minivm.gns3.server import Progress, Server
 
 

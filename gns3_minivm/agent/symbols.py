@@ -1,14 +1,14 @@
 """Brings an appliance's picture to a server, with its template.
 
 GNS3 takes any bytes for a symbol, cannot delete one, and answers with a picture of its own where it has none of that
-name; so what it shows is read and compared.  Our names follow from the content (``catalog.Appliance.symbol_name``).
+name; so what it shows is read and compared.  Our names follow from the content (``appliances.Appliance.symbol_name``).
 """
 
 from __future__ import annotations
 
 from gns3_minivm.agent.desired import DesiredAppliance
-from gns3_minivm.errors import ForbiddenError, UploadError
-from gns3_minivm.events import Events
+from gns3_minivm.base.errors import ForbiddenError, UploadError
+from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.server import Server
 
 

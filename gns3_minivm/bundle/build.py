@@ -8,18 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gns3_minivm.artifacts import Artifact, Kind, measure, recipe_id, server_filename
-from gns3_minivm.bundle import initramfs, lab, module_disk
-from gns3_minivm.bundle.depmod import ModuleIndex
+from gns3_minivm.base.artifacts import Artifact, Kind, measure, recipe_id, server_filename
+from gns3_minivm.base.cache import Cache
+from gns3_minivm.base.errors import DamagedImageError, PackageError
+from gns3_minivm.base.events import Events
+from gns3_minivm.bundle import initramfs, module_disk
 from gns3_minivm.bundle.init_binary import init_binary, init_record, source_digest
 from gns3_minivm.bundle.installed import installed_folders
 from gns3_minivm.bundle.model import INITRD_FILE, KERNEL_FILE, MODULES_FILE, Bundle, is_whole, load
-from gns3_minivm.bundle.module_list import ModuleList, load_orders, read_module_list
-from gns3_minivm.bundle.packages import ARCHITECTURE, BUSYBOX, E2FSCK, PackageSet, PackageSource, ResolvedPackages
+from gns3_minivm.bundle.modules.depmod import ModuleIndex
+from gns3_minivm.bundle.modules.module_list import ModuleList, load_orders, read_module_list
+from gns3_minivm.bundle.packages.package_set import (
+    ARCHITECTURE,
+    BUSYBOX,
+    E2FSCK,
+    PackageSet,
+    PackageSource,
+    ResolvedPackages,
+)
+from gns3_minivm.bundle.source import monolithic
 from gns3_minivm.bundle.unpack import Unpacked, unpack
-from gns3_minivm.cache import Cache
-from gns3_minivm.errors import DamagedImageError, PackageError
-from gns3_minivm.events import Events
 from gns3_minivm.formats.qcow2 import made_with
 
 FLAVOUR = "debian"
@@ -91,8 +99,8 @@ def list_bundles(cache: Cache) -> list[Bundle]:
 def _usable(bundles: Sequence[Bundle]) -> list[Bundle]:
     if not bundles:
         return []
-    of_packages, of_source = _made_by(read_module_list()), lab.made_by()
-    return [one for one in bundles if one.made_by == (of_source if one.flavour == lab.FLAVOUR else of_packages)]
+    of_packages, of_source = _made_by(read_module_list()), monolithic.made_by()
+    return [one for one in bundles if one.made_by == (of_source if one.flavour == monolithic.FLAVOUR else of_packages)]
 
 
 def _loaded(folders: Iterable[Path]) -> list[Bundle]:

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gns3_minivm import resources
-from gns3_minivm.bundle.command import run
-from gns3_minivm.bundle.elf import check_static_program
-from gns3_minivm.cache import Cache
-from gns3_minivm.errors import PackageError, ToolError
+from gns3_minivm.base import resources
+from gns3_minivm.base.cache import Cache
+from gns3_minivm.base.command import run
+from gns3_minivm.base.errors import PackageError, ToolError
+from gns3_minivm.bundle.modules.elf import check_static_program
 
 PREBUILT = "init-x86_64"
 LIBRARIES_SUFFIX = ".libraries"

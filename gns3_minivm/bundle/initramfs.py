@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 from zlib_ng import zlib_ng
 
-from gns3_minivm.bundle.depmod import Module
+from gns3_minivm.bundle.modules.depmod import Module
 from gns3_minivm.formats.content import Content
 from gns3_minivm.formats.cpio import write_cpio
 from gns3_minivm.formats.tree import FileTree

@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gns3_minivm.bundle.deb import Member, sha256_of
+from gns3_minivm.base.errors import PackageError
+from gns3_minivm.base.events import Events, Step
 from gns3_minivm.bundle.model import PackageRecord
-from gns3_minivm.bundle.owner import Owner, owning_package
-from gns3_minivm.bundle.packages import ARCHITECTURE, Package, PackageSet, PackageSource, ResolvedPackages
+from gns3_minivm.bundle.packages.deb import Member, sha256_of
+from gns3_minivm.bundle.packages.owner import Owner, owning_package
+from gns3_minivm.bundle.packages.package_set import ARCHITECTURE, Package, PackageSet, PackageSource, ResolvedPackages
 from gns3_minivm.bundle.unpack import MODULE_FILE, MODULE_LISTS
-from gns3_minivm.errors import PackageError
-from gns3_minivm.events import Events, Step
 
 IMAGE, MODULES = "linux-image", "linux-modules"
 """Names of the two parts in a bundle's manifest."""

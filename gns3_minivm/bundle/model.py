@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gns3_minivm.artifacts import Artifact, Kind
-from gns3_minivm.errors import DamagedImageError
+from gns3_minivm.base.artifacts import Artifact, Kind
+from gns3_minivm.base.errors import DamagedImageError
 
 MANIFEST_FORMAT = 1
 KERNEL_FILE = "vmlinuz"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from gns3_minivm import guest
-from gns3_minivm.bundle.depmod import ModuleIndex
+from gns3_minivm.base.events import Events
+from gns3_minivm.bundle.modules.depmod import ModuleIndex
 from gns3_minivm.bundle.unpack import Unpacked
-from gns3_minivm.events import Events
 from gns3_minivm.formats import ext4
 from gns3_minivm.formats.qcow2 import Compression, Qcow2Writer
 from gns3_minivm.formats.tree import FileTree
+from gns3_minivm.guest import contract as guest
 
 COMPRESSION: Compression = "zstd"
 _SIZE_MIN = 256 << 20

@@ -13,13 +13,13 @@ from typing import IO
 
 import zstandard
 
-from gns3_minivm.bundle import elf
-from gns3_minivm.bundle.deb import Member
-from gns3_minivm.bundle.depmod import Module, read_module
+from gns3_minivm.base.errors import PackageError
+from gns3_minivm.base.events import Events
 from gns3_minivm.bundle.model import BUSYBOX_FILE, KERNEL_FILE, PackageRecord
-from gns3_minivm.bundle.packages import BUSYBOX, DEB_HINT, E2FSCK, KERNEL_PREFIXES, Package, PackageSet
-from gns3_minivm.errors import PackageError
-from gns3_minivm.events import Events
+from gns3_minivm.bundle.modules import elf
+from gns3_minivm.bundle.modules.depmod import Module, read_module
+from gns3_minivm.bundle.packages.deb import Member
+from gns3_minivm.bundle.packages.package_set import BUSYBOX, DEB_HINT, E2FSCK, KERNEL_PREFIXES, Package, PackageSet
 from gns3_minivm.formats.content import Slice
 
 LICENCES_FOLDER = "licences"

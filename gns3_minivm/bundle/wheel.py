@@ -15,11 +15,11 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from gns3_minivm import resources
+from gns3_minivm.base import resources
+from gns3_minivm.base.errors import UsageError
 from gns3_minivm.bundle.installed import FOLDER, PACKAGE
 from gns3_minivm.bundle.model import Bundle, PackageRecord
-from gns3_minivm.bundle.packages import KERNEL_PREFIXES, SOURCE_PREFIX
-from gns3_minivm.errors import UsageError
+from gns3_minivm.bundle.packages.package_set import KERNEL_PREFIXES, SOURCE_PREFIX
 
 DISTRIBUTION = "gns3-minivm-kernel"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -47,7 +47,7 @@ def kernel_package(bundle: Bundle) -> PackageRecord:
     raise UsageError(
         f"the kernel {bundle.flavour} {bundle.kernel_version} is of no distribution's package, so the wheel could not "
         "name its source",
-        hint="Pack a bundle of the flavour lab or debian.",
+        hint="Pack a bundle of the flavour monolithic or debian.",
     )
 
 
@@ -76,7 +76,7 @@ def _package_files(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
             yield f"{PACKAGE}/{FOLDER}/{path.relative_to(bundle.folder)}", path.read_bytes()
     if bundle.compiled:
         # With the reason of each line, which the kernel's own form of it has not.
-        yield f"{PACKAGE}/{FOLDER}/lab.config", (resources.folder("kernel") / "lab.config").read_bytes()
+        yield f"{PACKAGE}/{FOLDER}/monolithic.config", (resources.folder("kernel") / "monolithic.config").read_bytes()
 
 
 def _information(bundle: Bundle, folder: str, generator: str) -> Iterator[tuple[str, bytes]]:
@@ -106,7 +106,7 @@ def _description(bundle: Bundle) -> str:
     ]
     compiled = (
         f"The kernel was compiled with {bundle.compiled['compiler']}. Its configuration is `{FOLDER}/config` "
-        f"(sha256 {bundle.compiled['configuration']}); `{FOLDER}/lab.config` says what each option is for.\n"
+        f"(sha256 {bundle.compiled['configuration']}); `{FOLDER}/monolithic.config` says what each option is for.\n"
         if bundle.compiled
         else ""
     )

@@ -1,6 +1,6 @@
 """The catalogue file: which servers there are, and which appliances each of them shall have.
 
-Nothing here talks to a server.  docs/catalogue.md describes the file for its users.
+Nothing here talks to a server.  docs/use/catalogue.md describes the file for its users.
 """
 
 from gns3_minivm.catalogue.model import Catalogue, CatalogueAppliance, CatalogueServer

@@ -8,8 +8,8 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from gns3_minivm.base.errors import ConfigError
 from gns3_minivm.catalogue.model import Catalogue, CatalogueServer
-from gns3_minivm.errors import ConfigError
 
 
 def password_of(

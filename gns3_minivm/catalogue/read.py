@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from gns3_minivm.base.errors import ConfigError
 from gns3_minivm.catalogue.model import Catalogue
 from gns3_minivm.documents import Document, read_document
-from gns3_minivm.errors import ConfigError
 
 LOCAL_NAME = "minivm.yml"
-_HINT = "docs/catalogue.md lists the keys and their values."
+_HINT = "docs/use/catalogue.md lists the keys and their values."
 
 
 def find_catalogue(folder: Path | None = None, environment: Mapping[str, str] | None = None) -> Path:
@@ -27,7 +27,7 @@ def find_catalogue(folder: Path | None = None, environment: Mapping[str, str] | 
             return place
     raise ConfigError(
         f"no catalogue is named, and there is neither {places[0]} nor {places[1]}",
-        hint="Name one: `gns3-minivm sync FILE`. docs/catalogue.md shows what is in it.",
+        hint="Name one: `gns3-minivm sync FILE`. docs/use/catalogue.md shows what is in it.",
     )
 
 

@@ -6,10 +6,10 @@ import shlex
 
 import click
 
-from gns3_minivm.cli import options
-from gns3_minivm.cli.options import pass_session
-from gns3_minivm.cli.session import Session
-from gns3_minivm.config import Settings
+from gns3_minivm.cli.frame import options
+from gns3_minivm.cli.frame.options import pass_session
+from gns3_minivm.cli.frame.session import Session
+from gns3_minivm.settings import Settings
 
 
 @click.command()

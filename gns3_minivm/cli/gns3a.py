@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gns3_minivm.cli import options, show, show_plans
-from gns3_minivm.cli.options import pass_session
-from gns3_minivm.cli.progress import size
-from gns3_minivm.cli.session import Session
+from gns3_minivm.base.sizes import size
+from gns3_minivm.cli.frame import options
+from gns3_minivm.cli.frame.options import pass_session
+from gns3_minivm.cli.frame.session import Session
+from gns3_minivm.cli.show import plans as show_plans
+from gns3_minivm.cli.show import results as show
 
 if TYPE_CHECKING:
-    from gns3_minivm.ops.gns3a_export import ExportedAppliance, ExportResult
-    from gns3_minivm.ops.gns3a_import import ApplianceImport
-    from gns3_minivm.ops.kernel_choice import KernelChoice
-    from gns3_minivm.ops.sources import ImageSettings
-    from gns3_minivm.ops.template import TemplateSettings
+    from gns3_minivm.ops.gns3a.export import ExportedAppliance, ExportResult
+    from gns3_minivm.ops.gns3a.import_file import ApplianceImport
+    from gns3_minivm.ops.kernels.choice import KernelChoice
+    from gns3_minivm.ops.templates.sources import ImageSettings
+    from gns3_minivm.ops.templates.template import TemplateSettings
 
 
 @click.command("export")
@@ -55,8 +57,8 @@ def export_appliances(
 
     Images that have the same template name become versions in one file.
     """
-    from gns3_minivm.ops.gns3a_export import ExportRequest
-    from gns3_minivm.ops.gns3a_export import export_appliances as perform
+    from gns3_minivm.ops.gns3a.export import ExportRequest
+    from gns3_minivm.ops.gns3a.export import export_appliances as perform
 
     request = ExportRequest(
         names=names,
@@ -110,8 +112,8 @@ def import_appliance(
     Images that a server lacks are looked for beside FILE and in the cache, made again from the source that FILE names,
     or downloaded from where it says; each is checked before anything is sent.
     """
-    from gns3_minivm.ops.gns3a_import import ImportRequest
-    from gns3_minivm.ops.gns3a_import import import_appliance as perform
+    from gns3_minivm.ops.gns3a.import_file import ImportRequest
+    from gns3_minivm.ops.gns3a.import_file import import_appliance as perform
 
     request = ImportRequest(
         path=file,

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gns3_minivm.cli import options, show
-from gns3_minivm.cli.options import pass_session
-from gns3_minivm.cli.session import Session
+from gns3_minivm.cli.frame import options
+from gns3_minivm.cli.frame.options import pass_session
+from gns3_minivm.cli.frame.session import Session
+from gns3_minivm.cli.show import results as show
 
 if TYPE_CHECKING:
-    from gns3_minivm.ops.kernel_choice import KernelChoice
-    from gns3_minivm.ops.sources import ImageSettings
-    from gns3_minivm.ops.template import TemplateSettings
+    from gns3_minivm.ops.kernels.choice import KernelChoice
+    from gns3_minivm.ops.templates.sources import ImageSettings
+    from gns3_minivm.ops.templates.template import TemplateSettings
 
 
 @click.command()
@@ -57,7 +58,7 @@ def convert(
 @click.option("--keep", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Keep what the guest writes in this overlay file (default: it is thrown away).")  # fmt: skip
 @click.option("--settings", "node_settings", type=options.FILE, metavar="FILE", help="The node's own settings, files and "
-              "commands (YAML; docs/settings.md).")  # fmt: skip
+              "commands (YAML; docs/use/settings.md).")  # fmt: skip
 @options.template
 @options.image
 @options.kernel

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gns3_minivm.cli import options
-from gns3_minivm.cli.options import pass_session
-from gns3_minivm.cli.progress import JsonLines, size
-from gns3_minivm.cli.session import Session
-from gns3_minivm.errors import UsageError
+from gns3_minivm.base.errors import UsageError
+from gns3_minivm.base.sizes import size
+from gns3_minivm.cli.frame import options
+from gns3_minivm.cli.frame.options import pass_session
+from gns3_minivm.cli.frame.progress import JsonLines
+from gns3_minivm.cli.frame.session import Session
 
 if TYPE_CHECKING:
     from gns3_minivm.convert.report import DiskReport, FileSystem, FoundFile
-    from gns3_minivm.guest import GuestConfig
+    from gns3_minivm.guest.contract import GuestConfig
     from gns3_minivm.ops.inspect import InspectResult
 
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gns3_minivm.cli import options, show
-from gns3_minivm.cli.options import pass_session
-from gns3_minivm.cli.session import Session
+from gns3_minivm.cli.frame import options
+from gns3_minivm.cli.frame.options import pass_session
+from gns3_minivm.cli.frame.session import Session
+from gns3_minivm.cli.show import results as show
 
 if TYPE_CHECKING:
-    from gns3_minivm.ops.kernel import KernelOrigin
+    from gns3_minivm.ops.kernels.bundles import KernelOrigin
 
 
 @click.group()
@@ -29,12 +30,12 @@ def kernel() -> None:
 def kernel_build(session: Session, origin: KernelOrigin, rebuild: bool, dry_run: bool) -> None:
     """Make the kernel bundle from the distribution's packages, once for all images.
 
-    With --flavour lab, a kernel is compiled that needs neither an initial RAM disk nor a module disk.
+    With --flavour monolithic, a kernel is compiled that needs neither an initial RAM disk nor a module disk.
 
     With --from-host or --vmlinuz, of another kernel; name that with --kernel where it shall be used. The packages that
     --deb names are busybox-static and e2fsck-static alone then.
     """
-    from gns3_minivm.ops.kernel import kernel_build as perform
+    from gns3_minivm.ops.kernels.bundles import kernel_build as perform
 
     result = session.perform(lambda events: perform(session.settings, events, origin, rebuild=rebuild, dry_run=dry_run))
     session.show(result.as_dict(), show.bundle_built(result))
@@ -46,9 +47,9 @@ def kernel_build(session: Session, origin: KernelOrigin, rebuild: bool, dry_run:
 @pass_session
 def kernel_list(session: Session, offline: bool) -> None:
     """List the kernel bundles at hand, newest first, and say where the distribution has a newer kernel."""
-    from gns3_minivm.ops.kernel import bundle_dict
-    from gns3_minivm.ops.kernel import kernel_list as perform
-    from gns3_minivm.ops.kernel_news import newer_kernels
+    from gns3_minivm.ops.kernels.bundles import bundle_dict
+    from gns3_minivm.ops.kernels.bundles import kernel_list as perform
+    from gns3_minivm.ops.kernels.newer import newer_kernels
 
     bundles = perform(session.settings)
     newer = [] if offline else session.perform(lambda events: newer_kernels(session.settings, bundles, events))
@@ -57,7 +58,7 @@ def kernel_list(session: Session, offline: bool) -> None:
 
 
 @kernel.command("pack")
-@click.argument("name", default="lab")
+@click.argument("name", default="monolithic")
 @click.option("--output", "-o", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path("."),
               metavar="DIR", help="Folder for the wheel (default: this one).")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace a wheel that is there.")
@@ -65,12 +66,12 @@ def kernel_list(session: Session, offline: bool) -> None:
 @options.common
 @pass_session
 def kernel_pack(session: Session, name: str, folder: Path, force: bool, dry_run: bool) -> None:
-    """Make a wheel of the kernel bundle NAME (default: lab), named as for --kernel.
+    """Make a wheel of the kernel bundle NAME (default: monolithic), named as for --kernel.
 
     Where pip installs it beside gns3-minivm, templates get this kernel, and neither apt nor Docker nor a compiler is
     needed for one.
     """
-    from gns3_minivm.ops.kernel_pack import kernel_pack as perform
+    from gns3_minivm.ops.kernels.pack import kernel_pack as perform
 
     result = session.perform(
         lambda events: perform(session.settings, events, name, folder, force=force, dry_run=dry_run)

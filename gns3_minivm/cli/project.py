@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gns3_minivm.cli import options
-from gns3_minivm.cli.options import pass_session
-from gns3_minivm.cli.progress import size
-from gns3_minivm.cli.session import Session
+from gns3_minivm.base.sizes import size
+from gns3_minivm.cli.frame import options
+from gns3_minivm.cli.frame.options import pass_session
+from gns3_minivm.cli.frame.session import Session
 
 if TYPE_CHECKING:
     from gns3_minivm.ops.project import ExportResult, ImportResult

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gns3_minivm.cli import options, show, show_plans
-from gns3_minivm.cli.options import pass_session
-from gns3_minivm.cli.session import Session
+from gns3_minivm.cli.frame import options
+from gns3_minivm.cli.frame.options import pass_session
+from gns3_minivm.cli.frame.session import Session
+from gns3_minivm.cli.show import plans as show_plans
+from gns3_minivm.cli.show import results as show
 
 if TYPE_CHECKING:
-    from gns3_minivm.ops.kernel_choice import KernelChoice
-    from gns3_minivm.ops.sources import ImageSettings
-    from gns3_minivm.ops.template import TemplateSettings
+    from gns3_minivm.ops.kernels.choice import KernelChoice
+    from gns3_minivm.ops.templates.sources import ImageSettings
+    from gns3_minivm.ops.templates.template import TemplateSettings
 
 
 @click.command()
@@ -49,8 +51,8 @@ def register(
     NAME is an appliance (gns3-minivm list) or an image of the Docker engine. Builds, converts and uploads only what a
     server does not have.
     """
-    from gns3_minivm.ops.register import RegisterRequest
-    from gns3_minivm.ops.register import register as perform
+    from gns3_minivm.ops.templates.register import RegisterRequest
+    from gns3_minivm.ops.templates.register import register as perform
 
     request = RegisterRequest(
         names=names,
@@ -76,7 +78,7 @@ def register(
 @pass_session
 def list_appliances(session: Session) -> None:
     """List the appliances."""
-    from gns3_minivm.ops.look import appliance_dict, appliances
+    from gns3_minivm.ops.overview import appliance_dict, appliances
 
     found = appliances(session.settings)
     session.show({"appliances": [appliance_dict(appliance) for appliance in found]}, show.appliances(found))
@@ -91,7 +93,7 @@ def list_appliances(session: Session) -> None:
 @pass_session
 def server(session: Session, /, url: str | None, find: bool, servers: options.ServerChoice) -> int:
     """Say what answers at URL: GNS3 version, computes, templates."""
-    from gns3_minivm.ops.look import describe_servers, local_servers
+    from gns3_minivm.ops.overview import describe_servers, local_servers
 
     if find:
         urls = local_servers()
@@ -110,7 +112,7 @@ def server(session: Session, /, url: str | None, find: bool, servers: options.Se
 @pass_session
 def engine(session: Session) -> None:
     """Say which Docker engine answers."""
-    from gns3_minivm.ops.look import describe_engine
+    from gns3_minivm.ops.overview import describe_engine
 
     found = session.perform(describe_engine)
     session.show(found.as_dict(), show.engine(found))

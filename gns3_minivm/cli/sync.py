@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gns3_minivm.cli import options, show_plans
-from gns3_minivm.cli.options import pass_session
-from gns3_minivm.cli.session import Session
+from gns3_minivm.cli.frame import options
+from gns3_minivm.cli.frame.options import pass_session
+from gns3_minivm.cli.frame.session import Session
+from gns3_minivm.cli.show import plans as show_plans
 
 if TYPE_CHECKING:
-    from gns3_minivm.ops.kernel_choice import KernelChoice
-    from gns3_minivm.ops.sources import ImageSettings
+    from gns3_minivm.ops.kernels.choice import KernelChoice
+    from gns3_minivm.ops.templates.sources import ImageSettings
 
 _CATALOGUE = click.argument("catalogue", required=False, type=options.FILE)
 _SERVER = click.option("--server", "servers", multiple=True, metavar="NAME", help="Only this server of the catalogue; "
@@ -47,12 +48,12 @@ def sync(
 ) -> int:
     """Bring all servers of a catalogue into the state that it describes.
 
-    CATALOGUE is a YAML file (docs/catalogue.md); default: minivm.yml in the working directory, else
+    CATALOGUE is a YAML file (docs/use/catalogue.md); default: minivm.yml in the working directory, else
     gns3-minivm/catalogue.yml in the user's configuration folder. All servers are looked at and the plan is printed
     before anything is written. Images on servers are never overwritten or deleted.
     """
-    from gns3_minivm.ops.sync import SyncRequest
-    from gns3_minivm.ops.sync import sync as perform
+    from gns3_minivm.ops.templates.sync import SyncRequest
+    from gns3_minivm.ops.templates.sync import sync as perform
 
     request = SyncRequest(
         catalogue, servers, source_settings, kernel, prune=prune, adopt=adopt, verify=verify, dry_run=dry_run
@@ -94,8 +95,8 @@ def status(
 
     CATALOGUE is found as by sync. Ends with 0 whether or not there is something to do.
     """
-    from gns3_minivm.ops.sync import SyncRequest
-    from gns3_minivm.ops.sync import status as perform
+    from gns3_minivm.ops.templates.sync import SyncRequest
+    from gns3_minivm.ops.templates.sync import status as perform
 
     request = SyncRequest(catalogue, servers, source_settings, kernel, verify=verify, dry_run=True)
     result = session.perform(lambda events: perform(request, session.settings, events, nodes=nodes))
@@ -117,8 +118,8 @@ def remove(session: Session, /, name: str, servers: options.ServerChoice, delete
 
     Only templates of ours are removed. Nodes that were made from it stay and keep working; they are listed.
     """
-    from gns3_minivm.ops.remove import RemoveRequest
-    from gns3_minivm.ops.remove import remove as perform
+    from gns3_minivm.ops.templates.remove import RemoveRequest
+    from gns3_minivm.ops.templates.remove import remove as perform
 
     request = RemoveRequest(name, servers.addresses(), delete_images, dry_run)
     result = session.perform(lambda events: perform(request, events))

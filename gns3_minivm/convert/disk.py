@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gns3_minivm.base.errors import DiskFullError
+from gns3_minivm.base.events import Events
 from gns3_minivm.convert.recipe import DiskRecipe
-from gns3_minivm.errors import DiskFullError
-from gns3_minivm.events import Events
 from gns3_minivm.formats import ext4, qcow2
 from gns3_minivm.formats.tar import read_layers
 from gns3_minivm.formats.tree import FileTree
-from gns3_minivm.guest import CONFIG_PATH
+from gns3_minivm.guest.contract import CONFIG_PATH
 from gns3_minivm.images.model import Layer
 
 _WARNINGS_SHOWN = 10

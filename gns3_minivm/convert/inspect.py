@@ -11,17 +11,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from gns3_minivm.base.errors import DamagedImageError, UsageError
 from gns3_minivm.convert.open_disk import OpenDisk, open_disk
 from gns3_minivm.convert.options import SIZE_DEFAULT, Compression
 from gns3_minivm.convert.recipe import find_recipe
 from gns3_minivm.convert.report import DiskReport, FileSystem, FoundFile
-from gns3_minivm.errors import DamagedImageError, UsageError
 from gns3_minivm.formats.ext4.reader import Ext4Reader
 from gns3_minivm.formats.ext4.reader_journal import read_journal
 from gns3_minivm.formats.ext4.reader_replay import open_replayed
 from gns3_minivm.formats.ext4.reader_superblock import Superblock
 from gns3_minivm.formats.tree import Node, printable
-from gns3_minivm.guest import CONFIG_PATH, MODULES_LABEL, decode_config
+from gns3_minivm.guest.contract import CONFIG_PATH, MODULES_LABEL, decode_config
 
 NODE_PATH = b".minivm/node"
 _CONFIG_SIZE_MAX = 4 << 20

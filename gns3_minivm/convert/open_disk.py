@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from gns3_minivm.errors import DamagedImageError, HostError, UsageError
+from gns3_minivm.base.errors import DamagedImageError, HostError, UsageError
 from gns3_minivm.formats.qcow2 import Qcow2Info, Qcow2Reader
 from gns3_minivm.formats.qcow2.reader import SizedSource
 from gns3_minivm.formats.raw import RawDisk

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gns3_minivm.errors import UsageError
-from gns3_minivm.sizes import parse_bytes
+from gns3_minivm.base.errors import UsageError
+from gns3_minivm.base.sizes import parse_bytes
 
 Compression = Literal["zstd", "zlib", "none"]
 

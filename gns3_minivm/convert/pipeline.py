@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from gns3_minivm import __version__
-from gns3_minivm.artifacts import Artifact, Kind, measure
-from gns3_minivm.cache import MANIFEST, Cache
+from gns3_minivm.base.artifacts import Artifact, Kind, measure
+from gns3_minivm.base.cache import MANIFEST, Cache
+from gns3_minivm.base.errors import BugError
+from gns3_minivm.base.events import Events
 from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.recipe import DiskRecipe
 from gns3_minivm.convert.writeback import written_out_early
-from gns3_minivm.errors import BugError
-from gns3_minivm.events import Events
 from gns3_minivm.images.model import Image
 
 DISK = "disk.qcow2"

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from gns3_minivm.artifacts import recipe_id, server_filename
+from gns3_minivm.base.artifacts import recipe_id, server_filename
 from gns3_minivm.convert.options import Compression, DiskOptions
-from gns3_minivm.guest import GuestConfig
+from gns3_minivm.guest.contract import GuestConfig
 from gns3_minivm.images.model import ImageInfo
 from gns3_minivm.images.oci import ARCHITECTURE
 

@@ -13,7 +13,7 @@ from gns3_minivm.convert.recipe import FoundRecipe
 from gns3_minivm.formats.ext4.reader import Stat
 from gns3_minivm.formats.ext4.reader_journal import Journal
 from gns3_minivm.formats.tree import Node
-from gns3_minivm.guest import GuestConfig
+from gns3_minivm.guest.contract import GuestConfig
 
 DiskKind = Literal["root disk", "module disk", "ext4 file system", "other"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from gns3_minivm.errors import PackageError
+from gns3_minivm.base.errors import PackageError
 
 _MAGIC = b"!<arch>\n"
 _HEADER_SIZE = 60

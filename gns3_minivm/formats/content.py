@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
-from gns3_minivm.errors import DamagedImageError, HostError
+from gns3_minivm.base.errors import DamagedImageError, HostError
 
 BLOCK_SIZE = 4096
 PIECE_SIZE = 64 * 1024

@@ -10,7 +10,7 @@ import stat
 from collections import Counter
 from typing import BinaryIO
 
-from gns3_minivm.errors import DamagedImageError
+from gns3_minivm.base.errors import DamagedImageError
 from gns3_minivm.formats.content import ContentReader, content_size
 from gns3_minivm.formats.tree import FileTree, Node, printable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
-from gns3_minivm.errors import DamagedImageError, HostError
+from gns3_minivm.base.errors import DamagedImageError, HostError
 
 
 class RawDisk:

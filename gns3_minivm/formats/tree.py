@@ -10,7 +10,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator, Mapping
 
-from gns3_minivm.errors import DamagedImageError
+from gns3_minivm.base.errors import DamagedImageError
 from gns3_minivm.formats.content import Content, content_size
 
 NAME_MAX = 255

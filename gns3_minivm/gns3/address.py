@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from gns3_minivm.errors import UsageError
+from gns3_minivm.base.errors import UsageError
 
 DEFAULT_PORT = 3080
 _FORM = "Write it as http://user:password@host:3080, with characters such as @ : / in the password as %40 %3A %2F."

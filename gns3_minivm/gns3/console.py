@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from gns3_minivm.errors import ConnectError
+from gns3_minivm.base.errors import ConnectError
 
 CONNECT_LIMIT_S = 10.0
 _IAC = 0xFF

@@ -9,7 +9,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from gns3_minivm.errors import (
+from gns3_minivm.base.errors import (
     LoginError,
     NotFoundError,
     NotGNS3Error,

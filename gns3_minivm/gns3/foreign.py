@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from gns3_minivm.errors import (
+from gns3_minivm.base.errors import (
     ConfigError,
     ConflictError,
     ConnectError,

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from gns3_minivm.errors import NotFoundError, ServerError
+from gns3_minivm.base.errors import NotFoundError, ServerError
 from gns3_minivm.gns3 import replies
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, SCRATCH_PROJECT, Compute, ComputeHealth, ImageUse, NodeTrial
 from gns3_minivm.gns3.projects import ProjectRoutes

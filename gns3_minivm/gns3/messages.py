@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from gns3_minivm.errors import UsageError
+from gns3_minivm.base.errors import UsageError
 
 Category = Literal["router", "switch", "guest", "firewall"]
 AdapterType = Literal[

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gns3_minivm.errors import ServerFaultError
+from gns3_minivm.base.errors import ServerFaultError
 from gns3_minivm.gns3.model import (
     Compute,
     Drawing,

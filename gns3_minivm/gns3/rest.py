@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
-from gns3_minivm.errors import (
+from gns3_minivm.base.errors import (
     BugError,
     ConflictError,
     NodeError,

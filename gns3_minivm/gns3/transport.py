@@ -28,7 +28,7 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_writer import StreamWriter
 
-from gns3_minivm.errors import ConfigError, HostError, MiniVMError, ServerFaultError
+from gns3_minivm.base.errors import ConfigError, HostError, MiniVMError, ServerFaultError
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.foreign import from_exception, from_status, is_passing
 

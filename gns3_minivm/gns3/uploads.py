@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from urllib.parse import quote
 
-from gns3_minivm.errors import (
+from gns3_minivm.base.errors import (
     ConflictError,
     ConnectError,
     ForbiddenError,
@@ -25,7 +25,8 @@ from gns3_minivm.errors import (
     ServerError,
     UploadError,
 )
-from gns3_minivm.gns3 import replies, turns
+from gns3_minivm.gns3 import locks as turns
+from gns3_minivm.gns3 import replies
 from gns3_minivm.gns3.foreign import is_passing
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, ServerImage
 from gns3_minivm.gns3.routes import Routes

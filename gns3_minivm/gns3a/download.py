@@ -18,9 +18,9 @@ from typing import Protocol
 import requests
 import urllib3.exceptions
 
-from gns3_minivm.cache import disk_error
-from gns3_minivm.cancel import abandonable, checkpoint
-from gns3_minivm.errors import DamagedImageError, HostError
+from gns3_minivm.base.cache import disk_error
+from gns3_minivm.base.cancel import abandonable, checkpoint
+from gns3_minivm.base.errors import DamagedImageError, HostError
 from gns3_minivm.gns3a.model import ImageFile, without_secrets
 
 CONNECT_LIMIT_S = 10.0

@@ -11,14 +11,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gns3_minivm.errors import ConfigError
+from gns3_minivm.base.errors import ConfigError
 from gns3_minivm.gns3a.model import RECORD, RECORD_FORMAT, REGISTRY_VERSIONS_READ, ApplianceFile, legible
 
 SIZE_MAX = 4 << 20
 """The largest file in GNS3's own registry has a hundredth of this."""
 _EMULATORS = ("docker", "iou", "dynamips", "virtualbox", "vmware", "vpcs")
 _MISTAKES_SHOWN = 5
-_HINT = "docs/gns3a.md says what import takes; the GNS3 GUI imports other appliances."
+_HINT = "docs/use/gns3a.md says what import takes; the GNS3 GUI imports other appliances."
 
 
 def read_gns3a(path: Path) -> ApplianceFile:

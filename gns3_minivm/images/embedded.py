@@ -14,11 +14,11 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from gns3_minivm.cache import disk_error
-from gns3_minivm.errors import DamagedImageError
+from gns3_minivm.base.cache import disk_error
+from gns3_minivm.base.errors import DamagedImageError
 from gns3_minivm.formats.tar import write_tar
 from gns3_minivm.formats.tree import FileTree
-from gns3_minivm.guest import GuestConfig
+from gns3_minivm.guest.contract import GuestConfig
 from gns3_minivm.images.model import Image, ImageInfo, Layer
 from gns3_minivm.images.oci import ARCHITECTURE, sha256_id
 

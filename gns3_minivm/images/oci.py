@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gns3_minivm.errors import ArchitectureError, DamagedImageError
-from gns3_minivm.guest import GuestConfig
+from gns3_minivm.base.errors import ArchitectureError, DamagedImageError
+from gns3_minivm.guest.contract import GuestConfig
 
 ARCHITECTURE = "amd64"
 """The only kind of CPU that there is a kernel bundle for."""

@@ -7,44 +7,58 @@ the one that the user has named for names without.  With a transport before it, 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from gns3_minivm.errors import EngineError, ImageNotFoundError, RegistryError, UsageError
-from gns3_minivm.events import Events
-from gns3_minivm.guest import GuestConfig
-from gns3_minivm.images.engine import BuildOptions, Engine
-from gns3_minivm.images.engine_image import find_image
+from gns3_minivm.base.errors import EngineError, ImageNotFoundError, RegistryError, UsageError
+from gns3_minivm.base.events import Events
+from gns3_minivm.guest.contract import GuestConfig
+from gns3_minivm.images.engine.client import BuildOptions, Engine
+from gns3_minivm.images.engine.image import find_image
 from gns3_minivm.images.model import Image
 from gns3_minivm.images.oci import short_name
-from gns3_minivm.images.reference import is_reference
-from gns3_minivm.images.registry_options import RegistryOptions
+from gns3_minivm.images.registry.options import RegistryOptions
+from gns3_minivm.images.registry.reference import is_reference
 
 if TYPE_CHECKING:
-    from gns3_minivm.catalog import Appliance, Catalog
-    from gns3_minivm.images.build import Build
+    from gns3_minivm.appliances import Appliance, Appliances
+    from gns3_minivm.images.engine.build import Build
 
 ENGINE_SCHEME = "docker-daemon"
 REGISTRY_SCHEME = "docker"
 
 
-def _of_module(name: str, function: str) -> Callable[[str], Image]:
-    """A function of one of our modules, which is loaded when the function is called."""
+def _oci_folder(place: str) -> Image:
+    from gns3_minivm.images.files.oci_layout import find_in_folder
 
-    def find(place: str) -> Image:
-        found: Image = getattr(importlib.import_module(f"gns3_minivm.images.{name}"), function)(place)
-        return found
-
-    return find
+    return find_in_folder(place)
 
 
-FILE_SCHEMES = {
-    "oci": _of_module("oci_layout", "find_in_folder"),
-    "oci-archive": _of_module("oci_layout", "find_in_oci_archive"),
-    "docker-archive": _of_module("docker_archive", "find_in_docker_archive"),
-    "rootfs": _of_module("rootfs", "find_rootfs"),
+def _oci_archive(place: str) -> Image:
+    from gns3_minivm.images.files.oci_layout import find_in_oci_archive
+
+    return find_in_oci_archive(place)
+
+
+def _docker_archive(place: str) -> Image:
+    from gns3_minivm.images.files.docker_archive import find_in_docker_archive
+
+    return find_in_docker_archive(place)
+
+
+def _rootfs(place: str) -> Image:
+    from gns3_minivm.images.files.rootfs import find_rootfs
+
+    return find_rootfs(place)
+
+
+# A module is loaded when its function is called.
+FILE_SCHEMES: dict[str, Callable[[str], Image]] = {
+    "oci": _oci_folder,
+    "oci-archive": _oci_archive,
+    "docker-archive": _docker_archive,
+    "rootfs": _rootfs,
 }
 # More transports of skopeo and podman: a user who knows them writes them, and no registry image is named like them.
 OTHER_SCHEMES = frozenset(("containers-storage", "dir", "http", "https", "ostree", "sif"))
@@ -54,7 +68,7 @@ DEFAULT_COMMAND = ("/bin/sh", "-l")
 
 def build_now(engine: Engine, build: Build, options: BuildOptions, events: Events) -> str:
     """``build_image``, loaded when there is something to build."""
-    from gns3_minivm.images.build import build_image
+    from gns3_minivm.images.engine.build import build_image
 
     return build_image(engine, build, options, events)
 
@@ -63,7 +77,7 @@ def build_now(engine: Engine, build: Build, options: BuildOptions, events: Event
 class Sources:
     """Where images are looked for; what can be called is called only when it is needed."""
 
-    catalog: Callable[[], Catalog]
+    appliances: Callable[[], Appliances]
     connect: Callable[[], Engine]
     busybox: Callable[[], bytes]
     """The kernel bundle's busybox, for embedded roots."""
@@ -91,12 +105,12 @@ def resolve(name: str, sources: Sources, events: Events) -> Resolved:
     if scheme == ENGINE_SCHEME:
         return Resolved(find_image(sources.connect(), rest), None)
     if scheme == REGISTRY_SCHEME:
-        from gns3_minivm.images.registry_image import find_in_registry
+        from gns3_minivm.images.registry.image import find_in_registry
 
         return Resolved(find_in_registry(rest, _with_default(rest, sources)), None)
     if scheme in FILE_SCHEMES:
         return Resolved(FILE_SCHEMES[scheme](rest), None)
-    appliance = sources.catalog().find(name)
+    appliance = sources.appliances().find(name)
     if appliance is not None:
         return Resolved(_appliance_image(appliance, sources, events), appliance)
     return Resolved(_bare_image(name, sources), None)
@@ -141,7 +155,7 @@ def _appliance_image(appliance: Appliance, sources: Sources, events: Events) -> 
     engine = sources.connect()
     reference = appliance.image
     if not reference:
-        from gns3_minivm.images.build import Build
+        from gns3_minivm.images.engine.build import Build
 
         reference = sources.make(engine, Build(name, appliance.folder), sources.build, events)
     return find_image(engine, reference, name=name, version=version)
@@ -152,7 +166,7 @@ def _bare_image(name: str, sources: Sources) -> Image:
     try:
         return _engine_image(name, sources)
     except (EngineError, ImageNotFoundError) as error:
-        from gns3_minivm.images.registry_image import find_in_registry, has_registry
+        from gns3_minivm.images.registry.image import find_in_registry, has_registry
 
         registries = _with_default(name, sources)
         if not has_registry(name, registries):
@@ -165,7 +179,7 @@ def _bare_image(name: str, sources: Sources) -> Image:
 
 def _with_default(name: str, sources: Sources) -> RegistryOptions:
     """The options; for a name that says no registry, where the user names none either, with the engine's own default."""
-    from gns3_minivm.images.registry_image import has_registry
+    from gns3_minivm.images.registry.image import has_registry
 
     if has_registry(name, sources.registries) or not is_reference(name):
         return sources.registries
@@ -179,7 +193,7 @@ def _with_default(name: str, sources: Sources) -> RegistryOptions:
 def _engine_image(name: str, sources: Sources) -> Image:
     import difflib
 
-    close = difflib.get_close_matches(name, sources.catalog().names(), n=3, cutoff=0.75)
+    close = difflib.get_close_matches(name, sources.appliances().names(), n=3, cutoff=0.75)
     try:
         engine = sources.connect()
     except EngineError as error:
@@ -197,7 +211,7 @@ def _engine_image(name: str, sources: Sources) -> Image:
         near = [candidates[match] for match in difflib.get_close_matches(name, list(candidates), n=3, cutoff=0.75)]
         close = list(dict.fromkeys([*close, *near]))
         meant = f"Did you mean {' or '.join(close)}? " if close else ""
-        known = ", ".join(sources.catalog().names()) or "none"
+        known = ", ".join(sources.appliances().names()) or "none"
         raise ImageNotFoundError(
             f"{name!r} is neither an appliance nor an image of the Docker engine at {engine}",
             hint=f"{meant}Appliances: {known}. `docker pull {name}` gets an image from a registry; "

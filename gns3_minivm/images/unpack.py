@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import IO, Any, Protocol, Self, cast
 
-from gns3_minivm.cancel import checkpoint
+from gns3_minivm.base.cancel import checkpoint
 
 CHUNK_SIZE = 1 << 20
 UNPACKED_MAX = 64 << 30

@@ -13,14 +13,22 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from gns3_minivm.errors import ConfigError, ConnectError, LoginError, MiniVMError, NodeError, ServerError, UsageError
-from gns3_minivm.events import Events
+from gns3_minivm.base.errors import (
+    ConfigError,
+    ConnectError,
+    LoginError,
+    MiniVMError,
+    NodeError,
+    ServerError,
+    UsageError,
+)
+from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.model import LinkEnd, Node
 from gns3_minivm.gns3.server import Server
+from gns3_minivm.labs.canvas.drawings import Sketch
 from gns3_minivm.labs.desired import DesiredNode, payload_of
 from gns3_minivm.labs.plan import PAYLOAD, LabPlan, NodePlan
 from gns3_minivm.labs.plan_links import LinkPlan, new_ends, stated_ends
-from gns3_minivm.labs.sketches import Sketch
 from gns3_minivm.labs.state import ALWAYS_ON, HALF_MADE, mark
 
 Job = tuple[str, Callable[[], Awaitable[None]]]

@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gns3_minivm.errors import GuestError, MiniVMError, UserError
-from gns3_minivm.guest_exec import ExecRequest, ExecResult
-from gns3_minivm.labs.junit import Outcome, TestCase
+from gns3_minivm.base.errors import GuestError, MiniVMError, UserError
+from gns3_minivm.guest.exec import ExecRequest, ExecResult
 from gns3_minivm.labs.model import Lab, LabTest
+from gns3_minivm.labs.written.junit import Outcome, TestCase
 
 BUSYBOX = "/run/minivm/bin/busybox"
 """The bundle's own one: an image need not have `ping`."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gns3_minivm.agent.desired import is_ours
-from gns3_minivm.errors import ConfigError, ConflictError, NotFoundError
+from gns3_minivm.base.errors import ConfigError, ConflictError, NotFoundError
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, Node, ServerTemplate
-from gns3_minivm.guest import COMMAND_LINE_MAX
-from gns3_minivm.guest_payload import FW_CFG_NAME, NODE_FILE_NAME, NodePayload, qemu_option
+from gns3_minivm.guest.contract import COMMAND_LINE_MAX
+from gns3_minivm.guest.payload import FW_CFG_NAME, NODE_FILE_NAME, NodePayload, qemu_option
 from gns3_minivm.labs.model import Lab, LabNode
 
 _PAYLOAD_NAME = re.compile(rf"{NODE_FILE_NAME}-[0-9a-f]{{12}}")

@@ -21,11 +21,11 @@ from pydantic import (
     model_validator,
 )
 
+from gns3_minivm.base.errors import UsageError
 from gns3_minivm.documents import Mark, Where
-from gns3_minivm.errors import UsageError
-from gns3_minivm.guest import kernel_command_line
-from gns3_minivm.guest_settings import NodeSettings, Texts
-from gns3_minivm.guest_settings import Text as AnyText
+from gns3_minivm.guest.contract import kernel_command_line
+from gns3_minivm.guest.settings import NodeSettings, Texts
+from gns3_minivm.guest.settings import Text as AnyText
 
 SETTING_KEYS = frozenset(NodeSettings.model_fields)
 """The keys of a node that reach its guest by the payload file: only a MiniVM reads it."""

@@ -8,10 +8,10 @@ from typing import Any, Literal
 from uuid import UUID
 
 from gns3_minivm.gns3.model import Drawing, Node, Project
+from gns3_minivm.labs.canvas.drawings import Sketch
 from gns3_minivm.labs.desired import DesiredNode, payload_of, without_payload
 from gns3_minivm.labs.model import Lab
 from gns3_minivm.labs.plan_links import LinkPlan, plan_links
-from gns3_minivm.labs.sketches import Sketch
 from gns3_minivm.labs.state import ALWAYS_ON, LabState
 
 Changes = Mapping[str, tuple[Any, Any]]

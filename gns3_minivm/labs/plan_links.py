@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gns3_minivm.errors import ConfigError, UsageError
+from gns3_minivm.base.errors import ConfigError, UsageError
 from gns3_minivm.gns3.model import Link, LinkEnd, Node
 from gns3_minivm.labs.model import Lab, LabEnd, LabLink
 from gns3_minivm.labs.ports import find_end, free_end

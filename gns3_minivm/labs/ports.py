@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from gns3_minivm.errors import UsageError
+from gns3_minivm.base.errors import UsageError
 from gns3_minivm.gns3.model import LinkEnd, Node, Port
 from gns3_minivm.labs.model import adapter_of
 

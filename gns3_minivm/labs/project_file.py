@@ -16,12 +16,12 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gns3_minivm.errors import UsageError
+from gns3_minivm.base.errors import UsageError
 from gns3_minivm.gns3.model import LinkEnd, Node
+from gns3_minivm.labs.canvas.drawings import Sketch
 from gns3_minivm.labs.desired import DesiredNode
 from gns3_minivm.labs.model import Lab
 from gns3_minivm.labs.plan_links import new_ends, stated_ends
-from gns3_minivm.labs.sketches import Sketch
 
 PLAIN_TYPES = frozenset({"qemu", "vpcs", "ethernet_switch", "ethernet_hub", "nat"})
 """Types of nodes of which one is like the other, but for names and MAC addresses."""

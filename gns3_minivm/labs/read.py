@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gns3_minivm.base.errors import ConfigError, UsageError
 from gns3_minivm.documents import Document, Where, read_document
-from gns3_minivm.errors import ConfigError, UsageError
-from gns3_minivm.guest_payload import NodePayload
+from gns3_minivm.guest.payload import NodePayload
 from gns3_minivm.labs.model import Lab, LabEnd, adapter_of
 
-HINT = "docs/labs.md lists the keys and their values."
+HINT = "docs/use/labs.md lists the keys and their values."
 
 
 def read_lab(path: Path) -> Lab:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from gns3_minivm.errors import ConflictError, NotFoundError
+from gns3_minivm.base.errors import ConflictError, NotFoundError
 from gns3_minivm.gns3.model import Drawing, Link, Node, Project
 from gns3_minivm.gns3.server import Server
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from gns3_minivm.errors import ConnectError, GuestError, MiniVMError, NodeError
-from gns3_minivm.events import Events
+from gns3_minivm.base.errors import ConnectError, GuestError, MiniVMError, NodeError
+from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.console import open_console
 from gns3_minivm.gns3.model import Node
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.guest_exec import GuestExec
+from gns3_minivm.guest.exec import GuestExec
 from gns3_minivm.labs.state import ALWAYS_ON
 
 _LOOK_EVERY_S = 2.0

@@ -10,12 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gns3_minivm.bundle.build import list_bundles
-from gns3_minivm.cache import Cache
-from gns3_minivm.cancel import run_blocking
-from gns3_minivm.config import Settings
-from gns3_minivm.convert.pipeline import list_disks
-from gns3_minivm.errors import (
+from gns3_minivm.base.cache import Cache
+from gns3_minivm.base.cancel import run_blocking
+from gns3_minivm.base.errors import (
     ConflictError,
     GuestError,
     NotFoundError,
@@ -23,20 +20,23 @@ from gns3_minivm.errors import (
     UploadError,
     UsageError,
 )
-from gns3_minivm.events import Events
+from gns3_minivm.base.events import Events
+from gns3_minivm.bundle.build import list_bundles
+from gns3_minivm.convert.pipeline import list_disks
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import IMAGE_FIELDS, LOCAL_COMPUTE, QemuTemplate, ServerImage
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.guest_exec import ExecRequest
-from gns3_minivm.guest_payload import NODE_FILE_NAME, qemu_option
-from gns3_minivm.guest_settings import read_settings
-from gns3_minivm.ops.kernel_choice import KernelChoice
-from gns3_minivm.ops.sources import ImageSettings, NotYet, Workshop
-from gns3_minivm.ops.template import TemplateSettings, describe
+from gns3_minivm.guest.exec import ExecRequest
+from gns3_minivm.guest.payload import NODE_FILE_NAME, qemu_option
+from gns3_minivm.guest.settings import read_settings
+from gns3_minivm.ops.kernels.choice import KernelChoice
+from gns3_minivm.ops.templates.sources import ImageSettings, NotYet, Workshop
+from gns3_minivm.ops.templates.template import TemplateSettings, describe
 from gns3_minivm.qemu.command import GuestMachine, command_line, find_qemu
 from gns3_minivm.qemu.probe import acceleration_works
 from gns3_minivm.qemu.run import POWER_OFF_LIMIT_S, Guest, attach, prepare_overlay, running
+from gns3_minivm.settings import Settings
 
 ANSWER_LIMIT_S = 180.0
 COMMAND_LIMIT_S = 300.0

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gns3_minivm.artifacts import Artifact, measure
+from gns3_minivm.base.artifacts import Artifact, measure
+from gns3_minivm.base.cache import MANIFEST, Cache, Pruned, Stored, tree_size
+from gns3_minivm.base.cancel import run_blocking
+from gns3_minivm.base.errors import UsageError
+from gns3_minivm.base.events import Events, Step
 from gns3_minivm.bundle.build import list_bundles
-from gns3_minivm.cache import MANIFEST, Cache, Pruned, Stored, tree_size
-from gns3_minivm.cancel import run_blocking
-from gns3_minivm.config import Settings, parse_cache_size
 from gns3_minivm.convert.pipeline import list_disks
-from gns3_minivm.errors import UsageError
-from gns3_minivm.events import Events, Step
+from gns3_minivm.settings import Settings, parse_cache_size
 
 _AGE_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 

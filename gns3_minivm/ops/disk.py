@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gns3_minivm.artifacts import Artifact
-from gns3_minivm.cancel import run_blocking
-from gns3_minivm.config import Settings
-from gns3_minivm.convert.output import OutputCopy
-from gns3_minivm.errors import MiniVMError
-from gns3_minivm.events import Events
-from gns3_minivm.ops.kernel_choice import KernelChoice
-from gns3_minivm.ops.sources import ImageSettings, NotYet, Workshop
+from gns3_minivm.base.artifacts import Artifact
+from gns3_minivm.base.cancel import run_blocking
+from gns3_minivm.base.errors import MiniVMError
+from gns3_minivm.base.events import Events
+from gns3_minivm.base.output import OutputCopy
+from gns3_minivm.ops.kernels.choice import KernelChoice
+from gns3_minivm.ops.templates.sources import ImageSettings, NotYet, Workshop
+from gns3_minivm.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from gns3_minivm import __version__
-from gns3_minivm.agent.across import on_each
 from gns3_minivm.agent.checkup import Finding, failed, is_here, look
-from gns3_minivm.cache import Cache
-from gns3_minivm.cancel import run_blocking
-from gns3_minivm.config import Settings
-from gns3_minivm.errors import EngineError, MiniVMError
-from gns3_minivm.events import Events
+from gns3_minivm.base.cache import Cache
+from gns3_minivm.base.cancel import run_blocking
+from gns3_minivm.base.errors import EngineError, MiniVMError
+from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import Address
+from gns3_minivm.gns3.on_each import on_each
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.ops.kernel import find_chosen
-from gns3_minivm.ops.kernel_choice import KernelChoice
-from gns3_minivm.ops.known import known_files
-from gns3_minivm.ops.look import describe_engine
+from gns3_minivm.ops.kernels.bundles import find_chosen
+from gns3_minivm.ops.kernels.choice import KernelChoice
+from gns3_minivm.ops.overview import describe_engine
+from gns3_minivm.ops.templates.cached_files import known_files
 from gns3_minivm.qemu.command import PROGRAM
 from gns3_minivm.qemu.probe import acceleration_works
+from gns3_minivm.settings import Settings
 
 _SCARCE_BYTES = 2_000_000_000
 
@@ -126,7 +126,7 @@ def _kernel(cache: Cache) -> Finding:
         return Finding("kernel", "ok", "no kernel bundle yet; apt-get is there to make it of")
     hint = (
         "Install a ready kernel, `pip install gns3-minivm-kernel`, or name the kernel's packages with --deb when you "
-        "register (docs/kernel.md)."
+        "register (docs/use/kernel.md)."
     )
     return Finding("kernel", "problem", "no kernel bundle yet, and no apt-get to get its packages with", hint)
 

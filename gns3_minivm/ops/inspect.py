@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gns3_minivm.artifacts import Artifact, Kind, measure
-from gns3_minivm.cache import Cache
-from gns3_minivm.cancel import checkpoint, run_blocking
-from gns3_minivm.config import Settings
+from gns3_minivm.base.artifacts import Artifact, Kind, measure
+from gns3_minivm.base.cache import Cache
+from gns3_minivm.base.cancel import checkpoint, run_blocking
+from gns3_minivm.base.events import Events
+from gns3_minivm.convert.cached import KnownDisk, find_known
 from gns3_minivm.convert.inspect import file_chunks, inspect_disk, list_files
-from gns3_minivm.convert.known import KnownDisk, find_known
 from gns3_minivm.convert.report import DiskReport, FoundFile
-from gns3_minivm.events import Events
+from gns3_minivm.settings import Settings
 
 # Where images that were not converted on this machine say what they are (OCI image specification, annotations.md).
 _TITLES = ("org.opencontainers.image.ref.name", "org.opencontainers.image.title")

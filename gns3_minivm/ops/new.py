@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gns3_minivm.cancel import run_blocking
-from gns3_minivm.catalog import MANIFEST, NAME_PATTERN, Catalog
-from gns3_minivm.config import Settings
-from gns3_minivm.errors import DiskFullError, UsageError
-from gns3_minivm.images.reference import is_reference
+from gns3_minivm.appliances import MANIFEST, NAME_PATTERN, Appliances
+from gns3_minivm.base.cancel import run_blocking
+from gns3_minivm.base.errors import DiskFullError, UsageError
+from gns3_minivm.images.registry.reference import is_reference
 from gns3_minivm.images.resolve import ENGINE_SCHEME, REGISTRY_SCHEME, split_scheme
+from gns3_minivm.settings import Settings
 
 _MANIFEST = """\
 name: {name}
@@ -89,7 +89,7 @@ def _make(name: str, image: str, settings: Settings, parent: Path, dry_run: bool
     base = _base_image(image)
     target = parent / name
     known = [folder for folder in (parent, *settings.appliance_folders) if folder.is_dir()]
-    if os.path.lexists(target) or name in Catalog(known).names():
+    if os.path.lexists(target) or name in Appliances(known).names():
         raise UsageError(
             f"there is an appliance {name!r} already" if not os.path.lexists(target) else f"{target} is there already",
             hint="Choose another name (gns3-minivm list shows those that are taken), or change that one.",

@@ -16,24 +16,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gns3_minivm.agent.archive import ProjectArchive, add_image, image_md5, read_archive, take_image
-from gns3_minivm.cache import Cache, disk_error
-from gns3_minivm.cancel import run_blocking
-from gns3_minivm.config import Settings
-from gns3_minivm.convert.output import check_output, name_output, temporary_beside
-from gns3_minivm.errors import (
+from gns3_minivm.base.cache import Cache, disk_error
+from gns3_minivm.base.cancel import run_blocking
+from gns3_minivm.base.errors import (
     ConflictError,
     NotFoundError,
     ServerError,
     UnsupportedServerError,
     UsageError,
 )
-from gns3_minivm.events import Events, Step
+from gns3_minivm.base.events import Events, Step
+from gns3_minivm.base.output import check_output, name_output, temporary_beside
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, Node, Project
+from gns3_minivm.gns3.project_archive import ProjectArchive, add_image, image_md5, read_archive, take_image
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.ops.known import known_files
+from gns3_minivm.ops.templates.cached_files import known_files
+from gns3_minivm.settings import Settings
 
 # GNS3 itself lets these run during an export.
 _ALWAYS_ON = frozenset({"cloud", "nat", "ethernet_switch", "ethernet_hub", "frame_relay_switch", "atm_switch"})

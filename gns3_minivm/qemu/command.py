@@ -14,7 +14,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from gns3_minivm.errors import ToolError, UsageError
+from gns3_minivm.base.errors import ToolError, UsageError
 
 PROGRAM = "qemu-system-x86_64"
 _MACHINE_IDS = uuid.UUID("7d1a2bd0-27ac-5d52-9b2e-6c2f64e0cb0b")

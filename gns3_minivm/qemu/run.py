@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from gns3_minivm import terminal
-from gns3_minivm.errors import DiskFullError, GuestError, ToolError, UserError
-from gns3_minivm.guest_exec import GuestExec
+from gns3_minivm.base import terminal
+from gns3_minivm.base.errors import DiskFullError, GuestError, ToolError, UserError
+from gns3_minivm.base.terminal import raw_terminal
+from gns3_minivm.guest.exec import GuestExec
 from gns3_minivm.qemu.command import GuestMachine, command_line
-from gns3_minivm.terminal import raw_terminal
 
 POWER_OFF_LIMIT_S = 60.0
 _PRESS_INTERVAL_S = 3.0

@@ -17,7 +17,7 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "boot.py"
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("lab_bundle")
+@pytest.mark.usefixtures("monolithic_bundle")
 def test_the_benchmark_sets_a_guest_beside_the_least_that_its_kernel_takes() -> None:
     require_tool("qemu-system-x86_64")
     words = [sys.executable, str(BENCHMARK), "--json", "--repeats", "1", "--ways", "minivm,lab", "--adapters", "1"]
@@ -26,4 +26,4 @@ def test_the_benchmark_sets_a_guest_beside_the_least_that_its_kernel_takes() -> 
     assert finished.returncode == 0, finished.stderr
     rows = {(row["way"], row["adapters"]): row for row in json.loads(finished.stdout)["rows"]}
     assert rows["minivm", 1]["ratios"]["cpu_least"] > 1
-    assert set(rows) == {("floor", 1), ("minivm", 1), ("lab", 1)}
+    assert set(rows) == {("floor", 1), ("minivm", 1), ("monolithic", 1)}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gns3_minivm.catalog import Catalog
+from gns3_minivm.appliances import Appliances
 from tests.support.gns3 import GNS3Process, free_port
 from tests.support.minivm import gns3_minivm, minivm_cache
 from tests.support.tools import require_tool
@@ -36,7 +36,7 @@ async def test_with_json_the_answer_and_the_command_line_are_the_result() -> Non
 
 
 def appliance_usage(name: str) -> str:
-    appliance = Catalog().find(name)
+    appliance = Appliances().find(name)
     assert appliance is not None
     return appliance.usage
 

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from gns3_minivm.base.errors import GuestError
 from gns3_minivm.bundle.model import Bundle
-from gns3_minivm.errors import GuestError
 from gns3_minivm.formats.tree import FileTree
-from gns3_minivm.guest import GuestConfig
-from gns3_minivm.guest_exec import ExecRequest, GuestExec, GuestState, Limits
-from gns3_minivm.guest_frames import Frame, encode_reply, encode_request
+from gns3_minivm.guest.contract import GuestConfig
+from gns3_minivm.guest.exec import ExecRequest, GuestExec, GuestState, Limits
+from gns3_minivm.guest.frames import Frame, encode_reply, encode_request
 from tests.support.guest import Guest, boot, busybox_tree, guest_disk
 
 ANSWER_LIMIT_S = 300.0

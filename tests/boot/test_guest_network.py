@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from gns3_minivm.bundle.model import Bundle
-from gns3_minivm.guest import GuestConfig
+from gns3_minivm.guest.contract import GuestConfig
 from tests.support.guest import Guest, boot, busybox_tree, guest_disk
 
 USER_NETWORK = "-netdev user,id=net{0} -device virtio-net-pci,netdev=net{0},mac=0c:00:00:00:00:0{0}"

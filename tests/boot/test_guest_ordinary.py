@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from gns3_minivm.bundle.model import Bundle
-from gns3_minivm.guest import GuestConfig
+from gns3_minivm.guest.contract import GuestConfig
 from tests.support.guest import Guest, boot, busybox_tree, guest_disk, overlay
 
 UUID = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"

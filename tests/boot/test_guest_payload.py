@@ -11,8 +11,8 @@ import pytest
 
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.formats.tree import FileTree
-from gns3_minivm.guest import GuestConfig
-from gns3_minivm.guest_payload import FW_CFG_NAME, GuestCommand, GuestFile, GuestFolder, NodePayload, When
+from gns3_minivm.guest.contract import GuestConfig
+from gns3_minivm.guest.payload import FW_CFG_NAME, GuestCommand, GuestFile, GuestFolder, NodePayload, When
 from tests.support.guest import boot, busybox_tree, guest_disk
 from tests.support.minivm import gns3_minivm
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.formats.tree import FileTree
-from gns3_minivm.guest import GuestConfig
+from gns3_minivm.guest.contract import GuestConfig
 from tests.support.guest import Guest, boot, busybox_tree, guest_disk
 
 SERVICE = """#!/bin/sh

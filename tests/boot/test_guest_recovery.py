@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gns3_minivm.bundle.model import Bundle
-from gns3_minivm.guest import GuestConfig
+from gns3_minivm.guest.contract import GuestConfig
 from tests.support.guest import assert_clean, boot, busybox_tree, guest_disk, overlay, raw_copy
 from tests.support.tools import require_tool
 

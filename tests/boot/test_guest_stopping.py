@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gns3_minivm.bundle.model import Bundle
-from gns3_minivm.guest import GuestConfig
+from gns3_minivm.guest.contract import GuestConfig
 from tests.support.guest import Guest, assert_clean, boot, busybox_tree, guest_disk, overlay
 
 SERVICE = """#!/bin/sh

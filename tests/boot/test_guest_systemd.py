@@ -10,8 +10,8 @@ import docker
 import pytest
 
 from gns3_minivm.bundle.model import Bundle
-from gns3_minivm.guest_exec import ExecRequest, GuestExec, GuestState
-from gns3_minivm.guest_payload import FW_CFG_NAME, GuestCommand, GuestFile, NodePayload
+from gns3_minivm.guest.exec import ExecRequest, GuestExec, GuestState
+from gns3_minivm.guest.payload import FW_CFG_NAME, GuestCommand, GuestFile, NodePayload
 from tests.support.guest import Guest, assert_clean, boot, overlay
 from tests.support.minivm import gns3_minivm
 

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import pytest
 
+from gns3_minivm.base.errors import GuestError, ToolError, UsageError, UserError
+from gns3_minivm.base.terminal import ESCAPE_KEY
 from gns3_minivm.bundle.model import Bundle
-from gns3_minivm.errors import GuestError, ToolError, UsageError, UserError
 from gns3_minivm.formats.tree import FileTree
-from gns3_minivm.guest import CONFIG_PATH, GuestConfig, kernel_command_line
-from gns3_minivm.guest_exec import ExecRequest, GuestState
+from gns3_minivm.guest.contract import CONFIG_PATH, GuestConfig, kernel_command_line
+from gns3_minivm.guest.exec import ExecRequest, GuestState
 from gns3_minivm.qemu import probe, run
 from gns3_minivm.qemu.command import GuestMachine, find_qemu
 from gns3_minivm.qemu.probe import Limits, acceleration_works, runs_kernel
 from gns3_minivm.qemu.run import Guest, attach, prepare_overlay, running
-from gns3_minivm.terminal import ESCAPE_KEY
 from tests.support.disks import MIB, make_disk
 from tests.support.tools import require_tool
 

@@ -12,9 +12,9 @@ import requests
 from gns3fy_next import Project
 
 from gns3_minivm import Agent
-from gns3_minivm.errors import LoginError, UsageError
+from gns3_minivm.api.gns3fy import Connector
+from gns3_minivm.base.errors import LoginError, UsageError
 from gns3_minivm.gns3.address import Address, parse_address
-from gns3_minivm.gns3fy import Connector
 from tests.support.gns3 import GNS3Process, free_port, running_gns3
 from tests.support.minivm import minivm_cache
 from tests.support.proxy import HOST, running_proxy

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from gns3_minivm import resources
+from gns3_minivm.base import resources
+from gns3_minivm.base.cache import Cache
+from gns3_minivm.base.errors import ToolError
+from gns3_minivm.base.events import Events
 from gns3_minivm.bundle import build
-from gns3_minivm.bundle.apt import AptSource
-from gns3_minivm.bundle.deb import open_deb, sha256_of
 from gns3_minivm.bundle.init_binary import compile_init, init_record
 from gns3_minivm.bundle.model import Bundle
-from gns3_minivm.bundle.owner import owning_package
-from gns3_minivm.bundle.packages import DebFiles
-from gns3_minivm.cache import Cache
-from gns3_minivm.errors import ToolError
-from gns3_minivm.events import Events
+from gns3_minivm.bundle.packages.apt import AptSource
+from gns3_minivm.bundle.packages.deb import open_deb, sha256_of
+from gns3_minivm.bundle.packages.owner import owning_package
+from gns3_minivm.bundle.packages.package_set import DebFiles
 from tests.support.disks import judge, run
 from tests.support.tools import require_tool
 
@@ -100,9 +100,9 @@ def test_files_and_apt_give_the_same_bytes_with_other_users_locale_and_time_zone
 import json, os, sys
 from pathlib import Path
 from gns3_minivm.bundle import build
-from gns3_minivm.bundle.apt import AptSource
-from gns3_minivm.cache import Cache
-from gns3_minivm.events import Events
+from gns3_minivm.bundle.packages.apt import AptSource
+from gns3_minivm.base.cache import Cache
+from gns3_minivm.base.events import Events
 assert os.geteuid() != 0
 cache = Cache(Path(sys.argv[1]) / "cache")
 os.chdir("/")

@@ -38,7 +38,7 @@ def root_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # most kills hit the conversion.
 DRIVER = """
 import os, random, signal, sys, time
-from gns3_minivm.cli.run import run_command_line
+from gns3_minivm.cli.frame.run import run_command_line
 import gns3_minivm.ops.disk
 
 tar, cache, output, kills = sys.argv[1:]
@@ -156,7 +156,7 @@ async def test_a_process_that_uses_a_disk_keeps_it_from_being_pruned(root_tar: P
     await gns3_minivm("convert", f"rootfs:{root_tar}", "-o", str(tmp_path / "disk"), cache=cache)
     entry = next((cache / "disks").iterdir())
     script = (
-        "import sys, time; from pathlib import Path; from gns3_minivm.cache import Cache\n"
+        "import sys, time; from pathlib import Path; from gns3_minivm.base.cache import Cache\n"
         "print(Cache(Path(sys.argv[1])).use('disks', sys.argv[2]), flush=True); sys.stdin.read()"
     )
     holder = await asyncio.create_subprocess_exec(
@@ -236,7 +236,7 @@ def test_a_cache_that_is_full_is_one_error_and_leaves_nothing(root_tar: Path, tm
     script = textwrap.dedent(
         """
         import resource, sys
-        from gns3_minivm.cli.run import run_command_line
+        from gns3_minivm.cli.frame.run import run_command_line
         resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
         sys.exit(run_command_line(sys.argv[1:]))
         """

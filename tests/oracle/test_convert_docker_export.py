@@ -15,14 +15,14 @@ from typing import Any
 import docker
 import pytest
 
-from gns3_minivm.cache import Cache
+from gns3_minivm.base.cache import Cache
+from gns3_minivm.base.events import Event, Events, Note
 from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.pipeline import convert
-from gns3_minivm.events import Event, Events, Note
-from gns3_minivm.guest import decode_config
-from gns3_minivm.images.build import Build, build_image
-from gns3_minivm.images.engine import BuildOptions, Engine, connect
-from gns3_minivm.images.engine_image import EngineImage, find_image
+from gns3_minivm.guest.contract import decode_config
+from gns3_minivm.images.engine.build import Build, build_image
+from gns3_minivm.images.engine.client import BuildOptions, Engine, connect
+from gns3_minivm.images.engine.image import EngineImage, find_image
 from tests.support.disks import Found, judge, read_back
 
 # Effective and permitted CAP_NET_RAW, version 2, as `setcap cap_net_raw+ep` writes it.

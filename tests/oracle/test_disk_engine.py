@@ -19,11 +19,11 @@ import docker
 import pytest
 from hypothesis import example, given, settings
 
-from gns3_minivm.cache import Cache
+from gns3_minivm.base.cache import Cache
+from gns3_minivm.base.events import Events
 from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.pipeline import convert
-from gns3_minivm.events import Events
-from gns3_minivm.images.docker_archive import find_in_docker_archive
+from gns3_minivm.images.files.docker_archive import find_in_docker_archive
 from tests.support.disks import Found, judge, read_back
 from tests.support.layers import Item, directory, file, hard_link, tar_bytes
 from tests.support.new_engine import running_new_engine

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gns3_minivm.errors import DiskTooSmallError
+from gns3_minivm.base.errors import DiskTooSmallError
 from gns3_minivm.formats import ext4, qcow2
 from gns3_minivm.formats.content import ContentReader, Slice, Sparse
 from gns3_minivm.formats.cpio import write_cpio

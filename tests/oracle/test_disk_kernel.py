@@ -12,7 +12,7 @@ import pytest
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.convert.inspect import file_chunks, inspect_disk, list_files
 from gns3_minivm.formats.content import Slice, Sparse
-from gns3_minivm.guest import GuestConfig
+from gns3_minivm.guest.contract import GuestConfig
 from tests.support.disks import GIB, MIB, run
 from tests.support.guest import assert_clean, boot, busybox_tree, guest_disk, overlay
 from tests.support.tools import require_tool

@@ -14,10 +14,10 @@ from typing import Any
 import docker
 import pytest
 
-from gns3_minivm.cancel import run_blocking
-from gns3_minivm.errors import EngineError, ToolError
-from gns3_minivm.images.container import Container
-from gns3_minivm.images.engine import Engine, connect
+from gns3_minivm.base.cancel import run_blocking
+from gns3_minivm.base.errors import EngineError, ToolError
+from gns3_minivm.images.engine.client import Engine, connect
+from gns3_minivm.images.engine.container import Container
 
 IMAGE = "debian:bookworm-slim"
 
@@ -101,7 +101,7 @@ async def test_ctrl_c_takes_the_container_away(engine: Engine, docker_host: str)
 
 KILLED = """
 import sys, time
-from gns3_minivm.images.engine import connect
+from gns3_minivm.images.engine.client import connect
 with connect() as engine, engine.container(sys.argv[1], network="host", environment={"MARK": "killed"}) as container:
     print("ready", flush=True)
     time.sleep(1000)

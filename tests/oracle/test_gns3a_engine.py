@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from gns3_minivm.cache import Cache
-from gns3_minivm.config import Settings
-from gns3_minivm.events import Events
+from gns3_minivm.base.cache import Cache
+from gns3_minivm.base.events import Events
 from gns3_minivm.gns3a.read import read_gns3a
-from gns3_minivm.ops.gns3a_export import ExportRequest, export_appliances
-from gns3_minivm.ops.gns3a_images import ImageFinder
-from gns3_minivm.ops.sources import ImageSettings
+from gns3_minivm.ops.gns3a.export import ExportRequest, export_appliances
+from gns3_minivm.ops.gns3a.images import ImageFinder
+from gns3_minivm.ops.templates.sources import ImageSettings
+from gns3_minivm.settings import Settings
 from tests.support.bundles import put_bundle
 
 pytestmark = pytest.mark.long

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gns3_minivm import resources
+from gns3_minivm.base import resources
 from tests.support.tools import require_tool
 
 

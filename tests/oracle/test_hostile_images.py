@@ -22,9 +22,9 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gns3_minivm.artifacts import Artifact
+from gns3_minivm.base.artifacts import Artifact
 from gns3_minivm.formats import ext4, qcow2
-from gns3_minivm.guest import decode_config
+from gns3_minivm.guest.contract import decode_config
 from tests.support.disks import judge, run
 from tests.support.hostile import convert_or_refuse, nothing_left_in
 from tests.support.layers import Item, directory, file, hard_link, item, symlink, tar_bytes

@@ -14,18 +14,18 @@ from gns3_minivm.formats import ext4, qcow2
 from tests.support.disks import judge
 
 MILLION = 1_000_000
-# 150 MB, and 1 KiB for each name: what docs/disk.md promises for files.
+# 150 MB, and 1 KiB for each name: what docs/internals/disk.md promises for files.
 MEMORY_KIB = 150_000 + MILLION
 TIME_LIMIT_S = 900
 
 CONVERT = """
 import sys
 from pathlib import Path
-from gns3_minivm.cache import Cache
+from gns3_minivm.base.cache import Cache
 from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.pipeline import convert
-from gns3_minivm.events import Events
-from gns3_minivm.images.rootfs import find_rootfs
+from gns3_minivm.base.events import Events
+from gns3_minivm.images.files.rootfs import find_rootfs
 disk = convert(find_rootfs(sys.argv[1]), DiskOptions(16 << 30, "none"), Cache(Path(sys.argv[2])), Events())
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")), disk.path)
 """

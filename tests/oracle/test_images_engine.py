@@ -14,15 +14,15 @@ from typing import Any
 import docker
 import pytest
 
-from gns3_minivm.cache import Cache
-from gns3_minivm.catalog import Catalog
+from gns3_minivm.appliances import Appliances
+from gns3_minivm.base.cache import Cache
+from gns3_minivm.base.errors import ArchitectureError, BuildError, ImageNotFoundError
+from gns3_minivm.base.events import Event, Events
 from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.pipeline import convert
-from gns3_minivm.errors import ArchitectureError, BuildError, ImageNotFoundError
-from gns3_minivm.events import Event, Events
-from gns3_minivm.images.build import Build, build_image
-from gns3_minivm.images.engine import BuildOptions, Engine, connect
-from gns3_minivm.images.engine_image import find_image
+from gns3_minivm.images.engine.build import Build, build_image
+from gns3_minivm.images.engine.client import BuildOptions, Engine, connect
+from gns3_minivm.images.engine.image import find_image
 from gns3_minivm.images.resolve import Sources, resolve
 from tests.support.disks import debugfs, judge
 
@@ -114,7 +114,7 @@ def test_what_the_engine_does_not_know_is_not_found(engine: Engine, name: str) -
 
 
 def test_the_debian_appliance_is_built_and_converted(engine: Engine, tmp_path: Path) -> None:
-    found = resolve("debian-minivm", Sources(Catalog, lambda: engine, lambda: b"", build=HOST), Events())
+    found = resolve("debian-minivm", Sources(Appliances, lambda: engine, lambda: b"", build=HOST), Events())
     assert found.appliance is not None
     assert found.image.info.config.cmd == ("/etc/init.sh",)
     disk = tmp_path / "disk.qcow2"

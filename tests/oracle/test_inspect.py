@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from gns3_minivm.base.errors import DamagedImageError
 from gns3_minivm.convert.inspect import file_chunks, inspect_disk, list_files
-from gns3_minivm.errors import DamagedImageError
 from gns3_minivm.formats import qcow2
 from gns3_minivm.formats.tree import FileTree
-from gns3_minivm.guest import CONFIG_PATH, GuestConfig
+from gns3_minivm.guest.contract import CONFIG_PATH, GuestConfig
 from tests.support.disks import MIB, make_disk, read_back, run
 from tests.support.minivm import gns3_minivm
 from tests.support.tools import require_tool

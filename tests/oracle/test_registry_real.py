@@ -15,15 +15,15 @@ from typing import Any
 import docker
 import pytest
 
-from gns3_minivm.cache import Cache
-from gns3_minivm.catalog import Catalog
+from gns3_minivm.appliances import Appliances
+from gns3_minivm.base.cache import Cache
+from gns3_minivm.base.errors import DamagedImageError, EngineError, ImageNotFoundError, RegistryError
+from gns3_minivm.base.events import Events
 from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.pipeline import convert
-from gns3_minivm.errors import DamagedImageError, EngineError, ImageNotFoundError, RegistryError
-from gns3_minivm.events import Events
-from gns3_minivm.images import registry as registry_module
-from gns3_minivm.images.engine import connect
-from gns3_minivm.images.registry_options import RegistryOptions
+from gns3_minivm.images.engine.client import connect
+from gns3_minivm.images.registry import client as registry_module
+from gns3_minivm.images.registry.options import RegistryOptions
 from gns3_minivm.images.resolve import Sources, resolve
 from tests.support.disks import run
 from tests.support.layers import file, tar_bytes
@@ -47,7 +47,7 @@ def disk_of(name: str, folder: Path, options: RegistryOptions | None = None, doc
             raise EngineError("there is no Docker engine")
         return connect({"DOCKER_HOST": docker_host})
 
-    sources = Sources(lambda: Catalog(()), engine, lambda: b"", options or RegistryOptions())
+    sources = Sources(lambda: Appliances(()), engine, lambda: b"", options or RegistryOptions())
     cache = folder / "cache"
     shutil.rmtree(cache, ignore_errors=True)
     return convert(resolve(name, sources, Events()).image, SMALL, Cache(cache), Events()).md5

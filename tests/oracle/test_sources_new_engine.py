@@ -18,12 +18,12 @@ import docker
 import pytest
 import zstandard
 
-from gns3_minivm.cache import Cache
+from gns3_minivm.base.cache import Cache
+from gns3_minivm.base.events import Events
 from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.pipeline import convert
-from gns3_minivm.events import Events
-from gns3_minivm.images.engine import connect
-from gns3_minivm.images.engine_image import find_image
+from gns3_minivm.images.engine.client import connect
+from gns3_minivm.images.engine.image import find_image
 from gns3_minivm.images.model import Image
 from gns3_minivm.images.resolve import FILE_SCHEMES
 from tests.support.layers import directory, file, hard_link, symlink, tar_bytes

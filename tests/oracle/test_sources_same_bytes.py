@@ -18,17 +18,17 @@ import docker
 import pytest
 import zstandard
 
-from gns3_minivm.cache import Cache
-from gns3_minivm.catalog import Catalog
+from gns3_minivm.appliances import Appliances
+from gns3_minivm.base.cache import Cache
+from gns3_minivm.base.errors import ArchitectureError, ImageNotFoundError
+from gns3_minivm.base.events import Events
 from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.pipeline import convert
 from gns3_minivm.convert.recipe import DiskRecipe
-from gns3_minivm.errors import ArchitectureError, ImageNotFoundError
-from gns3_minivm.events import Events
-from gns3_minivm.images.build import Build, build_image
-from gns3_minivm.images.engine import BuildOptions, connect
-from gns3_minivm.images.engine_image import find_image
-from gns3_minivm.images.registry_options import RegistryOptions
+from gns3_minivm.images.engine.build import Build, build_image
+from gns3_minivm.images.engine.client import BuildOptions, connect
+from gns3_minivm.images.engine.image import find_image
+from gns3_minivm.images.registry.options import RegistryOptions
 from gns3_minivm.images.resolve import Sources, resolve
 from tests.support.layers import file, tar_bytes
 from tests.support.registry import running_registry
@@ -63,7 +63,7 @@ def digest_of_disk(name: str, cache: Path, docker_host: str = "", options: Regis
         assert docker_host, "no engine is needed here"
         return connect({"DOCKER_HOST": docker_host})
 
-    sources = Sources(Catalog, engine, lambda: b"", options or RegistryOptions())
+    sources = Sources(Appliances, engine, lambda: b"", options or RegistryOptions())
     image = resolve(name, sources, Events()).image
     recipe = DiskRecipe(image.info, DiskOptions())
     disk = convert(image, DiskOptions(), Cache(cache / secrets.token_hex(4)), Events())

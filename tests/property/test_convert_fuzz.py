@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gns3_minivm.artifacts import Artifact
+from gns3_minivm.base.artifacts import Artifact
 from tests.support.hostile import convert_or_refuse
 from tests.support.layers import directory, file, hard_link, symlink, tar_bytes
 from tests.support.oci import archive, layout, make_image, saved

@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gns3_minivm.errors import DamagedImageError, DiskTooSmallError
+from gns3_minivm.base.errors import DamagedImageError, DiskTooSmallError
 from gns3_minivm.formats import ext4, qcow2
 from gns3_minivm.formats.content import ContentReader
 from gns3_minivm.formats.tar import read_layers

@@ -9,10 +9,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gns3_minivm.errors import UserError
+from gns3_minivm.base.errors import UserError
 from gns3_minivm.gns3a.read import parse_gns3a
 from gns3_minivm.gns3a.write import gns3a_text
-from gns3_minivm.ops.gns3a_template import imported
+from gns3_minivm.ops.gns3a.template import imported
 from tests.support.gns3a import original
 
 PATH = Path("/nonexistent/a.gns3a")

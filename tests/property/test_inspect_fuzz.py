@@ -16,13 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gns3_minivm.base.errors import DamagedImageError, MiniVMError
 from gns3_minivm.convert.inspect import file_chunks, inspect_disk, list_files
-from gns3_minivm.errors import DamagedImageError, MiniVMError
 from gns3_minivm.formats import ext4, qcow2
 from gns3_minivm.formats.ext4 import structs as e
 from gns3_minivm.formats.qcow2 import structs as q
 from gns3_minivm.formats.tree import FileTree
-from gns3_minivm.guest import CONFIG_PATH, GuestConfig
+from gns3_minivm.guest.contract import CONFIG_PATH, GuestConfig
 from tests.support.disks import MIB, options
 from tests.support.journals import BLOCK, Transaction, reader, with_journal
 

@@ -11,9 +11,9 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gns3_minivm.errors import ConfigError
-from gns3_minivm.labs.clab_variables import put_in
-from gns3_minivm.labs.containerlab import read_lab_or_topology
+from gns3_minivm.base.errors import ConfigError
+from gns3_minivm.labs.containerlab.read import read_lab_or_topology
+from gns3_minivm.labs.containerlab.variables import put_in
 from gns3_minivm.labs.read import payloads
 
 TOPOLOGY = yaml.safe_load(

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from gns3_minivm.agent.across import on_each
 from gns3_minivm.agent.apply import ApplianceResult, apply, at_hand
 from gns3_minivm.agent.desired import MARK, DesiredAppliance, WantedFile, is_ours, template_id
 from gns3_minivm.agent.observe import observe
 from gns3_minivm.agent.plan import Conflict, CreateTemplate, Plan, Unchanged, UpdateTemplate, Upload, plan
-from gns3_minivm.artifacts import Artifact, Kind
-from gns3_minivm.errors import BugError, ConflictError, ConnectError, LoginError, UsageError
-from gns3_minivm.events import Event, Events, StepFinished, StepStarted
+from gns3_minivm.base.artifacts import Artifact, Kind
+from gns3_minivm.base.errors import BugError, ConflictError, ConnectError, LoginError, UsageError
+from gns3_minivm.base.events import Event, Events, StepFinished, StepStarted
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
+from gns3_minivm.gns3.on_each import on_each
 from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.gns3.transport import Limits

@@ -14,7 +14,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from gns3_minivm import resources
+from gns3_minivm.base import resources
 from gns3_minivm.bundle.model import Bundle
 from tests.support.layers import directory, file, symlink, tar_bytes
 from tests.support.minivm import gns3_minivm

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gns3_minivm.agent.desired import template_id
-from gns3_minivm.catalog import Catalog
+from gns3_minivm.appliances import Appliances
 from gns3_minivm.gns3.server import Server
 from tests.support.appliance_files import ask
 from tests.support.gns3 import GNS3Process
@@ -18,7 +18,7 @@ NAME = "pictured-minivm"
 async def test_both_generations_show_the_picture_of_every_appliance_in_its_size(
     gns3_server: GNS3Process, client: Server
 ) -> None:
-    for appliance in Catalog().all():
+    for appliance in Appliances().all():
         assert appliance.symbol_svg is not None
         await client.upload_symbol(appliance.symbol_name, appliance.symbol_svg)
         assert await client.symbol(appliance.symbol_name) == appliance.symbol_svg
@@ -32,7 +32,7 @@ async def test_a_template_has_the_appliances_picture_until_somebody_takes_anothe
     gns3_server: GNS3Process, client: Server
 ) -> None:
     require_tool("qemu-system-x86_64")
-    appliance = Catalog().find("busybox-minivm")
+    appliance = Appliances().find("busybox-minivm")
     assert appliance is not None
     words = ("register", "busybox-minivm", "--as", NAME, "--server", gns3_server.url, "--json")
     (await gns3_minivm(*words)).result()

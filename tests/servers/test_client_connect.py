@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gns3_minivm.errors import ConnectError, LoginError, NotGNS3Error
+from gns3_minivm.base.errors import ConnectError, LoginError, NotGNS3Error
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.rest import RestServer

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gns3_minivm.errors import ConflictError, ConnectError, HostError, UnsupportedServerError
+from gns3_minivm.base.errors import ConflictError, ConnectError, HostError, UnsupportedServerError
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate, ServerImage
@@ -140,7 +140,7 @@ async def test_two_clients_that_send_the_same_file_at_once_leave_it_whole(
 ) -> None:
     if machines == "two machines":
         # Their locks do not know of each other.
-        monkeypatch.setattr("gns3_minivm.gns3.turns.alone", lambda *what: nullcontext())
+        monkeypatch.setattr("gns3_minivm.gns3.locks.alone", lambda *what: nullcontext())
     blob = random_artifact(tmp_path, size_bytes=8_000_000)
     address = parse_address(gns3_server.url)
     async with await connect(address) as one, await connect(address) as other:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gns3_minivm.artifacts import Kind, measure
-from gns3_minivm.errors import ConflictError, NodeError, NotFoundError, UsageError
+from gns3_minivm.base.artifacts import Kind, measure
+from gns3_minivm.base.errors import ConflictError, NodeError, NotFoundError, UsageError
 from gns3_minivm.gns3.model import LinkEnd, QemuTemplate
 from gns3_minivm.gns3.server import Server
 from tests.support.tools import require_tool

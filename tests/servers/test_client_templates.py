@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gns3_minivm.errors import BugError, ConflictError, NotFoundError, UsageError
+from gns3_minivm.base.errors import BugError, ConflictError, NotFoundError, UsageError
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import CREATE_ONLY_FIELDS, QemuTemplate

@@ -14,9 +14,9 @@ from gns3_minivm.agent.desired import DesiredAppliance, WantedFile, template_id
 from gns3_minivm.agent.images import delete_unused_images
 from gns3_minivm.agent.observe import observe
 from gns3_minivm.agent.plan import plan
+from gns3_minivm.base.errors import ConflictError
+from gns3_minivm.base.events import Events
 from gns3_minivm.bundle.model import Bundle
-from gns3_minivm.errors import ConflictError
-from gns3_minivm.events import Events
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate

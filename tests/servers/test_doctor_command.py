@@ -14,7 +14,7 @@ import pytest
 
 from gns3_minivm.agent.desired import template_id
 from gns3_minivm.agent.read_back import put_back
-from gns3_minivm.artifacts import Artifact
+from gns3_minivm.base.artifacts import Artifact
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate

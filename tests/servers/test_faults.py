@@ -14,18 +14,18 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from gns3_minivm import errors
-from gns3_minivm.agent.across import ServerOutcome, on_each
 from gns3_minivm.agent.apply import ApplianceResult, apply
 from gns3_minivm.agent.desired import DesiredAppliance, WantedFile, template_id
 from gns3_minivm.agent.observe import observe
 from gns3_minivm.agent.plan import plan
-from gns3_minivm.artifacts import Artifact, Kind
-from gns3_minivm.errors import MiniVMError
-from gns3_minivm.events import Events
+from gns3_minivm.base import errors
+from gns3_minivm.base.artifacts import Artifact, Kind
+from gns3_minivm.base.errors import MiniVMError
+from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import Address, parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
+from gns3_minivm.gns3.on_each import ServerOutcome, on_each
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.gns3.transport import Limits
 from tests.support import faults

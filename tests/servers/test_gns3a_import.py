@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from gns3_minivm.errors import ConfigError
+from gns3_minivm.base.errors import ConfigError
 from gns3_minivm.gns3a.read import read_gns3a
-from gns3_minivm.ops.gns3a_template import imported
+from gns3_minivm.ops.gns3a.template import imported
 from tests.support.appliance_files import template_named
 from tests.support.gns3 import GNS3Process, running_gns3, server_program
 from tests.support.gns3a import FILES, image, write_original

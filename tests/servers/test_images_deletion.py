@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gns3_minivm.agent.images import DeletionReport, KeptImage, delete_unused_images
-from gns3_minivm.artifacts import Artifact
-from gns3_minivm.events import Events
+from gns3_minivm.base.artifacts import Artifact
+from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate

@@ -12,7 +12,7 @@ import pytest
 
 from gns3_minivm.gns3.console import NodeConsole, open_console
 from gns3_minivm.gns3.model import Node
-from gns3_minivm.guest_exec import ExecRequest, GuestExec, GuestState
+from gns3_minivm.guest.exec import ExecRequest, GuestExec, GuestState
 from tests.support.gns3 import GNS3Process
 from tests.support.lab import Lab, open_lab
 from tests.support.minivm import gns3_minivm

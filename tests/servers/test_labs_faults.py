@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from gns3_minivm.errors import ConfigError, ConnectError, NodeError
-from gns3_minivm.guest import QEMU_OPTIONS
-from gns3_minivm.ops.lab_report import LabReport
+from gns3_minivm.base.errors import ConfigError, ConnectError, NodeError
+from gns3_minivm.guest.contract import QEMU_OPTIONS
+from gns3_minivm.ops.labs.report import LabReport
 from tests.support import faults
 from tests.support.drawn_labs import DrawnLab, drawn_lab
 from tests.support.faults import FaultyServer, faulty

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from gns3_minivm.guest import QEMU_OPTIONS
-from gns3_minivm.guest_payload import NODE_FILE_NAME, GuestCommand, GuestFile, NodePayload, qemu_option
+from gns3_minivm.guest.contract import QEMU_OPTIONS
+from gns3_minivm.guest.payload import NODE_FILE_NAME, GuestCommand, GuestFile, NodePayload, qemu_option
 from tests.support.gns3 import GNS3Process
 from tests.support.lab import Lab, open_lab
 from tests.support.minivm import gns3_minivm

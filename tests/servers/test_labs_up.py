@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from gns3_minivm.agent.desired import template_id
-from gns3_minivm.errors import ConfigError, ConflictError, NotFoundError, UsageError, UserError
-from gns3_minivm.events import Events
+from gns3_minivm.base.errors import ConfigError, ConflictError, NotFoundError, UsageError, UserError
+from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.model import LinkEnd, Node, QemuTemplate
 from gns3_minivm.labs.desired import payload_of
 from gns3_minivm.labs.state import HALF_MADE
-from gns3_minivm.ops.lab_state import lab_destroy, lab_status
+from gns3_minivm.ops.labs.state import lab_destroy, lab_status
 from tests.support.drawn_labs import DrawnLab, drawn_lab
 from tests.support.gns3 import GNS3Process
 from tests.support.minivm import gns3_minivm

@@ -286,7 +286,7 @@ async def run_measured(*words: str) -> tuple[int, int]:
     """Run a command in a process of its own; its exit status and peak memory (KiB)."""
     program = (
         "import sys\n"
-        "from gns3_minivm.cli.run import run_command_line\n"
+        "from gns3_minivm.cli.frame.run import run_command_line\n"
         "status = run_command_line(sys.argv[1:])\n"
         # Not getrusage: what it tells starts with the peak of the process that started this one.
         "peak = next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM:'))\n"

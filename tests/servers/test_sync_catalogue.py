@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from gns3_minivm.agent.desired import MARK, template_id
+from gns3_minivm.base.events import Event, Events, StepFinished, StepStarted
 from gns3_minivm.bundle.model import Bundle
-from gns3_minivm.events import Event, Events, StepFinished, StepStarted
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate

@@ -64,7 +64,7 @@ async def test_a_tunnel_through_the_proxy_keeps_the_check_of_the_certificate(
 async def test_the_example_of_the_documents_does_what_it_says(
     gns3_v2: GNS3Process, bundle: Bundle, tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "catalogue.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "use" / "catalogue.md").read_text(encoding="utf-8")
     example, *_ = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "lab-ca.pem").write_bytes(certificate[0].read_bytes())
     write_root(tmp_path / "web.tar", "the web")

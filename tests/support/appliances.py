@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gns3_minivm.errors import NodeError
+from gns3_minivm.base.errors import NodeError
 from gns3_minivm.gns3.model import LinkEnd, Node
 from tests.support.gns3 import GNS3Process
 from tests.support.lab import Lab, open_lab

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from gns3_minivm.artifacts import Artifact, Kind, measure
+from gns3_minivm.base.artifacts import Artifact, Kind, measure
 
 
 def random_artifact(folder: Path, kind: Kind = Kind.DISK, size_bytes: int = 200_000, stem: str = "blob") -> Artifact:

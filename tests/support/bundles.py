@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
-from gns3_minivm.artifacts import Artifact, Kind, measure, server_filename
+from gns3_minivm.base.artifacts import Artifact, Kind, measure, server_filename
+from gns3_minivm.base.cache import Cache
 from gns3_minivm.bundle import build
 from gns3_minivm.bundle.model import BUSYBOX_FILE, INITRD_FILE, KERNEL_FILE, MODULES_FILE, Bundle, PackageRecord
-from gns3_minivm.bundle.module_list import read_module_list
-from gns3_minivm.cache import Cache
+from gns3_minivm.bundle.modules.module_list import read_module_list
 from tests.support.debs import elf
 
 _FILES = {

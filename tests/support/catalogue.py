@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from gns3_minivm.agent.desired import template_id
-from gns3_minivm.config import Settings
-from gns3_minivm.events import Events
+from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
-from gns3_minivm.ops.sync import SyncRequest, status, sync
+from gns3_minivm.ops.templates.sync import SyncRequest, status, sync
+from gns3_minivm.settings import Settings
 from tests.support.gns3 import GNS3Process
 from tests.support.minivm import Finished, gns3_minivm, minivm_cache
 

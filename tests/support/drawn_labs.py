@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from gns3_minivm.agent.desired import template_id
-from gns3_minivm.config import Settings
-from gns3_minivm.errors import ServerFaultError
-from gns3_minivm.events import Event, Events, Note
+from gns3_minivm.base.errors import ServerFaultError
+from gns3_minivm.base.events import Event, Events, Note
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import Link, Node, Project, QemuTemplate
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.guest import QEMU_OPTIONS
-from gns3_minivm.ops.lab import LabRequest, lab_up
-from gns3_minivm.ops.lab_report import LabReport
+from gns3_minivm.guest.contract import QEMU_OPTIONS
+from gns3_minivm.ops.labs.report import LabReport
+from gns3_minivm.ops.labs.up import LabRequest, lab_up
+from gns3_minivm.settings import Settings
 from tests.support.gns3 import GNS3Process
 
 

@@ -22,7 +22,7 @@ from typing import Literal
 
 import pytest
 
-from gns3_minivm.holds import give, take
+from gns3_minivm.base.locks import give, take
 from tests.support.dynamips import EXECUTABLE as DYNAMIPS
 
 Generation = Literal[2, 3]

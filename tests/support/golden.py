@@ -15,14 +15,14 @@ import tarfile
 from pathlib import Path
 from typing import Any, get_args
 
+from gns3_minivm.base.cache import Cache
+from gns3_minivm.base.events import Events
 from gns3_minivm.bundle import build
-from gns3_minivm.bundle.module_list import ModuleList
-from gns3_minivm.bundle.packages import DebFiles
-from gns3_minivm.cache import Cache
+from gns3_minivm.bundle.modules.module_list import ModuleList
+from gns3_minivm.bundle.packages.package_set import DebFiles
 from gns3_minivm.convert.options import Compression, DiskOptions
 from gns3_minivm.convert.pipeline import convert
-from gns3_minivm.events import Events
-from gns3_minivm.images.oci_layout import find_in_folder
+from gns3_minivm.images.files.oci_layout import find_in_folder
 from tests.support.debs import VERSION, elf, kernel_files, make_deb
 from tests.support.layers import Item, directory, file, hard_link, item, symlink, tar_bytes
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from gns3_minivm import guest as contract
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.formats.tree import FileTree
+from gns3_minivm.guest import contract
 from tests.support.disks import make_disk
 from tests.support.tools import require_tool
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gns3_minivm.artifacts import Artifact
-from gns3_minivm.cache import Cache
+from gns3_minivm.base.artifacts import Artifact
+from gns3_minivm.base.cache import Cache
+from gns3_minivm.base.errors import ImageError, ImageNotFoundError
+from gns3_minivm.base.events import Events
 from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.pipeline import convert
-from gns3_minivm.errors import ImageError, ImageNotFoundError
-from gns3_minivm.events import Events
 from gns3_minivm.images.resolve import FILE_SCHEMES
 
 OPTIONS = DiskOptions(64 << 20, "none")

@@ -7,7 +7,7 @@ import subprocess
 import uuid
 from pathlib import Path
 
-from gns3_minivm.artifacts import Artifact, Kind, measure
+from gns3_minivm.base.artifacts import Artifact, Kind, measure
 from tests.support.tools import require_tool
 
 

@@ -1,6 +1,6 @@
-"""Writes the reference pages docs/cli.md and docs/errors.md from the program; a test holds them against it.
+"""Writes docs/reference/cli.md, docs/reference/errors.md and the table of docs/internals/architecture.md from the code.
 
-Run ``python -m tests.support.reference`` after a change of options or errors.
+Run ``python -m tests.support.reference`` after a change of options, errors or rooms; a test holds the pages against it.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from pathlib import Path
 
 import click
 
-from gns3_minivm import errors
+from gns3_minivm.base import errors
+from tests.support.house import table
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
 def cli_page() -> str:
     """All commands with their options, as Markdown."""
-    from gns3_minivm.cli.commands import cli
+    from gns3_minivm.cli.frame.commands import cli
 
     parts = ["# Commands\n\nWritten by `python -m tests.support.reference`; do not edit.\n"]
     for name, command in _commands("gns3-minivm", cli):
@@ -67,6 +68,16 @@ def error_classes() -> list[type[errors.MiniVMError]]:
     return [kind for kind in found if issubclass(kind, errors.MiniVMError) and kind is not errors.MiniVMError]
 
 
+def architecture_page() -> str:
+    """The page as it stands, with the table of rooms as it is now."""
+    text = (DOCS / "internals" / "architecture.md").read_text(encoding="utf-8")
+    before, start, rest = text.partition("<!-- rooms: written by `python -m tests.support.reference` -->\n")
+    _, end, after = rest.partition("<!-- end of rooms -->\n")
+    assert start and end, "the marks around the table are gone"
+    return f"{before}{start}\n{table()}\n\n{end}{after}"
+
+
 if __name__ == "__main__":
-    (DOCS / "cli.md").write_text(cli_page(), encoding="utf-8")
-    (DOCS / "errors.md").write_text(errors_page(), encoding="utf-8")
+    (DOCS / "internals" / "architecture.md").write_text(architecture_page(), encoding="utf-8")
+    (DOCS / "reference" / "cli.md").write_text(cli_page(), encoding="utf-8")
+    (DOCS / "reference" / "errors.md").write_text(errors_page(), encoding="utf-8")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gns3_minivm.errors import DamagedImageError
+from gns3_minivm.base.errors import DamagedImageError
 from gns3_minivm.formats.ext4 import structs as s
 from gns3_minivm.formats.ext4.namehash import half_md4, seed_words
 

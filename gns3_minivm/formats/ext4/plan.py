@@ -6,7 +6,7 @@ import stat
 from array import array
 from dataclasses import dataclass, field
 
-from gns3_minivm.errors import BugError
+from gns3_minivm.base.errors import BugError
 from gns3_minivm.formats.ext4 import structs as s
 from gns3_minivm.formats.ext4.directory import DirEntry
 from gns3_minivm.formats.ext4.extents import Extent

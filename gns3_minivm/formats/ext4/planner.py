@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 
-from gns3_minivm.errors import DiskTooSmallError
+from gns3_minivm.base.errors import DiskTooSmallError
 from gns3_minivm.formats.content import ContentReader, content_size
 from gns3_minivm.formats.ext4 import structs as s
 from gns3_minivm.formats.ext4.allocator import Allocator, default_journal_blocks

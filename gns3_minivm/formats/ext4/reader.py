@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gns3_minivm.errors import DamagedImageError
+from gns3_minivm.base.errors import DamagedImageError
 from gns3_minivm.formats.ext4 import structs as s
 from gns3_minivm.formats.ext4.inodes import decode_device, decode_time
 from gns3_minivm.formats.ext4.reader_superblock import Superblock

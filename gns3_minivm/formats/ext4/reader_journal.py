@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gns3_minivm.errors import DamagedImageError
+from gns3_minivm.base.errors import DamagedImageError
 from gns3_minivm.formats.ext4 import structs as s
 from gns3_minivm.formats.ext4.reader import Ext4Reader
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from gns3_minivm.errors import DamagedImageError
+from gns3_minivm.base.errors import DamagedImageError
 from gns3_minivm.formats.ext4 import structs as s
 from gns3_minivm.formats.ext4.geometry import has_superblock
 from gns3_minivm.formats.sink import BlockSource

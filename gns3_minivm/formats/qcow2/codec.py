@@ -1,7 +1,7 @@
 """Compression of single clusters, to the same bytes on every machine.
 
 Both codecs bring their library with them, in a version that setup.cfg pins.  Their output was compared on five kinds of
-x86 CPU and on 64-bit ARM (docs/disk.md).  The standard library's zlib is the distribution's and differs between them;
+x86 CPU and on 64-bit ARM (docs/internals/disk.md).  The standard library's zlib is the distribution's and differs between them;
 ISA-L's output depends on the CPU.
 """
 
@@ -14,7 +14,7 @@ import zstandard
 from zlib_ng import __version__ as zlib_ng_version
 from zlib_ng import zlib_ng
 
-from gns3_minivm.errors import DamagedImageError
+from gns3_minivm.base.errors import DamagedImageError
 from gns3_minivm.formats.qcow2.structs import Compression
 
 _ZSTD_LEVEL = 3

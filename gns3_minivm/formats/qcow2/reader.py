@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
-from gns3_minivm.errors import DamagedImageError, HostError
+from gns3_minivm.base.errors import DamagedImageError, HostError
 from gns3_minivm.formats.qcow2 import structs as s
 from gns3_minivm.formats.qcow2.codec import decompress
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from gns3_minivm.errors import BugError, DiskFullError
+from gns3_minivm.base.errors import BugError, DiskFullError
 from gns3_minivm.formats.qcow2 import structs as s
 from gns3_minivm.formats.qcow2.codec import Cluster, compressor
 

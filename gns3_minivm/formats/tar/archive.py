@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from gns3_minivm.errors import DamagedImageError, HostError
+from gns3_minivm.base.errors import DamagedImageError, HostError
 from gns3_minivm.formats.content import Content, Slice, Sparse
 from gns3_minivm.formats.tar import headers as h
 from gns3_minivm.formats.tree import printable

@@ -10,7 +10,7 @@ import re
 import struct
 import zlib
 
-from gns3_minivm.errors import DamagedImageError
+from gns3_minivm.base.errors import DamagedImageError
 
 BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)

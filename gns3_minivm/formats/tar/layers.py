@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from typing import Protocol
 
-from gns3_minivm.errors import DamagedImageError
+from gns3_minivm.base.errors import DamagedImageError
 from gns3_minivm.formats.content import content_size
 from gns3_minivm.formats.tar import headers as h
 from gns3_minivm.formats.tar.archive import Archive, Entry

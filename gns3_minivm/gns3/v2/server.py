@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from urllib.parse import quote
 
-from gns3_minivm.errors import ConflictError, ConnectError, ServerError, UnsupportedServerError
+from gns3_minivm.base.errors import ConflictError, ConnectError, ServerError, UnsupportedServerError
 from gns3_minivm.gns3 import replies, uploads
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, Rights, ServerImage
 from gns3_minivm.gns3.rest import RestServer

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from gns3_minivm.errors import (
+from gns3_minivm.base.errors import (
     ConflictError,
     ConnectError,
     NotFoundError,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from gns3_minivm.errors import (
+from gns3_minivm.base.errors import (
     ConflictError,
     ForbiddenError,
     NotFoundError,
@@ -17,7 +17,8 @@ from gns3_minivm.errors import (
     ServerError,
     ServerFaultError,
 )
-from gns3_minivm.gns3 import replies, turns, uploads
+from gns3_minivm.gns3 import locks as turns
+from gns3_minivm.gns3 import replies, uploads
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, VM_COMPUTE, Compute, Node, Rights, ServerTemplate
 from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.v3 import messages

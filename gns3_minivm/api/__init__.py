@@ -1,0 +1,1 @@
+"""gns3-minivm for programs."""

@@ -1,0 +1,213 @@
+"""Reads ``appliances/*/appliance.yaml``: what an appliance is, and what its template on a server looks like.
+
+An appliance is a folder named like it.  The manifest says what the template needs; the other files of the folder are
+the Docker context (``build: .``) or the files laid over an embedded root (``embedded: busybox``, folder ``root``).
+docs/use/appliances.md lists the keys.  Unknown keys are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+from xml.etree import ElementTree
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from gns3_minivm.base import resources
+from gns3_minivm.base.errors import ConfigError, UsageError
+from gns3_minivm.documents import read_document
+from gns3_minivm.guest.contract import kernel_command_line
+
+MANIFEST = "appliance.yaml"
+SYMBOL = "symbol.svg"
+"""The picture of an appliance that brings its own, in its folder."""
+_HINT = "docs/use/appliances.md lists the keys and their values."
+_SYMBOL_LIMIT_BYTES = 65536
+_SVG = "{http://www.w3.org/2000/svg}svg"
+
+NAME_PATTERN = r"[a-z0-9][a-z0-9_.-]{0,62}"
+_HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+
+
+class Category(StrEnum):
+    """The place of a template in GNS3's device list."""
+
+    GUEST = "guest"
+    ROUTER = "router"
+    SWITCH = "switch"
+    FIREWALL = "firewall"
+
+
+class Source(StrEnum):
+    """Where an appliance's root comes from."""
+
+    BUILD = "build"
+    EMBEDDED = "embedded"
+    IMAGE = "image"
+
+
+class Appliance(BaseModel):
+    """An appliance; the keys of the manifest with their defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+    name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
+    version: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._+-]{0,30}$")]
+    maintainer: str = ""
+    maintainer_email: str = ""
+    description: Annotated[str, Field(min_length=1)]
+    usage: str = ""
+    category: Category = Category.GUEST
+    symbol: str = ":/symbols/classic/computer.svg"
+    ram: Annotated[int, Field(ge=32, le=65536)] = 256
+    """Megabytes."""
+    cpus: Annotated[int, Field(ge=1, le=255)] = 1
+    adapters: Annotated[int, Field(ge=0, le=275)] = 1
+    adapter_type: Literal["virtio-net-pci"] = "virtio-net-pci"
+    """The only one that every kernel bundle drives."""
+    port_name_format: str = "eth{0}"
+    first_port_name: str = ""
+    default_name_format: str = ""
+    """Names of new nodes; ``{0}`` counts.  Without it, the appliance's name and the number."""
+    kernel_arguments: str = ""
+    """Words added to the kernel command line of every template."""
+    module_disk: bool = False
+    """Attach the disk with all kernel modules as the second disk."""
+
+    build: Literal["."] | None = None
+    embedded: Literal["busybox"] | None = None
+    image: Annotated[str, Field(min_length=1)] | None = None
+    cmd: tuple[str, ...] | None = None
+    """What an embedded root runs; other roots say so themselves."""
+
+    folder: Annotated[Path, Field(exclude=True)]
+
+    @field_validator("default_name_format")
+    @classmethod
+    def _valid_host_name(cls, value: str) -> str:
+        if value and ("{0}" not in value or not _HOST_NAME.fullmatch(value.replace("{0}", "1"))):
+            raise ValueError(
+                'must hold "{0}" and be a host name as of RFC 1123 (letters, digits, "-"), such as debian-{0}'
+            )
+        return value
+
+    @field_validator("kernel_arguments")
+    @classmethod
+    def _fits_the_kernel(cls, value: str) -> str:
+        try:
+            kernel_command_line(value)
+        except UsageError as error:
+            raise ValueError(error.message) from error
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Appliance:
+        given = [source for source in Source if getattr(self, source) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise ValueError(f"exactly one of build, embedded and image is needed, found {found}")
+        if self.cmd is not None and self.embedded is None:
+            raise ValueError("cmd goes with embedded only; an image says itself what it runs")
+        return self
+
+    @model_validator(mode="after")
+    def _own_symbol(self) -> Appliance:
+        if self.symbol == SYMBOL:
+            _check_svg(self.folder / SYMBOL)
+        return self
+
+    @property
+    def symbol_svg(self) -> bytes | None:
+        """The appliance's own picture; None where its symbol is one that servers have."""
+        return (self.folder / SYMBOL).read_bytes() if self.symbol == SYMBOL else None
+
+    @property
+    def symbol_name(self) -> str:
+        """The symbol's name on servers: another picture has another name, so that none is ever overwritten."""
+        svg = self.symbol_svg
+        return self.symbol if svg is None else f"{self.name}-{hashlib.sha256(svg).hexdigest()[:12]}.svg"
+
+    @property
+    def source(self) -> Source:
+        """Which of ``build``, ``embedded``, ``image`` is set."""
+        return next(source for source in Source if getattr(self, source) is not None)
+
+    @property
+    def node_name_format(self) -> str:
+        """``default_name_format``, or one made of the name."""
+        return self.default_name_format or re.sub(r"[^A-Za-z0-9]+", "-", self.name).strip("-") + "-{0}"
+
+
+def _check_svg(path: Path) -> None:
+    """Raise ValueError for what GNS3 could not show."""
+    try:
+        svg = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{SYMBOL} is not in the appliance's folder ({error.strerror})") from error
+    if len(svg) > _SYMBOL_LIMIT_BYTES:
+        raise ValueError(f"{SYMBOL} has {len(svg)} bytes; at most {_SYMBOL_LIMIT_BYTES} are sent to servers")
+    try:
+        root = ElementTree.fromstring(svg)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{SYMBOL} is no SVG: {error}") from error
+    if root.tag != _SVG or not {"width", "height"} <= set(root.keys()):
+        raise ValueError(f"{SYMBOL} is no SVG with a width and a height, by which GNS3 places it")
+    if not svg.startswith((b"<svg", b"<?xml")):
+        raise ValueError(f"{SYMBOL} starts with something else than <svg or <?xml, by which GNS3 knows an SVG")
+
+
+def read_appliance(path: Path) -> Appliance:
+    """Read one manifest; raises ConfigError that names file, line and column of every mistake."""
+    document = read_document(path, what="an appliance")
+    if "folder" in document.values:
+        raise document.error(("folder",), "unknown key 'folder'", hint=_HINT)
+    document.values["folder"] = path.parent
+    appliance = document.read_as(Appliance, hint=_HINT)
+    if appliance.name != path.parent.name:
+        raise document.error(
+            ("name",),
+            f"the appliance is named {appliance.name!r} in a folder named {path.parent.name!r}",
+            hint="Name the folder like the appliance.",
+        )
+    return appliance
+
+
+class Appliances:
+    """The appliances of some folders; one in an earlier folder hides one of the same name in a later one.
+
+    A folder holds appliances' folders.  Manifests are read when they are asked for, so a broken one stops nobody who
+    wants another.
+    """
+
+    def __init__(self, folders: Iterable[Path] = ()) -> None:
+        self._given = tuple(folders)
+
+    @cached_property
+    def _paths(self) -> dict[str, Path]:
+        paths: dict[str, Path] = {}
+        for folder in (*self._given, resources.folder("appliances")):
+            if not folder.is_dir():
+                raise ConfigError(
+                    f"the appliance folder {folder} is not there", hint="Make it, or leave the option out."
+                )
+            for path in sorted(folder.glob(f"*/{MANIFEST}")):
+                paths.setdefault(path.parent.name, path)
+        return paths
+
+    def names(self) -> list[str]:
+        """The names of all appliances, sorted."""
+        return sorted(self._paths)
+
+    def find(self, name: str) -> Appliance | None:
+        """The appliance of this name, or None; raises ConfigError if its manifest is broken."""
+        path = self._paths.get(name)
+        return read_appliance(path) if path else None
+
+    def all(self) -> list[Appliance]:
+        """All appliances, sorted by name; raises ConfigError for the first broken manifest."""
+        return [read_appliance(self._paths[name]) for name in self.names()]

@@ -1,0 +1,1 @@
+"""Packages that a kernel bundle is made of."""

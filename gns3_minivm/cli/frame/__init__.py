@@ -1,0 +1,1 @@
+"""What all commands share: the session, options, progress, and the top-level handler."""

@@ -1,0 +1,1 @@
+"""The commands of ``gns3-minivm lab``."""

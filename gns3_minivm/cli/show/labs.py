@@ -1,0 +1,108 @@
+"""What the lab commands print: the difference before it is made good, and the table of nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gns3_minivm.labs.plan import LabPlan, NodePlan
+    from gns3_minivm.ops.labs.report import LabReport, NodeRow
+
+Confirm = Callable[["LabReport"], bool]
+_SIGNS = {"create": "+", "delete": "-", "replace": "!", "update": "~", "keep": " "}
+_VALUE_MAX = 60
+
+
+def difference(report: LabReport) -> str:
+    """What is going to be done."""
+    plan = report.plan
+    assert plan is not None
+    lines = [f"warning: {warning}" for warning in report.warnings]
+    if report.unheeded:
+        lines += ["not honoured:", *(f"  {line}" for line in report.unheeded)]
+    lines += [f"  first: {step}" for step in report.pending]
+    if plan.nothing_to_do:
+        return "\n".join([*lines, f"{report.lab} on {report.url}: nothing to do"])
+    lines.append(f"{report.lab} on {report.url}:")
+    if plan.project is None:
+        lines.append(f"  + project {report.lab}")
+    lines += _nodes(plan)
+    for link in plan.links:
+        if link.verb != "keep":
+            lines.append(f"  {_SIGNS[link.verb]} link {link.text}{_pairs(link.changes)}")
+    lines += [f"  + {len(plan.drawings)} drawings"] if plan.drawings else []
+    lines += [f"  - {len(plan.erased)} drawings"] if plan.erased else []
+    if report.foreign:
+        lines.append(f"  not of this lab, left alone: {', '.join(report.foreign)}")
+    if report.dry_run:
+        lines.append("dry run: nothing was changed")
+    return "\n".join(lines)
+
+
+def _nodes(plan: LabPlan) -> Iterator[str]:
+    for item in plan.nodes:
+        if item.verb == "keep" and not item.start:
+            continue
+        yield f"  {_SIGNS[item.verb]} node {item.name}{_node_words(item)}"
+
+
+def _node_words(item: NodePlan) -> str:
+    lost = "left by an interrupted run" if item.leftover else "its disk is lost"
+    words = {"delete": lost, "replace": "made anew, its disk is lost"}.get(item.verb, "")
+    source = item.desired.source if item.desired is not None and item.verb == "create" else ""
+    said = [word for word in (source, words) if word]
+    changes = _pairs({**item.changes, **item.looks})
+    if item.restart:
+        said.append("restart")
+    elif item.start and item.verb != "create":
+        said.append("start")
+    return (f": {', '.join(said)}" if said else "") + changes
+
+
+def _pairs(changes: Mapping[str, tuple[Any, Any]]) -> str:
+    if not changes:
+        return ""
+    told = [name if name == "settings" else f"{name} {_short(old)} -> {_short(new)}"
+            for name, (old, new) in changes.items()]  # fmt: skip
+    return f" ({'; '.join(told)})"
+
+
+def _short(value: Any) -> str:
+    text = "none" if value in (None, "", {}) else str(value)
+    return text if len(text) <= _VALUE_MAX else f"{text[: _VALUE_MAX - 3]}..."
+
+
+def outcome(report: LabReport) -> str:
+    """The table of a lab's nodes."""
+    if report.dry_run and report.plan is not None:
+        return ""  # the difference is all that there is to say
+    lines = [*_table(report.rows)]
+    closed = ", closed" if report.project_status == "closed" else ""
+    lines.append(f"{report.lab} on {report.url}{closed}, {report.elapsed_s:.1f} s")
+    if report.foreign:
+        lines.append(f"not of this lab: {', '.join(report.foreign)}")
+    if report.dry_run:
+        lines.append("dry run: nothing was changed")
+    return "\n".join(lines)
+
+
+def _table(rows: Sequence[NodeRow]) -> Iterator[str]:
+    cells = [("node", "from", "state", "console", "addresses")]
+    cells += [(row.name, row.source, row.state, row.console or "-", ", ".join(row.addresses)) for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    for line in cells:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+
+
+def problems(report: LabReport) -> str:
+    """What went wrong, beside what was shown."""
+    lines = []
+    for about, error in (report.errors or {}).items():
+        lines.append(f"error: {about}: {error.message}")
+        lines += [f"hint: {error.hint}"] if error.hint else []
+    if report.gone is not None:
+        lines.append("The server was given up; what was done so far stays, and `lab up` does the rest.")
+    elif report.errors:
+        lines.append("What could be done is done; `lab up` tries the rest again.")
+    return "\n".join(lines)

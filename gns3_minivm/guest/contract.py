@@ -1,0 +1,220 @@
+"""The host's side of the contract with the guest; ``kernel/CONTRACT.md`` is the contract itself.
+
+Two things cross the border here: a configuration file on the root disk, and words on the kernel command line; a third,
+the payload file of a node, is in ``guest_payload.py``.
+
+The configuration file is text, one ``KEY VALUE`` a line, first line ``minivm-config 1``.  Values are bytes in which
+a backslash, and every byte outside the printable ASCII range (space to tilde), is written as ``\\xHH``.  Keys that may
+occur many times keep their order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from gns3_minivm.base.errors import DamagedImageError, UsageError
+
+CONFIG_PATH = b".minivm/config"
+CONFIG_HEADER = "minivm-config 1"
+MODULES_LABEL = "minivm-modules"
+"""The ext4 label by which the guest finds the module disk."""
+
+# Limits of the Linux kernel and of QEMU on x86 (kernel/CONTRACT.md, "Limits").
+COMMAND_LINE_MAX = 1920
+UNKNOWN_WORDS_MAX = 30
+ARGUMENTS_MAX = 30
+
+
+@dataclass(frozen=True)
+class GuestConfig:
+    """What a disk says about how its image wants to be run (OCI image specification, config.md).
+
+    ``entrypoint`` and ``cmd`` are None where the image does not set them.  ``env`` holds ``NAME=value`` in the image's
+    order.  ``stop_signal`` is as the image writes it ("SIGQUIT", "3") or empty.
+    """
+
+    entrypoint: tuple[str, ...] | None = None
+    cmd: tuple[str, ...] | None = None
+    env: tuple[str, ...] = ()
+    user: str = ""
+    working_dir: str = ""
+    stop_signal: str = ""
+    exposed_ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """The configuration as ordered (key, value) pairs: the canonical form, also for recipes."""
+        pairs: list[tuple[str, str]] = []
+        # The bare key tells "set, but empty" from "not set".
+        for key, words in (("entrypoint", self.entrypoint), ("cmd", self.cmd)):
+            if words is not None:
+                pairs += [(key, "")] + [(f"{key}-arg", word) for word in words]
+        pairs += [("env", item) for item in self.env]
+        for key, text in (("user", self.user), ("workdir", self.working_dir), ("stop-signal", self.stop_signal)):
+            if text:
+                pairs.append((key, text))
+        pairs += [("expose", port) for port in sorted(self.exposed_ports)]
+        pairs += [("volume", path) for path in sorted(self.volumes)]
+        pairs += [("label", f"{name}={value}") for name, value in sorted(self.labels.items())]
+        return pairs
+
+    def encode(self, diff_ids: Iterable[str] = ()) -> bytes:
+        """The bytes of the configuration file; ``diff_ids`` name the layers that the disk was made from."""
+        pairs = [("diff-id", diff_id) for diff_id in diff_ids] + self.lines()
+        text = "".join(f"{key} {escape(value)}".rstrip(" ") + "\n" for key, value in pairs)
+        return f"{CONFIG_HEADER}\n{text}".encode("ascii")
+
+
+def decode_config(data: bytes) -> tuple[GuestConfig, tuple[str, ...]]:
+    """Read a configuration file: the configuration and the diff IDs.
+
+    Raises DamagedImageError for another header or an unknown key.
+    """
+    lines = data.decode("ascii", "replace").split("\n")
+    if lines[0] != CONFIG_HEADER or lines[-1]:
+        raise DamagedImageError(
+            f"the guest configuration starts with {lines[0][:40]!r}, not with {CONFIG_HEADER!r}",
+            hint="Convert the image again with this release of gns3-minivm.",
+        )
+    values: dict[str, list[str]] = {}
+    for number, line in enumerate(lines[1:-1], 2):
+        key, _, value = line.partition(" ")
+        if key not in _KEYS:
+            raise DamagedImageError(f"guest configuration, line {number}: unknown key {key!r}")
+        values.setdefault(key, []).append(unescape(value))
+
+    def words(key: str) -> tuple[str, ...] | None:
+        return tuple(values.get(f"{key}-arg", ())) if key in values else None
+
+    def text(key: str) -> str:
+        return values.get(key, [""])[-1]
+
+    config = GuestConfig(
+        entrypoint=words("entrypoint"),
+        cmd=words("cmd"),
+        env=tuple(values.get("env", ())),
+        user=text("user"),
+        working_dir=text("workdir"),
+        stop_signal=text("stop-signal"),
+        exposed_ports=tuple(values.get("expose", ())),
+        volumes=tuple(values.get("volume", ())),
+        labels=dict(item.split("=", 1) for item in values.get("label", ())),
+    )
+    return config, tuple(values.get("diff-id", ()))
+
+
+_KEYS = frozenset(
+    "entrypoint entrypoint-arg cmd cmd-arg env user workdir stop-signal expose volume label diff-id".split()
+)
+
+
+def escape(value: str) -> str:
+    """A value as one line of a configuration or payload file."""
+    data = value.encode("utf-8", "surrogateescape")
+    escaped = "".join(chr(b) if 0x20 <= b <= 0x7E and b != 0x5C else f"\\x{b:02x}" for b in data)
+    # A trailing space would be lost with the line's end.
+    return escaped[:-1] + "\\x20" if escaped.endswith(" ") else escaped
+
+
+def unescape(value: str) -> str:
+    """The value that such a line stands for."""
+    data = re.sub(rb"\\x([0-9a-f]{2})", lambda m: bytes([int(m[1], 16)]), value.encode("ascii", "replace"))
+    return data.decode("utf-8", "surrogateescape")
+
+
+def kernel_command_line(extra: str = "") -> str:
+    """The kernel command line of a template: console and root disk first, then ``extra`` as given.
+
+    Raises UsageError where the kernel or QEMU would not take it (a hang or a panic in the guest).
+    """
+    line = " ".join([*BASE_WORDS, *extra.split("\n")]).strip()
+    if len(line) > COMMAND_LINE_MAX:
+        raise UsageError(
+            f"the kernel command line has {len(line)} characters; a guest takes at most {COMMAND_LINE_MAX}",
+            hint="Shorten the kernel arguments; put long values into the image or into the node's payload file.",
+        )
+    if extra.count('"') % 2:
+        raise UsageError(
+            f"the kernel arguments {extra!r} are not well formed: No closing quotation",
+            hint='Close every quotation mark, as in run="ip link".',
+        )
+    options, arguments = split_command_line(line), []
+    if "--" in options:
+        cut = options.index("--")
+        options, arguments = options[:cut], options[cut + 1 :]
+    unknown = [word for word in options if "=" in word and not _is_known(word.partition("=")[0])]
+    counted = (("NAME=value words", unknown, UNKNOWN_WORDS_MAX), ("words after --", arguments, ARGUMENTS_MAX))
+    for what, found, limit in counted:
+        if len(found) > limit:
+            raise UsageError(
+                f"the kernel command line has {len(found)} {what}; the Linux kernel panics above {limit}",
+                hint="Write environment variables as env.NAME=value, which are not counted.",
+            )
+    return line
+
+
+def split_command_line(line: str) -> list[str]:
+    """Split a kernel command line as the kernel does (lib/cmdline.c, next_arg): only double quotes quote."""
+    words = []
+    rest = line.lstrip(_BLANKS)
+    while rest:
+        quoted = rest.startswith('"')
+        rest = rest[quoted:]
+        in_quote, end = quoted, 0
+        while end < len(rest) and (in_quote or rest[end] not in _BLANKS):
+            in_quote ^= rest[end] == '"'
+            end += 1
+        word, rest = rest[:end], rest[end:].lstrip(_BLANKS)
+        # An equals sign at the start is part of the name.
+        value_at = word.find("=", 1) + 1
+        value_quoted = value_at > 0 and word[value_at : value_at + 1] == '"'
+        if (quoted or value_quoted) and word.endswith('"'):
+            word = word[:-1]
+        if value_quoted and word[value_at : value_at + 1] == '"':
+            word = word[:value_at] + word[value_at + 1 :]
+        words.append(word)
+    return words
+
+
+def _is_known(name: str) -> bool:
+    """Whether the kernel takes this name itself, or leaves it alone for its dot, and so does not count it."""
+    return "." in name or name in _KERNEL_NAMES
+
+
+_BLANKS = " \t\n\r\v\f"
+_KERNEL_NAMES = frozenset(
+    ("root", "rootflags", "rootfstype", "rootdelay", "console", "init", "tsc", "loglevel", "panic")
+)
+
+BASE_WORDS = (
+    "console=ttyS0",
+    "quiet",
+    "root=/dev/vda",
+    "rw",
+    "net.ifnames=0",
+    "no_timer_check",
+    "cryptomgr.notests",
+    "noreplace-smp",
+)
+"""Words that every template carries.  The last three spare the kernel checks of its timer and ciphers, and rewriting its
+locks for a single CPU: a sixth of the time to the shell without KVM (docs of the kernel:
+admin-guide/kernel-parameters).  Not ``tsc=reliable``: it gains nothing, and where the host is so busy that the kernel
+misjudges the frequency, the guest's clock runs several times too fast and nothing notices."""
+
+CPU_MODEL = "max,-arch-capabilities,-erms"
+"""What ``-cpu`` gets: all that the host's CPU, or QEMU without KVM, can do.  GNS3 itself asks for none, and QEMU's own
+default lacks what today's userlands (x86-64-v2 and v3) need.  Not ERMS ("rep movsb is fast"): it makes the kernel clear
+and copy memory by bytes, each of which QEMU without KVM does by itself; a CPU does words as fast."""
+
+QEMU_OPTIONS = (
+    f"-machine q35 -cpu {CPU_MODEL} -device virtio-rng-pci -smbios type=1,serial=%vm-name% "
+    "-global virtio-net-pci.romfile="
+)
+"""The ``options`` of every template; GNS3 puts the node's name in the place of ``%vm-name%``.
+
+q35: the ACPI code of QEMU's "pc" machine (before QEMU 9) takes 90 ms for every virtio device when there is no KVM,
+which is a fifth of the boot.  No ROM file: the BIOS does not look for a boot server on each network card.
+"""

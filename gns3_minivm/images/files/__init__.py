@@ -1,0 +1,1 @@
+"""Images in files: archives, OCI layouts, and root file systems."""

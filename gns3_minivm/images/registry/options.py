@@ -1,0 +1,38 @@
+"""What the user says about registries; apart from what asks them, which is not loaded for other sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gns3_minivm.base.errors import UsageError
+from gns3_minivm.images.registry.reference import parse_place
+
+
+@dataclass(frozen=True)
+class RegistryOptions:
+    """Which registries are asked, and how; places are ``HOST[:PORT][/PATH]``."""
+
+    default: str = ""
+    """Where names without a host are looked for."""
+    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Places that are asked before a host."""
+    insecure: frozenset[str] = frozenset()
+    """Hosts (with ports) that may use http or any certificate."""
+
+    @classmethod
+    def parse(cls, default: str, mirrors: tuple[str, ...], insecure: tuple[str, ...]) -> RegistryOptions:
+        """From the user's words; a mirror is written ``HOST=PLACE``.  Raises UsageError."""
+        found: dict[str, tuple[str, ...]] = {}
+        for word in mirrors:
+            host, equals, place = word.partition("=")
+            if not equals:
+                raise UsageError(
+                    f"the mirror {word!r} is not written HOST=MIRROR", hint="Such as a.example=b.example:5000."
+                )
+            parse_place(place)
+            key = parse_place(host)[0]
+            found[key] = (*found.get(key, ()), place)
+        if default:
+            parse_place(default)
+        return cls(default, found, frozenset(parse_place(host)[0] for host in insecure))

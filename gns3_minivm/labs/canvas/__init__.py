@@ -1,0 +1,1 @@
+"""What a lab looks like: the layout, drawings, and pictures."""

@@ -1,0 +1,1 @@
+"""Containerlab topologies, read as labs."""

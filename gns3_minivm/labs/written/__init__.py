@@ -1,0 +1,1 @@
+"""Files that are written from a lab: lab files, inventories, and test reports."""

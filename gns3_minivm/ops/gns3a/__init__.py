@@ -1,0 +1,1 @@
+"""Operations on GNS3's appliance files."""

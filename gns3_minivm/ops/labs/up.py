@@ -1,0 +1,243 @@
+"""``lab up``: a lab file becomes a running topology; and again, only what differs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from gns3_minivm.base.cancel import run_blocking
+from gns3_minivm.base.errors import UsageError
+from gns3_minivm.base.events import Events
+from gns3_minivm.gns3.address import Address
+from gns3_minivm.gns3.detect import connect
+from gns3_minivm.gns3.model import Project, ServerTemplate
+from gns3_minivm.gns3.server import Server
+from gns3_minivm.gns3.transport import Limits
+from gns3_minivm.guest.payload import NodePayload
+from gns3_minivm.labs.apply import Applied, apply
+from gns3_minivm.labs.canvas.drawings import Sketch, sketches
+from gns3_minivm.labs.canvas.layout import place_nodes
+from gns3_minivm.labs.containerlab.read import read_lab_or_topology
+from gns3_minivm.labs.desired import DesiredNode, desired_node
+from gns3_minivm.labs.model import Lab
+from gns3_minivm.labs.plan import LabPlan, plan
+from gns3_minivm.labs.read import payloads
+from gns3_minivm.labs.state import LabState, find_project, mark, observe
+from gns3_minivm.labs.wait import Awaited, has_console, wait_for_consoles
+from gns3_minivm.ops.kernels.choice import KernelChoice
+from gns3_minivm.ops.labs.make import make_at_once
+from gns3_minivm.ops.labs.report import LabReport, NodeRow, row
+from gns3_minivm.ops.labs.templates import Registration, find_templates
+from gns3_minivm.ops.templates.sources import ImageSettings
+from gns3_minivm.settings import Settings
+
+Announce = Callable[[LabReport], None]
+"""Is given what is going to be done before anything of it is."""
+Confirm = Callable[[LabReport], bool]
+"""Says whether disks may be lost, as the plan has it."""
+
+
+@dataclass(frozen=True)
+class LabRequest:
+    """A lab file (or a containerlab topology), and the server where it shall run.
+
+    ``wait_s`` is how long consoles are waited for, 0 for not at all; ``at_once`` how many requests the server gets at a
+    time; ``whole`` lets a large new lab come in one go.  ``adopt`` takes a project of the lab's name over.  ``yes`` says that nodes may be removed, with their disks.
+    """
+
+    path: Path
+    server: Address
+    image: ImageSettings = field(default_factory=ImageSettings)
+    kernel: KernelChoice = field(default_factory=KernelChoice)
+    start: bool = True
+    wait_s: float = 300.0
+    at_once: int = 8
+    whole: bool = True
+    adopt: bool = False
+    yes: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class _Wishes:
+    """What was read from files of this machine."""
+
+    lab: Lab
+    payloads: Mapping[str, NodePayload]
+    sketches: Sequence[Sketch]
+    unheeded: tuple[str, ...]
+
+
+async def lab_up(
+    request: LabRequest,
+    settings: Settings,
+    events: Events,
+    announce: Announce | None = None,
+    confirm: Confirm | None = None,
+) -> LabReport:
+    """Bring a lab up, or into step with its file; ``announce`` gets the difference before anything is changed.
+
+    Errors of single nodes and links are in the report.  Raises ConfigError for the file, ServerError and others for what
+    keeps the lab from being made at all; UsageError where disks would be lost and nobody has said yes.
+    """
+    started = time.monotonic()
+    wishes = await run_blocking(_read, request.path)
+    limits = Limits(connections=max(request.at_once, 4))
+    async with await connect(request.server, limits) as server:
+        up = _Up(request, wishes, server, settings, events)
+        report = await up.run(announce, confirm, started)
+    return report
+
+
+def _read(path: Path) -> _Wishes:
+    file = read_lab_or_topology(path)
+    return _Wishes(file.lab, payloads(file.lab), sketches(file.lab), file.unheeded)
+
+
+class _Up:
+    """One run."""
+
+    def __init__(
+        self, request: LabRequest, wishes: _Wishes, server: Server, settings: Settings, events: Events
+    ) -> None:
+        self._request = request
+        self._wishes = wishes
+        self._lab = wishes.lab
+        self._server = server
+        self._settings = settings
+        self._events = events
+
+    async def run(self, announce: Announce | None, confirm: Confirm | None, started: float) -> LabReport:
+        request, lab, server = self._request, self._lab, self._server
+        project = await self._find_project()
+        how = Registration(self._settings, request.image, request.kernel, request.dry_run, self._events)
+        templates = await find_templates(server, lab, request.server, how)
+        state, closed = await self._state(project)
+        desired = self._desired(templates.by_node, state, await server.default_compute())
+        planned = self._plan(desired, state)
+        first = LabReport(
+            lab.name, server.url, project.project_id if project else None, self._rows(planned, None), planned,
+            warnings=(*server.warnings, *templates.warnings, *closed), pending=templates.pending,
+            unheeded=self._wishes.unheeded, foreign=tuple(node.name for node in planned.foreign),
+            dry_run=request.dry_run,
+        )  # fmt: skip
+        if announce is not None:
+            announce(first)
+        if request.dry_run:
+            return _finished(first, started)
+        self._ask(first, confirm)
+        return _finished(await self._carry_out(first, planned, desired), started)
+
+    async def _find_project(self) -> Project | None:
+        if not self._request.adopt:
+            return await find_project(self._server, self._lab.name)
+        named = [project for project in await self._server.projects() if project.name == self._lab.name]
+        return named[0] if named else await find_project(self._server, self._lab.name)
+
+    async def _state(self, project: Project | None) -> tuple[LabState, tuple[str, ...]]:
+        """The state, and warnings about it."""
+        if project is None:
+            return LabState(), ()
+        if project.status == "opened":
+            return await observe(self._server, project), ()
+        if self._request.dry_run:
+            warning = (
+                f"the project {project.name} is closed: the ports of its nodes are not known, nor whether links differ"
+            )
+            return await observe(self._server, project), (warning,)
+        with self._events.step(f"Open the project {project.name}"):
+            await self._server.open_project(project.project_id)
+        return await observe(self._server, await self._server.project(project.project_id)), ()
+
+    def _desired(
+        self, templates: Mapping[str, ServerTemplate | str], state: LabState, compute: str
+    ) -> list[DesiredNode]:
+        lab = self._lab
+        fixed = {name: (node.position.x, node.position.y) for name, node in lab.nodes.items() if node.position}
+        there = {name: (node.x, node.y) for name in lab.nodes if (node := state.node_of(name)) is not None}
+        links = [(link.ends[0].node, link.ends[1].node) for link in lab.links]
+        places = place_nodes(list(lab.nodes), links, {**there, **fixed})
+        return [
+            desired_node(
+                lab, name, templates[name], self._wishes.payloads.get(name), places[name], default_compute=compute
+            )
+            for name in lab.nodes
+        ]
+
+    def _plan(self, desired: Sequence[DesiredNode], state: LabState, *, refuse: bool = True) -> LabPlan:
+        return plan(self._lab, desired, state, self._wishes.sketches, start=self._request.start, refuse=refuse)
+
+    def _ask(self, report: LabReport, confirm: Confirm | None) -> None:
+        """Nothing is lost before somebody has said yes."""
+        assert report.plan is not None
+        lost = [item.name for item in report.plan.destroyed]
+        if not lost or self._request.yes or (confirm is not None and confirm(report)):
+            return
+        raise UsageError(
+            f"{self._lab.name}: {', '.join(lost)} would be removed, with all that was written on their disks",
+            hint="Say --yes if that is meant; --dry-run shows what would be done.",
+        )
+
+    async def _carry_out(self, first: LabReport, planned: LabPlan, desired: Sequence[DesiredNode]) -> LabReport:
+        """Do what the plan says, and say what is there then."""
+        server, lab = self._server, self._lab
+        if planned.project is None:
+            planned = await self._make_project(planned, desired)
+        assert planned.project is not None
+        project_id = planned.project.project_id
+        done = await apply(server, planned, project_id, self._events, at_once=self._request.at_once)
+        ready: set[str] = set()
+        if self._request.start and self._request.wait_s and done.gone is None:
+            ready = await self._wait(project_id, planned, done)
+        return LabReport(
+            lab.name, server.url, project_id, self._rows(planned, done, ready), first.plan, done.errors, done.gone,
+            first.warnings, (), first.unheeded, first.foreign,
+        )  # fmt: skip
+
+    async def _make_project(self, planned: LabPlan, desired: Sequence[DesiredNode]) -> LabPlan:
+        """Make the project, with as much in it as can come in one go; returned is what is left to do."""
+        server, lab = self._server, self._lab
+        project = None
+        if self._request.whole:
+            project = await make_at_once(server, lab, desired, self._wishes.sketches, self._events)
+        if project is None:
+            with self._events.step(f"Make the project {lab.name}"):
+                names = dict.fromkeys(lab.nodes, "")
+                project = await server.create_project(lab.name, variables=mark(lab.name, names))
+        # Nothing stops half-way now: a port that turns out not to be there is told with the rest.
+        return self._plan(desired, await observe(server, project), refuse=False)
+
+    async def _wait(self, project_id: str, planned: LabPlan, done: Applied) -> set[str]:
+        """Wait for the consoles of all nodes that run; returned are those that answered."""
+        now = {node.node_id: node for node in await self._server.nodes(project_id)}
+        done.nodes.update({name: now[node.node_id] for name, node in done.nodes.items() if node.node_id in now})
+        minivms = {item.name for item in planned.nodes if item.desired is not None and item.desired.is_minivm}
+        failed = {about.partition(" ")[2] for about in done.errors if about.startswith("node ")}
+        running = [
+            Awaited(name, node, name in minivms) for name, node in done.nodes.items()
+            if name not in failed and has_console(node)
+            and (node.status == "started" or self._was_started(planned, name))
+        ]  # fmt: skip
+        errors = await wait_for_consoles(self._server, project_id, running, self._request.wait_s, self._events)
+        done.errors.update({f"node {name}": error for name, error in errors.items()})
+        return {item.name for item in running if item.name not in errors}
+
+    def _was_started(self, planned: LabPlan, name: str) -> bool:
+        return any(item.name == name and item.start for item in planned.nodes)
+
+    def _rows(self, planned: LabPlan, done: Applied | None, ready: set[str] | None = None) -> tuple[NodeRow, ...]:
+        rows = []
+        there = done.nodes if done is not None else {
+            item.name: item.current for item in planned.node_plans("keep", "update") if item.current is not None
+        }  # fmt: skip
+        for name in self._lab.nodes:
+            failed = done is not None and f"node {name}" in done.errors
+            state = "failed" if failed and name in there else "ready" if name in (ready or ()) else ""
+            rows.append(row(name, there.get(name), self._lab, state=state))
+        return tuple(rows)
+
+
+def _finished(report: LabReport, started: float) -> LabReport:
+    return replace(report, elapsed_s=time.monotonic() - started)

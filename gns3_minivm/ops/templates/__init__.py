@@ -1,0 +1,1 @@
+"""Operations on templates: register, sync, status, remove, and what they share."""

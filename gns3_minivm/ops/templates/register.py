@@ -1,0 +1,64 @@
+"""``register``: appliances and images become templates on GNS3 servers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gns3_minivm.base.errors import UsageError
+from gns3_minivm.base.events import Events
+from gns3_minivm.gns3.address import Address
+from gns3_minivm.guest import contract as guest
+from gns3_minivm.ops.kernels.choice import KernelChoice
+from gns3_minivm.ops.templates.reconcile import Policy, Target, reconcile
+from gns3_minivm.ops.templates.report import SyncResult
+from gns3_minivm.ops.templates.sources import ImageSettings
+from gns3_minivm.ops.templates.supply import Supply, Wanted
+from gns3_minivm.ops.templates.template import TemplateSettings
+from gns3_minivm.settings import Settings
+
+
+@dataclass(frozen=True)
+class RegisterRequest:
+    """``template_name`` and ``compute`` are None for the defaults."""
+
+    names: tuple[str, ...]
+    servers: tuple[Address, ...]
+    compute: str | None = None
+    template_name: str | None = None
+    template: TemplateSettings = field(default_factory=TemplateSettings)
+    image: ImageSettings = field(default_factory=ImageSettings)
+    kernel: KernelChoice = field(default_factory=KernelChoice)
+    adopt: bool = False
+    verify: bool = False
+    dry_run: bool = False
+
+
+async def register(request: RegisterRequest, settings: Settings, events: Events) -> SyncResult:
+    """Bring templates, and the files they need, to every server of the request.
+
+    An error of one server is in its report and stops no other.  Raises UserError, ImageError, HostError for what
+    concerns all servers: an image that cannot be found or made.
+    """
+    _check(request)
+    wanted = tuple(Wanted(name, request.template_name, request.template) for name in request.names)
+    targets = [Target(address.url, address.url, address, wanted, request.compute) for address in request.servers]
+    supply = Supply(settings, request.image, request.kernel, events, dry_run=request.dry_run)
+    try:
+        policy = Policy(adopt=request.adopt, verify=request.verify, dry_run=request.dry_run)
+        result = await reconcile(targets, supply, policy, events)
+    finally:
+        await supply.close()
+    if result.errors and not result.servers:
+        raise result.errors[0][1]
+    return result
+
+
+def _check(request: RegisterRequest) -> None:
+    if not request.servers:
+        raise UsageError(
+            "no GNS3 server is named",
+            hint="Add --server http://user:password@host:3080, or set GNS3_MINIVM_SERVER.",
+        )
+    if request.template_name and len(request.names) > 1:
+        raise UsageError("--as names one template, and several images are given", hint="Register them one by one.")
+    guest.kernel_command_line(request.template.kernel_args or "")

@@ -1,0 +1,167 @@
+"""An image and a kernel bundle as a template: the desired state of one appliance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gns3_minivm.agent.desired import EXTENSIBLE_FIELDS, NOT_BUILT, DesiredAppliance, WantedFile, template_id
+from gns3_minivm.appliances import Appliance
+from gns3_minivm.base.artifacts import Artifact
+from gns3_minivm.base.errors import UsageError
+from gns3_minivm.bundle.model import Bundle
+from gns3_minivm.gns3.model import QemuTemplate
+from gns3_minivm.guest import contract as guest
+from gns3_minivm.ops.templates.sources import Source
+
+PLAIN_IMAGE_RAM_MB = 256
+"""Memory for an image that is no appliance and so does not say."""
+
+
+@dataclass(frozen=True)
+class TemplateSettings:
+    """Settings that replace the appliance's; None leaves it to the appliance.  ``ram`` in MB.
+
+    What is stated here is kept up; what is not is the user's to change once the template exists.
+    """
+
+    ram: int | None = None
+    cpus: int | None = None
+    adapters: int | None = None
+    kernel_args: str | None = None
+    category: str | None = None
+    symbol: str | None = None
+    default_name_format: str | None = None
+    usage: str | None = None
+    compute: str | None = None
+    """The compute that runs the nodes of a new template; it goes before what is said for the whole server."""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The template's fields that are stated, but for the kernel command line."""
+        values = {
+            "ram_mb": self.ram,
+            "cpus": self.cpus,
+            "adapters": self.adapters,
+            "category": self.category,
+            "symbol": self.symbol,
+            "default_name_format": self.default_name_format,
+            "usage": self.usage,
+        }
+        return {field: value for field, value in values.items() if value is not None}
+
+
+USER_FIELDS = EXTENSIBLE_FIELDS | {
+    "name",
+    "category",
+    "symbol",
+    "default_name_format",
+    "usage",
+    "ram_mb",
+    "cpus",
+    "adapters",
+    "port_name_format",
+    "first_port_name",
+    "console_type",
+    "on_close",
+}
+"""What people change in the GUI.  The rest makes a MiniVM what it is: its files, and how QEMU is given them."""
+ZSTD_QEMU = (5, 1)
+"""The first QEMU that reads qcow2 clusters of this compression."""
+
+
+def describe(
+    source: Source,
+    bundle: Bundle | None,
+    settings: TemplateSettings,
+    *,
+    name: str | None = None,
+    converted: Artifact | None = None,
+    catalogue: str = "",
+    kernel_stated: bool = False,
+    kernel_names: str = "",
+) -> DesiredAppliance:
+    """The template of an image, with the appliance's settings where it is one.
+
+    ``bundle`` is None for a kernel that is made when a template needs it.  ``name`` replaces the image's name, and counts as stated.  ``converted`` is the disk if it is at hand: then its
+    checksum is known.  Without a compute in ``settings`` one is
+    chosen where the template is made.  Raises UsageError for kernel arguments that the kernel would not take.
+    """
+    appliance = source.resolved.appliance
+    stated = set(settings.fields) | ({"name"} if name else set())
+    stated |= {"kernel_command_line"} if settings.kernel_args is not None else set()
+    name = name or source.resolved.image.info.name
+    disk = WantedFile.of(converted) if converted else WantedFile(source.recipe.filename)
+    kernel = _kernel_files(bundle)
+    if appliance is None or not appliance.module_disk:
+        kernel.pop("hdb_disk_image", None)
+    files = [*kernel.values(), disk]
+    images = {"hda_disk_image": disk.filename} | {field: file.filename for field, file in kernel.items()}
+    if "hdb_disk_image" in images:
+        images["hdb_disk_interface"] = "virtio"
+    own_words = appliance.kernel_arguments if appliance else ""
+    words = " ".join(filter(None, [own_words, settings.kernel_args]))
+    template = QemuTemplate(
+        template_id=template_id(name),
+        name=name,
+        kernel_command_line=guest.kernel_command_line(words),
+        options=guest.QEMU_OPTIONS,
+        compute_id=settings.compute,
+        version=source.resolved.image.info.version,
+        **_described(appliance, name),
+        **images,  # type: ignore[arg-type]
+    )
+    template = replace(template, **settings.fields)
+    if bundle is not None and template.ram_mb < bundle.minimum_ram_mb:
+        raise UsageError(
+            f"{name} has {template.ram_mb} MB of memory; the kernel {bundle.kernel_version} hangs with less than "
+            f"{bundle.minimum_ram_mb} MB",
+            hint=f"Give it more: {bundle.minimum_ram_mb} MB (--ram, or ram in a catalogue).",
+        )
+    zstd = source.recipe.options.compression == "zstd" or "hdb_disk_image" in images
+    return DesiredAppliance(
+        template,
+        tuple(files),
+        user_fields=USER_FIELDS - stated,
+        catalogue=catalogue,
+        symbol_svg=appliance.symbol_svg if appliance and settings.symbol is None else None,
+        qemu_minimum=ZSTD_QEMU if zstd else (),
+        qemu_hint="Use another compression (`compression: zlib` in the catalogue, --compression zlib of register), "
+        "or update QEMU there.",
+        kernel_stated=kernel_stated,
+        origin=origin_text(source),
+    )
+
+
+def origin_text(source: Source) -> str:
+    """The image of a disk with its digest, as a template's usage text says it."""
+    image = source.resolved.image
+    found = image.source_digest
+    return found.pinned or " ".join(filter(None, [image.info.name, image.info.version, found.digest]))
+
+
+def _kernel_files(bundle: Bundle | None) -> dict[str, WantedFile]:
+    """The files of a kernel by the template's fields."""
+    if bundle is None:
+        stems = {"kernel_image": "vmlinuz", "initrd": "initrd", "hdb_disk_image": "modules"}
+        return {field: WantedFile(f"{stem}-{NOT_BUILT}") for field, stem in stems.items()}
+    found = {"kernel_image": bundle.kernel, "initrd": bundle.initrd, "hdb_disk_image": bundle.modules}
+    return {field: WantedFile.of(artifact) for field, artifact in found.items() if artifact is not None}
+
+
+def _described(appliance: Appliance | None, name: str) -> dict[str, Any]:
+    if appliance is None:
+        label = "".join(c if c.isascii() and c.isalnum() else "-" for c in name).strip("-") or "minivm"
+        return {"ram_mb": PLAIN_IMAGE_RAM_MB, "default_name_format": f"{label}-{{0}}"}
+    return {
+        "category": str(appliance.category),
+        "symbol": appliance.symbol_name,
+        "default_name_format": appliance.node_name_format,
+        "usage": appliance.usage,
+        "ram_mb": appliance.ram,
+        "cpus": appliance.cpus,
+        "adapters": appliance.adapters,
+        "adapter_type": appliance.adapter_type,
+        "port_name_format": appliance.port_name_format,
+        "first_port_name": appliance.first_port_name,
+    }

@@ -1,0 +1,70 @@
+"""The documents say what the program does."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from gns3_minivm import __version__
+from gns3_minivm.cli.frame.commands import cli
+from tests.support.reference import architecture_page, cli_page, error_classes, errors_page
+
+ROOT = Path(__file__).parents[3]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "kernel").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+
+
+def test_the_reference_pages_are_up_to_date() -> None:
+    hint = "run: python -m tests.support.reference"
+    # How help texts are wrapped and aligned is click's affair, and differs between its releases.
+    assert (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8").split() == cli_page().split(), hint
+    assert (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8") == errors_page(), hint
+    page = ROOT / "docs" / "internals" / "architecture.md"
+    assert page.read_text(encoding="utf-8") == architecture_page(), hint
+
+
+def test_every_error_has_a_code_of_its_own() -> None:
+    codes = [kind.code for kind in error_classes()]
+    assert len(codes) == len(set(codes))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_the_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def documented_commands() -> list[str]:
+    found = []
+    for page in PAGES:
+        for line in page.read_text(encoding="utf-8").splitlines():
+            if match := re.match(r"\s*(?:\$ )?(gns3-minivm .+)$", line):
+                found.append(f"{page.name}: {match[1]}")
+    return found
+
+
+@pytest.mark.parametrize("place", [place for place in documented_commands() if not place.startswith("cli.md")])
+def test_every_command_in_the_documents_exists_with_these_options(place: str) -> None:
+    words = shlex.split(place.partition(": ")[2].replace("...", "x"), comments=True)[1:]
+    words = words[: words.index("--")] if "--" in words else words  # what follows is for a node
+    command: click.Command = cli
+    context = click.Context(cli, info_name="gns3-minivm")
+    while isinstance(command, click.Group):
+        name, found, words = command.resolve_command(context, words)
+        assert found is not None, name
+        command = found
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    used = [word.partition("=")[0] for word in words if word.startswith("-") and word not in ("-h", "--help")]
+    assert not [word for word in used if word not in known]
+
+
+def test_the_changelog_names_the_current_version() -> None:
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

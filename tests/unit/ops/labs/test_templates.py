@@ -1,0 +1,80 @@
+"""What the templates of a lab are called, and what the lab commands print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gns3_minivm.base.errors import ConnectError, NodeError
+from gns3_minivm.cli.show import labs as show_labs
+from gns3_minivm.labs.plan import plan
+from gns3_minivm.ops.labs.report import LabReport, NodeRow
+from gns3_minivm.ops.labs.templates import image_template_name
+from tests.unit.labs.test_plan import FILE, case
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("debian:bookworm-slim", "debian-bookworm-slim"),
+        ("nginx", "nginx"),
+        ("docker://debian:bookworm-slim", "debian-bookworm-slim"),
+        ("docker://docker.io/library/debian:12", "debian-12"),
+        ("docker://quay.io:5000/frrouting/frr:10.2.1", "frrouting-frr-10.2.1"),
+        ("docker-daemon:team/app:1", "team-app-1"),
+        ("example.org/app@sha256:" + "0123456789abcdef" * 4, "app-0123456789ab"),
+        ("docker-archive:images/web.tar", "images-web.tar"),
+        ("oci:./layout:2", "layout-2"),
+    ],
+)
+def test_a_template_is_called_like_its_image_with_its_tag(image: str, name: str) -> None:
+    assert image_template_name(image) == name
+
+
+def test_images_of_one_name_and_other_places_have_templates_of_their_own() -> None:
+    images = ("one/web:1", "two/web:1", "web:1", "web:2", "web", "one/web")
+    assert len({image_template_name(image) for image in images}) == len(images)
+
+
+def test_the_difference_is_a_line_for_each_change(tmp_path: Path) -> None:
+    there = case(tmp_path)
+    text = FILE.replace("b: {appliance: vm}", "b: {appliance: vm, ram: 512, position: [1, 2]}")
+    text = text.replace("  - [a:eth1, sw]\n", "").replace("10.0.0.1", "10.0.0.9") + "  - [a:eth2, b:eth2]\n"
+    changed = there.with_file(tmp_path, text).with_node("sw", name="sw")
+    planned = plan(changed.lab, changed.desired, changed.state)
+    shown = show_labs.difference(LabReport("lab", "http://here", "p", (), planned, foreign=("theirs",), dry_run=True))
+    assert shown.splitlines() == [
+        "lab on http://here:",
+        "  ~ node a: restart (adapters 2 -> 3; settings)",
+        "  ~ node b: restart (ram 256 -> 512; adapters 2 -> 3; position (0, 0) -> (1, 2))",
+        "  + link a:eth2 -- b:eth2",
+        "  - link a:eth1 -- sw:e0",
+        "  not of this lab, left alone: theirs",
+        "dry run: nothing was changed",
+    ]
+    same = LabReport("lab", "http://here", "p", (), there.plan())
+    assert show_labs.difference(same) == "lab on http://here: nothing to do"
+
+
+def test_the_table_and_what_went_wrong(tmp_path: Path) -> None:
+    rows = (
+        NodeRow("r1", "frr-minivm", "ready", "telnet://127.0.0.1:5000", ("eth0 10.0.0.1/24",)),
+        NodeRow("h1", "debian", "missing"),
+    )
+    errors = {"node h1": NodeError("no room", hint="Make room.")}
+    report = LabReport("lab", "http://here", "p", rows, errors=errors, elapsed_s=1.26)
+    assert show_labs.outcome(report).splitlines() == [
+        "node  from        state    console                  addresses",
+        "r1    frr-minivm  ready    telnet://127.0.0.1:5000  eth0 10.0.0.1/24",
+        "h1    debian      missing  -",
+        "lab on http://here, 1.3 s",
+    ]
+    assert show_labs.problems(report).splitlines() == [
+        "error: node h1: no room",
+        "hint: Make room.",
+        "What could be done is done; `lab up` tries the rest again.",
+    ]
+    assert report.exit_status == 3
+    gone = LabReport("lab", "http://here", "p", rows[1:], errors=errors, gone=ConnectError("gone"))
+    assert gone.exit_status == 1 and "given up" in show_labs.problems(gone)
