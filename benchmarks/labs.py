@@ -76,13 +76,13 @@ def cpu_s(pid: int | None) -> float | None:
 async def one_run(address: Address, path: Path, way: str, pid: int | None) -> Sample:
     at_once, whole = WAYS[way]
     settings, events = Settings.from_environment(), Events()
-    request = LabRequest(path, address, start=False, at_once=at_once, whole=whole)
+    request = LabRequest(path=path, server=address, start=False, at_once=at_once, whole=whole)
     before, started = cpu_s(pid), time.monotonic()
     report = await lab_up(request, settings, events)
     wall_s, after = time.monotonic() - started, cpu_s(pid)
     if report.errors:
         raise next(iter(report.errors.values()))
-    again = await lab_up(LabRequest(path, address, start=False, dry_run=True), settings, events)
+    again = await lab_up(LabRequest(path=path, server=address, start=False, dry_run=True), settings, events)
     assert again.plan is not None and again.plan.nothing_to_do, f"{way}: something is left to do"
     await lab_destroy(address, str(path), events, yes=True)
     return Sample(wall_s, None if before is None or after is None else after - before)
@@ -91,8 +91,13 @@ async def one_run(address: Address, path: Path, way: str, pid: int | None) -> Sa
 async def measure(
     address: Address, nodes: int, links: int, repeats: int, pid: int | None, ways: list[str]
 ) -> dict[str, list[Sample]]:
-    template = QemuTemplate(str(uuid.uuid4()), f"lab-benchmark-{uuid.uuid4().hex[:6]}", adapters=4, ram_mb=64,
-                            kernel_command_line=kernel_command_line())  # fmt: skip
+    template = QemuTemplate(
+        template_id=str(uuid.uuid4()),
+        name=f"lab-benchmark-{uuid.uuid4().hex[:6]}",
+        adapters=4,
+        ram_mb=64,
+        kernel_command_line=kernel_command_line(),
+    )
     samples: dict[str, list[Sample]] = {way: [] for way in ways}
     async with await connect(address) as server:
         await server.create_template(template)

@@ -98,7 +98,18 @@ def boot_all(names: list[str], images: Path, repeats: int, qemu: str, accelerate
     line = re.compile(FLOOR_LINE.encode())
     initrd = floor_initrd(images)
     ways = [
-        Way(name, GuestMachine("lab", images / name, initrd, (), kernel_command_line(), options=QEMU_OPTIONS), line)
+        Way(
+            name,
+            GuestMachine(
+                name="lab",
+                kernel=images / name,
+                initrd=initrd,
+                disks=(),
+                append=kernel_command_line(),
+                options=QEMU_OPTIONS,
+            ),
+            line,
+        )
         for name in names
     ]
     rows = collect(ways, (1,), repeats, qemu, accelerated)

@@ -118,7 +118,9 @@ def boot(words: list[str]) -> str:
 
 def machine(kernel: Path, folder: str, append: str) -> GuestMachine:
     """A machine that has nothing but a kernel and a line of an init."""
-    return GuestMachine("lab", kernel, floor_initrd(Path(folder)), (), append, options=QEMU_OPTIONS)
+    return GuestMachine(
+        name="lab", kernel=kernel, initrd=floor_initrd(Path(folder)), disks=(), append=append, options=QEMU_OPTIONS
+    )
 
 
 def compared_s(source: Path, repeats: int) -> tuple[float, float]:

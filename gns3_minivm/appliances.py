@@ -43,7 +43,7 @@ class Category(StrEnum):
     FIREWALL = "firewall"
 
 
-class Source(StrEnum):
+class RootSource(StrEnum):
     """Where an appliance's root comes from."""
 
     BUILD = "build"
@@ -107,7 +107,7 @@ class Appliance(BaseModel):
 
     @model_validator(mode="after")
     def _one_source(self) -> Appliance:
-        given = [source for source in Source if getattr(self, source) is not None]
+        given = [source for source in RootSource if getattr(self, source) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none"
             raise ValueError(f"exactly one of build, embedded and image is needed, found {found}")
@@ -133,9 +133,9 @@ class Appliance(BaseModel):
         return self.symbol if svg is None else f"{self.name}-{hashlib.sha256(svg).hexdigest()[:12]}.svg"
 
     @property
-    def source(self) -> Source:
+    def source(self) -> RootSource:
         """Which of ``build``, ``embedded``, ``image`` is set."""
-        return next(source for source in Source if getattr(self, source) is not None)
+        return next(source for source in RootSource if getattr(self, source) is not None)
 
     @property
     def node_name_format(self) -> str:

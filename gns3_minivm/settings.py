@@ -16,7 +16,7 @@ CACHE_SIZE_DEFAULT = "20G"
 _NO_LIMIT = "unlimited"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Where things are on this machine."""
 
@@ -42,8 +42,8 @@ class Settings:
         named = filter(None, (values.get("GNS3_MINIVM_APPLIANCES") or "").split(os.pathsep))
         data = Path(values.get("XDG_DATA_HOME") or "~/.local/share")
         return cls(
-            root,
-            cache_size,
+            cache_root=root,
+            cache_size=cache_size,
             appliances=tuple(Path(folder).expanduser() for folder in named),
             user_appliances=(data / "gns3-minivm" / "appliances").expanduser(),
         )

@@ -33,11 +33,11 @@ from gns3_minivm.gns3.model import IMAGE_FIELDS, QemuTemplate
 from gns3_minivm.gns3.server import Server
 
 Outcome = Literal["created", "adopted", "updated", "unchanged", "removed", "failed"]
-Supply = Callable[[str], Awaitable[Artifact]]
+GetArtifact = Callable[[str], Awaitable[Artifact]]
 """Gives a file by its recipe's name, once it has been built."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ApplianceResult:
     """What came of one appliance on one server; ``error`` is set exactly if the outcome is "failed"."""
 
@@ -49,7 +49,7 @@ class ApplianceResult:
     error: MiniVMError | None = None
 
 
-def at_hand(artifacts: Mapping[str, Artifact]) -> Supply:
+def at_hand(artifacts: Mapping[str, Artifact]) -> GetArtifact:
     """A supply of files that are there already."""
 
     async def supply(filename: str) -> Artifact:
@@ -61,7 +61,7 @@ def at_hand(artifacts: Mapping[str, Artifact]) -> Supply:
 
 
 async def apply(
-    server: Server, plan: Plan, supply: Supply, events: Events, *, catalogue: str = ""
+    server: Server, plan: Plan, supply: GetArtifact, events: Events, *, catalogue: str = ""
 ) -> tuple[ApplianceResult, ...]:
     """Carry out ``plan``; each file of ``plan.uploads`` is asked of ``supply`` when its turn comes.
 
@@ -74,18 +74,24 @@ async def apply(
         try:
             results.append(await _apply_one(server, item, supply, events, sent))
         except MiniVMError as error:
-            results.append(ApplianceResult(desired.name, desired.template.template_id, "failed", error=error))
+            results.append(
+                ApplianceResult(
+                    name=desired.name, template_id=desired.template.template_id, outcome="failed", error=error
+                )
+            )
     for removal in plan.removals:
         try:
             await _remove(server, removal, catalogue, events)
-            results.append(ApplianceResult(removal.name, removal.template_id, "removed"))
+            results.append(ApplianceResult(name=removal.name, template_id=removal.template_id, outcome="removed"))
         except MiniVMError as error:
-            results.append(ApplianceResult(removal.name, removal.template_id, "failed", error=error))
+            results.append(
+                ApplianceResult(name=removal.name, template_id=removal.template_id, outcome="failed", error=error)
+            )
     return tuple(results)
 
 
 async def _apply_one(
-    server: Server, item: AppliancePlan, supply: Supply, events: Events, sent: dict[Upload, str]
+    server: Server, item: AppliancePlan, supply: GetArtifact, events: Events, sent: dict[Upload, str]
 ) -> ApplianceResult:
     """``sent`` are the files that are there since an earlier appliance of this plan, with their names."""
     if item.conflicts:
@@ -103,10 +109,16 @@ async def _apply_one(
         if filename != upload.filename:
             desired = desired.with_filename(upload.filename, filename)
     outcome, changes = await _apply_template(server, item, desired, events)
-    return ApplianceResult(desired.name, desired.template.template_id, outcome, tuple(uploaded), changes)
+    return ApplianceResult(
+        name=desired.name,
+        template_id=desired.template.template_id,
+        outcome=outcome,
+        uploaded=tuple(uploaded),
+        changes=changes,
+    )
 
 
-async def _upload(server: Server, upload: Upload, supply: Supply, events: Events) -> tuple[str, bool]:
+async def _upload(server: Server, upload: Upload, supply: GetArtifact, events: Events) -> tuple[str, bool]:
     artifact = await supply(upload.source)
     if upload.gone:
         with events.step(f"Upload {upload.filename} to {server.url}", total=artifact.size_bytes, unit="bytes") as step:

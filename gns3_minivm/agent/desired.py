@@ -100,7 +100,7 @@ class WantedFile:
         return cls(artifact.filename, artifact.size_bytes, artifact.md5)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DesiredAppliance:
     """A template and the files it names; the mark is added to the template's usage text.
 

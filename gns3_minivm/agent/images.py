@@ -34,7 +34,7 @@ class KeptImage:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DeletionReport:
     """What became of the images of one server; in a dry run, what would.
 
@@ -82,7 +82,7 @@ async def delete_unused_images(
             else:
                 by_hand.append(f"{_FOLDER}/{name}" + (f" on compute {compute}" if compute != LOCAL_COMPUTE else ""))
     kept = tuple(KeptImage(name, reasons) for name, reasons in uses.items() if reasons)
-    return DeletionReport(server.url, dry_run, tuple(deleted), kept, tuple(by_hand))
+    return DeletionReport(url=server.url, dry_run=dry_run, deleted=tuple(deleted), kept=kept, by_hand=tuple(by_hand))
 
 
 async def find_uses(

@@ -22,7 +22,7 @@ WHAT_TO_DO = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OldNode:
     """``images`` are the older files that the node uses, with the ones that its template has now."""
 
@@ -49,7 +49,9 @@ async def old_nodes(server: Server, desired: Iterable[DesiredAppliance]) -> tupl
     for project, node in await _nodes_of(server, templates):
         template = templates[node.template_id or ""]
         if images := _older(node, template):
-            found.append(OldNode(project, node.name, node.node_id, template.name, images))
+            found.append(
+                OldNode(project=project, node=node.name, node_id=node.node_id, template=template.name, images=images)
+            )
     return tuple(found)
 
 

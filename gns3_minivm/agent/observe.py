@@ -21,7 +21,7 @@ from gns3_minivm.gns3.model import IMAGE_FIELDS, LOCAL_COMPUTE, ServerImage, Ser
 from gns3_minivm.gns3.server import Server
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Observed:
     """One server's state; ``images`` are by compute and file name.
 
@@ -93,7 +93,15 @@ async def observe(
     if verify:
         for appliance in here:
             await _read_copies(server, appliance, copies.get(appliance.compute_id, {}), events or Events())
-    return Observed(server.url, server.one_name_per_content, images, tuple(templates.values()), here, versions, copies)
+    return Observed(
+        url=server.url,
+        one_name_per_content=server.one_name_per_content,
+        images=images,
+        templates=tuple(templates.values()),
+        desired=here,
+        qemu_versions=versions,
+        copies=copies,
+    )
 
 
 async def _placed(

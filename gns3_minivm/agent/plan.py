@@ -21,7 +21,7 @@ from gns3_minivm.agent.observe import Observed
 from gns3_minivm.gns3.model import CREATE_ONLY_FIELDS, IMAGE_FIELDS, QemuTemplate, ServerImage, ServerTemplate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Upload:
     """``content`` is the recipe's name of the file, where the server has to get it under another one.
 
@@ -94,7 +94,7 @@ TemplateAction = CreateTemplate | AdoptTemplate | UpdateTemplate | Unchanged
 Action = Upload | TemplateAction | Conflict
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AppliancePlan:
     """``desired`` has the file names that this server has them by."""
 
@@ -118,7 +118,7 @@ class AppliancePlan:
         return not self.conflicts and not changes.keys().isdisjoint(IMAGE_FIELDS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """All that is to be done on one server.
 
@@ -169,7 +169,7 @@ def plan(
     """
     appliances = tuple(_plan_one(observed, appliance, adopt) for appliance in desired)
     leftovers = tuple(_leftovers(observed, desired, catalogue)) if catalogue else ()
-    return Plan(observed.url, appliances, leftovers, prune)
+    return Plan(url=observed.url, appliances=appliances, leftovers=leftovers, prune=prune)
 
 
 def _plan_one(observed: Observed, appliance: DesiredAppliance, adopt: bool) -> AppliancePlan:
@@ -193,7 +193,7 @@ def _plan_one(observed: Observed, appliance: DesiredAppliance, adopt: bool) -> A
         action = _adopt(foreign[0], appliance)
     if not (isinstance(action, Unchanged) and not uploads):
         conflicts += _old_qemu(observed, appliance)
-    return AppliancePlan(appliance, tuple(uploads), action, tuple(conflicts))
+    return AppliancePlan(desired=appliance, uploads=tuple(uploads), template=action, conflicts=tuple(conflicts))
 
 
 # Files
@@ -203,16 +203,18 @@ def _upload(images: Mapping[str, ServerImage], file: WantedFile, compute_id: str
     """How a file gets to the server; None if it is there."""
     present = numbered_names(images, file)
     if not present:
-        return Upload(file.filename, file.size_bytes, compute_id)
+        return Upload(filename=file.filename, size_bytes=file.size_bytes, compute_id=compute_id)
     if newest(images, file) is not None:
         return None
     gone = next((name for name in present if images[name].state == "gone"), None)
     if gone is not None:
-        return Upload(gone, file.size_bytes, compute_id, content=file.filename, gone=True)
+        return Upload(
+            filename=gone, size_bytes=file.size_bytes, compute_id=compute_id, content=file.filename, gone=True
+        )
     return Upload(
-        numbered(file.filename, len(present) + 1),
-        file.size_bytes,
-        compute_id,
+        filename=numbered(file.filename, len(present) + 1),
+        size_bytes=file.size_bytes,
+        compute_id=compute_id,
         content=file.filename,
         damaged=file.filename if file.has_recipe else "",
         distrusted=tuple(present) if file.has_recipe else (),

@@ -22,7 +22,7 @@ from gns3_minivm.base.events import Events, Sink
 from gns3_minivm.gns3.address import Address, parse_address
 from gns3_minivm.ops.disk import ConvertResult, convert_image
 from gns3_minivm.ops.doctor import Diagnosis, examine
-from gns3_minivm.ops.gns3a.export import ExportRequest, ExportResult, export_appliances
+from gns3_minivm.ops.gns3a.export import ApplianceExport, ExportRequest, export_appliances
 from gns3_minivm.ops.gns3a.import_file import ApplianceImport, ImportRequest, import_appliance
 from gns3_minivm.ops.kernels.bundles import BuildResult, KernelOrigin, kernel_build, kernel_list
 from gns3_minivm.ops.kernels.choice import KernelChoice
@@ -116,10 +116,10 @@ class Agent:
     ) -> SyncResult:
         """Bring the servers of a catalogue into the state that it describes; ``servers`` are names in it."""
         request = SyncRequest(
-            catalogue,
-            tuple(servers),
-            self._image,
-            self._kernel,
+            catalogue=catalogue,
+            servers=tuple(servers),
+            image=self._image,
+            kernel=self._kernel,
             prune=prune,
             adopt=adopt,
             verify=verify,
@@ -131,7 +131,9 @@ class Agent:
         self, catalogue: Path | None = None, *, servers: Iterable[str] = (), verify: bool = False
     ) -> SyncResult:
         """Say how servers differ from their catalogue; nothing is changed."""
-        request = SyncRequest(catalogue, tuple(servers), image=self._image, kernel=self._kernel, verify=verify)
+        request = SyncRequest(
+            catalogue=catalogue, servers=tuple(servers), image=self._image, kernel=self._kernel, verify=verify
+        )
         return _checked(await status(request, self._settings, self._events))
 
     async def export(
@@ -145,7 +147,7 @@ class Agent:
         add: bool = False,
         force: bool = False,
         dry_run: bool = False,
-    ) -> ExportResult:
+    ) -> ApplianceExport:
         """Write appliances or images as ``.gns3a`` files into a folder, with their images beside them."""
         request = ExportRequest(
             names=names,
@@ -192,7 +194,7 @@ class Agent:
 
     async def remove(self, name: str, *, delete_images: bool = False, dry_run: bool = False) -> RemoveResult:
         """Take the template of this name away from all servers."""
-        request = RemoveRequest(name, self.servers, delete_images=delete_images, dry_run=dry_run)
+        request = RemoveRequest(name=name, servers=self.servers, delete_images=delete_images, dry_run=dry_run)
         return _checked(await remove(request, self._events))
 
     async def doctor(self, *, try_nodes: bool = False) -> Diagnosis:

@@ -20,7 +20,7 @@ from requests.adapters import HTTPAdapter
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.detect import connect
-from gns3_minivm.gns3.transport import LOGIN_ROUTE, Limits, proxy_of
+from gns3_minivm.gns3.transport import LOGIN_ROUTE, ConnectionLimits, proxy_of
 
 __all__ = ["Connector", "connector", "open_project"]
 
@@ -48,14 +48,14 @@ class _SystemsAuthorities(HTTPAdapter):
 class Connector(Gns3Connector):  # type: ignore[misc]  # the package has no types
     """A ``Gns3Connector`` that checks certificates, waits as long as GNS3 needs, and logs in again when it must."""
 
-    def __init__(self, address: Address, api_version: int, limits: Limits | None = None) -> None:
+    def __init__(self, address: Address, api_version: int, limits: ConnectionLimits | None = None) -> None:
         with warnings.catch_warnings():  # it switches off, for the whole program, warnings about certificates
             super().__init__(
                 url=address.url, user=address.username, cred=address.password, verify=address.verify,
                 api_version=api_version,
             )  # fmt: skip
         self.verify: bool | str = str(address.ca_file) if address.ca_file and address.verify else address.verify
-        self._limits = limits or Limits()
+        self._limits = limits or ConnectionLimits()
         session: requests.Session = self.session
         # Proxies and authorities as everywhere else here.
         session.trust_env = False
@@ -126,7 +126,7 @@ def _check(response: requests.Response) -> None:
     raise requests.HTTPError(f"{response.status_code}: {words or response.reason}", response=response)
 
 
-async def connector(address: Address, limits: Limits | None = None) -> Connector:
+async def connector(address: Address, limits: ConnectionLimits | None = None) -> Connector:
     """Find out which API a server speaks and return a connector that is logged in there.
 
     Raises ServerError's subclasses, as every other way to this server does.

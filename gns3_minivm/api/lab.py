@@ -24,7 +24,7 @@ from gns3_minivm.ops.labs.outputs import lab_export, lab_graph, lab_inventory, l
 from gns3_minivm.ops.labs.report import LabReport
 from gns3_minivm.ops.labs.state import lab_destroy, lab_down, lab_status, lab_wait
 from gns3_minivm.ops.labs.up import LabRequest, lab_up
-from gns3_minivm.ops.project import ExportResult
+from gns3_minivm.ops.project import ProjectExport
 from gns3_minivm.ops.templates.sources import ImageSettings
 from gns3_minivm.settings import Settings
 
@@ -71,7 +71,16 @@ class Lab:
         if not is_file(self.name_or_file):
             raise UsageError(f"{self.name_or_file!r} is no lab file", hint="A lab is made from its file: lab.yml.")
         request = LabRequest(
-            Path(self.name_or_file), self.server, self._image, self._kernel, start, wait_s, at_once, adopt, yes, dry_run
+            path=Path(self.name_or_file),
+            server=self.server,
+            image=self._image,
+            kernel=self._kernel,
+            start=start,
+            wait_s=wait_s,
+            at_once=at_once,
+            whole=adopt,
+            adopt=yes,
+            yes=dry_run,
         )
         return _checked(await lab_up(request, self._settings, self._events))
 
@@ -104,7 +113,9 @@ class Lab:
         wait_s: float = WAIT_S,
     ) -> ExecResult:
         """Run a command in a node: words, or a line for its shell.  Raises GuestError if it cannot be started."""
-        request = ExecRequest(words, shell, env or {}, user, workdir, stdin)
+        request = ExecRequest(
+            argv=words, shell=shell, environment=env or {}, user=user, working_dir=workdir, stdin=stdin
+        )
         answer = await lab_exec(self.server, self.name_or_file, node, request, wait_s=wait_s, timeout_s=timeout_s)
         if answer.result.failure:
             raise GuestError(f"node {answer.node}: the command was not started: {answer.result.failure}")
@@ -127,7 +138,7 @@ class Lab:
         """What the server has of it, as the text of a lab file."""
         return (await lab_save(self.server, self.name_or_file, self._settings, self._events)).text
 
-    async def export(self, output: Path, *, force: bool = False) -> ExportResult:
+    async def export(self, output: Path, *, force: bool = False) -> ProjectExport:
         """Write it as a portable project; its nodes must be stopped."""
         return await lab_export(
             self.server, self.name_or_file, output, self._settings, self._events, force=force, dry_run=False

@@ -28,7 +28,7 @@ class Kind(StrEnum):
     DISK = "disk"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Artifact:
     """A finished file on this machine; ``md5`` and ``sha256`` are lower-case hexadecimal."""
 
@@ -61,7 +61,9 @@ def measure(kind: Kind, path: Path, filename: str) -> Artifact:
             other.start()
             sha256.update(chunk)
             other.join()
-    return Artifact(kind, path, filename, size_bytes, md5.hexdigest(), sha256.hexdigest())
+    return Artifact(
+        kind=kind, path=path, filename=filename, size_bytes=size_bytes, md5=md5.hexdigest(), sha256=sha256.hexdigest()
+    )
 
 
 def recipe_id(recipe: Mapping[str, Any]) -> str:

@@ -44,7 +44,7 @@ _OWN_FOLDERS = ("work", "locks", *get_args(Kind))
 _HEX = frozenset("0123456789abcdef")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stored:
     """An entry as it lies there.  ``used_at`` is in seconds since 1970; ``is_whole``: it has a manifest."""
 
@@ -196,7 +196,16 @@ class Cache:
                     if folder.is_dir() and folder.name and set(folder.name) <= _HEX:
                         used_at = folder.stat().st_mtime
                         whole = (folder / MANIFEST).is_file()
-                        found.append(Stored(kind, folder.name, folder, tree_size(folder), used_at, whole))
+                        found.append(
+                            Stored(
+                                kind=kind,
+                                recipe=folder.name,
+                                folder=folder,
+                                size_bytes=tree_size(folder),
+                                used_at=used_at,
+                                is_whole=whole,
+                            )
+                        )
         return sorted(found, key=lambda entry: (-entry.used_at, entry.recipe))
 
     def others(self) -> list[Path]:

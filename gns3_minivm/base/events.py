@@ -22,7 +22,7 @@ Unit = Literal["", "bytes", "files"]
 _PROGRESS_INTERVAL_S = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StepStarted:
     step: int
     parent: int | None
@@ -98,7 +98,7 @@ class Events:
     def step(self, title: str, *, total: int | None = None, unit: Unit = "") -> Iterator[Step]:
         """Tell a step of work; it counts as failed if the block raises."""
         number = next(_numbers)
-        self._sink(StepStarted(number, _current.get(), title, total, unit))
+        self._sink(StepStarted(step=number, parent=_current.get(), title=title, total=total, unit=unit))
         step = Step(self._sink, number, total)
         token = _current.set(number)
         started = time.monotonic()

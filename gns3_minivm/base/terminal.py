@@ -22,10 +22,14 @@ _CHUNK_SIZE = 65536
 
 
 class Reader(Protocol):
+    """What a console is read from; an ``asyncio.StreamReader`` is one."""
+
     async def read(self, n: int, /) -> bytes: ...
 
 
 class Writer(Protocol):
+    """What a console is written to; an ``asyncio.StreamWriter`` is one."""
+
     def write(self, data: bytes, /) -> None: ...
 
     async def drain(self) -> None: ...

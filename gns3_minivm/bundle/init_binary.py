@@ -27,7 +27,7 @@ SCRIPT = "build-init.sh"
 _COMPILER_HINT = "Run `sudo apt install gcc musl-tools`, or install gns3-minivm from a wheel, which has it ready-made."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Library:
     """An archive that the init is linked with; what the machine that compiled it did not know is empty."""
 
@@ -92,7 +92,13 @@ def _libraries(path: Path) -> Iterator[Library]:
         fields = line.split("\t")
         if len(fields) == 5:
             file, sha256, package, version, licences = fields
-            yield Library(file, sha256, package, version, tuple(name for name in licences.split(",") if name))
+            yield Library(
+                file=file,
+                sha256=sha256,
+                package=package,
+                version=version,
+                licences=tuple(name for name in licences.split(",") if name),
+            )
 
 
 def compile_init(folder: Path) -> InitBinary:

@@ -20,7 +20,7 @@ from pathlib import Path
 from gns3_minivm.base.errors import PackageError
 from gns3_minivm.base.events import Events, Step
 from gns3_minivm.bundle.model import PackageRecord
-from gns3_minivm.bundle.packages.deb import Member, sha256_of
+from gns3_minivm.bundle.packages.deb import DebMember, sha256_of
 from gns3_minivm.bundle.packages.owner import Owner, owning_package
 from gns3_minivm.bundle.packages.package_set import ARCHITECTURE, Package, PackageSet, PackageSource, ResolvedPackages
 from gns3_minivm.bundle.unpack import MODULE_FILE, MODULE_LISTS
@@ -75,8 +75,8 @@ class _Image(Package):
     version: str
     owner: Owner | None
 
-    def members(self, wanted: Callable[[str], bool]) -> Iterator[Member]:
-        yield Member(f"boot/vmlinuz-{self.version}", functools.partial(_content, self.path))
+    def members(self, wanted: Callable[[str], bool]) -> Iterator[DebMember]:
+        yield DebMember(f"boot/vmlinuz-{self.version}", functools.partial(_content, self.path))
         yield from _licence(self.owner)
 
 
@@ -90,15 +90,15 @@ class _Modules(Package):
         self.size_bytes = sum((folder / path).stat().st_size for path in self.paths)
         self.owner = owning_package(folder / self.paths[0])
 
-    def members(self, wanted: Callable[[str], bool]) -> Iterator[Member]:
+    def members(self, wanted: Callable[[str], bool]) -> Iterator[DebMember]:
         for path in self.paths:
-            yield Member(f"lib/modules/{self.version}/{path}", functools.partial(_content, self.folder / path))
+            yield DebMember(f"lib/modules/{self.version}/{path}", functools.partial(_content, self.folder / path))
         yield from _licence(self.owner)
 
 
-def _licence(owner: Owner | None) -> Iterator[Member]:
+def _licence(owner: Owner | None) -> Iterator[DebMember]:
     if owner and owner.copyright.is_file():
-        yield Member(str(owner.copyright).lstrip("/"), functools.partial(_content, owner.copyright))
+        yield DebMember(str(owner.copyright).lstrip("/"), functools.partial(_content, owner.copyright))
 
 
 def image_version(path: Path) -> str:

@@ -27,7 +27,7 @@ _SETUP_MAGIC, _SETUP_MAGIC_AT = b"HdrS", 0x202
 _PREF_ADDRESS_AT = 0x258
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PackageRecord:
     """A distribution package that went into a bundle.
 
@@ -46,7 +46,7 @@ class PackageRecord:
     licence_file: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Bundle:
     """A finished kernel bundle.  A flavour with everything in the kernel image has neither initrd nor modules.
 
@@ -159,7 +159,9 @@ def _artifact(folder: Path, row: Mapping[str, Any]) -> Artifact:
     size_bytes = path.stat().st_size
     if size_bytes != row["size_bytes"]:
         raise ValueError(f"{path.name} has {size_bytes} bytes, not {row['size_bytes']}")
-    return Artifact(kind, path, row["filename"], size_bytes, row["md5"], row["sha256"])
+    return Artifact(
+        kind=kind, path=path, filename=row["filename"], size_bytes=size_bytes, md5=row["md5"], sha256=row["sha256"]
+    )
 
 
 def _package(row: Mapping[str, Any]) -> PackageRecord:

@@ -18,7 +18,7 @@ from gns3_minivm.base.events import Events
 from gns3_minivm.bundle.model import BUSYBOX_FILE, KERNEL_FILE, PackageRecord
 from gns3_minivm.bundle.modules import elf
 from gns3_minivm.bundle.modules.depmod import Module, read_module
-from gns3_minivm.bundle.packages.deb import Member
+from gns3_minivm.bundle.packages.deb import DebMember
 from gns3_minivm.bundle.packages.package_set import BUSYBOX, DEB_HINT, E2FSCK, KERNEL_PREFIXES, Package, PackageSet
 from gns3_minivm.formats.content import Slice
 
@@ -31,7 +31,7 @@ _PROGRAMS = {BUSYBOX: ("bin/busybox", "usr/bin/busybox"), E2FSCK: ("sbin/e2fsck.
 _COPYRIGHT = re.compile(r"usr/share/doc/(?P<name>[^/]+)/copyright")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Unpacked:
     """The parts of a bundle, as the packages have them.
 
@@ -99,7 +99,9 @@ def _check_complete(found: Unpacked, packages: PackageSet) -> None:
             raise PackageError(f"{package.filename} has no {' or '.join(_PROGRAMS[package.name])}", hint=DEB_HINT)
 
 
-def _take_kernel_file(member: Member, package: PackageRecord, folder: Path, spool: IO[bytes], found: Unpacked) -> None:
+def _take_kernel_file(
+    member: DebMember, package: PackageRecord, folder: Path, spool: IO[bytes], found: Unpacked
+) -> None:
     if kernel := _KERNEL.fullmatch(member.path):
         _same_version(found, kernel["version"], package)
         found.has_kernel = True
@@ -134,7 +136,7 @@ def _add_module(path: str, data: bytes, spool: IO[bytes], found: Unpacked) -> No
     spool.write(data)
 
 
-def _plain(member: Member, compression: str | None, package: PackageRecord) -> bytes:
+def _plain(member: DebMember, compression: str | None, package: PackageRecord) -> bytes:
     """A module's bytes; compressed ones would depend on what the image's modprobe can read."""
     data = member.read()
     try:
@@ -150,7 +152,7 @@ def _plain(member: Member, compression: str | None, package: PackageRecord) -> b
     return data
 
 
-def with_licence(package: PackageRecord, member: Member, folder: Path) -> PackageRecord:
+def with_licence(package: PackageRecord, member: DebMember, folder: Path) -> PackageRecord:
     text = member.read()
     path = folder / LICENCES_FOLDER / f"{package.name}.txt"
     path.write_bytes(text)

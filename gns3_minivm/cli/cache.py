@@ -60,7 +60,7 @@ def cache_prune(
     from gns3_minivm.ops.cache import PruneRequest
     from gns3_minivm.ops.cache import cache_prune as perform
 
-    request = PruneRequest(to, older_than, everything, damaged, dry_run)
+    request = PruneRequest(to=to, older_than=older_than, everything=everything, damaged=damaged, dry_run=dry_run)
     result = session.perform(lambda events: perform(request, session.settings, events))
     session.show(result.as_dict(), _pruned(result))
 

@@ -15,7 +15,7 @@ from gns3_minivm.cli.show import plans as show_plans
 from gns3_minivm.cli.show import results as show
 
 if TYPE_CHECKING:
-    from gns3_minivm.ops.gns3a.export import ExportedAppliance, ExportResult
+    from gns3_minivm.ops.gns3a.export import ApplianceExport, ExportedAppliance
     from gns3_minivm.ops.gns3a.import_file import ApplianceImport
     from gns3_minivm.ops.kernels.choice import KernelChoice
     from gns3_minivm.ops.templates.sources import ImageSettings
@@ -138,7 +138,7 @@ def _imported(done: ApplianceImport) -> str:
     return "\n".join([*lines, show_plans.registered(done.result)])
 
 
-def _exported(result: ExportResult) -> str:
+def _exported(result: ApplianceExport) -> str:
     lines = [line for appliance in result.appliances for line in _appliance_lines(appliance, dry_run=result.dry_run)]
     lines += show.pending_lines(result.pending)
     return "\n".join([*lines, "dry run: nothing was written"] if result.dry_run else lines)

@@ -13,7 +13,7 @@ from gns3_minivm.cli.frame.options import pass_session
 from gns3_minivm.cli.frame.session import Session
 
 if TYPE_CHECKING:
-    from gns3_minivm.ops.project import ExportResult, ImportResult
+    from gns3_minivm.ops.project import ProjectExport, ProjectImport
 
 
 @click.group()
@@ -73,7 +73,7 @@ def project_import(
     session.show(result.as_dict(), _imported(result))
 
 
-def exported(result: ExportResult) -> str:
+def exported(result: ProjectExport) -> str:
     images = ", ".join(result.images) or "no images"
     if result.dry_run:
         return f"would write {result.project} to {result.output}, with {images}\ndry run: nothing was written"
@@ -82,7 +82,7 @@ def exported(result: ExportResult) -> str:
     return "\n".join(lines)
 
 
-def _imported(result: ImportResult) -> str:
+def _imported(result: ProjectImport) -> str:
     verb = "upload" if result.dry_run else "uploaded"
     lines = [f"  {verb:10} {filename}" for filename in result.uploaded]
     if result.dry_run:

@@ -56,7 +56,14 @@ def sync(
     from gns3_minivm.ops.templates.sync import sync as perform
 
     request = SyncRequest(
-        catalogue, servers, source_settings, kernel, prune=prune, adopt=adopt, verify=verify, dry_run=dry_run
+        catalogue=catalogue,
+        servers=servers,
+        image=source_settings,
+        kernel=kernel,
+        prune=prune,
+        adopt=adopt,
+        verify=verify,
+        dry_run=dry_run,
     )
     result = session.perform(
         lambda events: perform(
@@ -98,7 +105,9 @@ def status(
     from gns3_minivm.ops.templates.sync import SyncRequest
     from gns3_minivm.ops.templates.sync import status as perform
 
-    request = SyncRequest(catalogue, servers, source_settings, kernel, verify=verify, dry_run=True)
+    request = SyncRequest(
+        catalogue=catalogue, servers=servers, image=source_settings, kernel=kernel, verify=verify, dry_run=True
+    )
     result = session.perform(lambda events: perform(request, session.settings, events, nodes=nodes))
     session.show(result.as_dict(), show_plans.status(result))
     session.complain(show_plans.problems(result))
@@ -121,7 +130,7 @@ def remove(session: Session, /, name: str, servers: options.ServerChoice, delete
     from gns3_minivm.ops.templates.remove import RemoveRequest
     from gns3_minivm.ops.templates.remove import remove as perform
 
-    request = RemoveRequest(name, servers.addresses(), delete_images, dry_run)
+    request = RemoveRequest(name=name, servers=servers.addresses(), delete_images=delete_images, dry_run=dry_run)
     result = session.perform(lambda events: perform(request, events))
     session.show(result.as_dict(), show_plans.removed(result))
     session.complain(show_plans.not_removed(result))

@@ -52,7 +52,9 @@ def inspect_disk(path: Path) -> DiskReport:
     Raises UsageError for what is no file, DamagedImageError for what is damaged or no disk, HostError.
     """
     with _opened(path) as disk:
-        report = DiskReport(disk.files, disk.source.size, _compression(disk), warnings=_warnings(disk))
+        report = DiskReport(
+            files=disk.files, virtual_size=disk.source.size, compression=_compression(disk), warnings=_warnings(disk)
+        )
         start = disk.source.read(0, min(_LOOKED_AT, disk.source.size))
         if start[_EXT4_MAGIC_AT:][:2] != _EXT4_MAGIC:
             content = _content(start)

@@ -17,7 +17,7 @@ SIZE_MAX = 16 << 40
 SIZE_UNIT = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DiskOptions:
     """``size_bytes`` is the virtual size of the disk; ``compression`` that of its clusters in the qcow2 file."""
 

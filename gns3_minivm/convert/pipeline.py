@@ -47,7 +47,14 @@ def _load(entry: Path, filename: str) -> Artifact | None:
         manifest = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))["disk"]
         path, size_bytes = entry / DISK, int(manifest["size_bytes"])
         status = path.stat()
-        disk = Artifact(Kind.DISK, path, filename, size_bytes, str(manifest["md5"]), str(manifest["sha256"]))
+        disk = Artifact(
+            kind=Kind.DISK,
+            path=path,
+            filename=filename,
+            size_bytes=size_bytes,
+            md5=str(manifest["md5"]),
+            sha256=str(manifest["sha256"]),
+        )
         if status.st_size != size_bytes:
             return None
         # Somebody has written to it, or copied the cache: the bytes tell which.

@@ -90,9 +90,11 @@ def find_recipe(
 
     ``sizes`` are those that the disk may have had when it was made: a guest's disk may have grown since.
     """
-    info = ImageInfo("", "", "", ARCHITECTURE, diff_ids, config, None)
+    info = ImageInfo(
+        reference="", name="", version="", architecture=ARCHITECTURE, diff_ids=diff_ids, config=config, size_bytes=None
+    )
     for size_bytes, compression in itertools.product(dict.fromkeys(sizes), get_args(Compression)):
-        latest = DiskRecipe(info, DiskOptions(size_bytes, compression)).as_dict()
+        latest = DiskRecipe(info, DiskOptions(size_bytes=size_bytes, compression=compression)).as_dict()
         for number in range(FORMAT, 0, -1):
             recipe = latest | {"format": number}
             if filesystem_uuid(recipe_id(recipe)) == uuid:

@@ -18,7 +18,7 @@ from gns3_minivm.guest.contract import GuestConfig
 DiskKind = Literal["root disk", "module disk", "ext4 file system", "other"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FileSystem:
     """``free_bytes``, ``used_inodes`` and ``directories`` as the kernel would count them at a mount."""
 
@@ -62,7 +62,7 @@ class FileSystem:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DiskReport:
     """What ``inspect`` found.  ``missing`` says in words what a root disk of gns3-minivm has and this disk has not."""
 

@@ -16,7 +16,7 @@ DEFAULT_PORT = 3080
 _FORM = "Write it as http://user:password@host:3080, with characters such as @ : / in the password as %40 %3A %2F."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Address:
     """One GNS3 server; ``url`` is its base URL without credentials, and what ``str`` shows."""
 

@@ -18,7 +18,7 @@ from gns3_minivm.base.errors import (
 )
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.gns3.transport import LOGIN_ROUTE, Limits, Transport, basic_authorization, expect_object
+from gns3_minivm.gns3.transport import LOGIN_ROUTE, ConnectionLimits, Transport, basic_authorization, expect_object
 from gns3_minivm.gns3.v2.server import ServerV2
 from gns3_minivm.gns3.v3.server import ServerV3
 
@@ -27,7 +27,7 @@ _URL_HINT = "Check host and port of the server's URL (GNS3's port is 3080)."
 _V3_DEFAULT = ("admin", "admin")
 
 
-async def connect(address: Address, limits: Limits | None = None) -> Server:
+async def connect(address: Address, limits: ConnectionLimits | None = None) -> Server:
     """Connect to the GNS3 server at ``address``; close what it returns.
 
     Raises ConnectError (nothing there), NotGNS3Error (something else there), UnsupportedServerError (too old) or

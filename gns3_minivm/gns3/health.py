@@ -50,9 +50,9 @@ class HealthRoutes(ProjectRoutes):
             kvm = (await self._object("GET", path, f"ask compute {compute.name} what its QEMU can do")).get("kvm")
             versions = await self.qemu_versions(compute.compute_id)
         except ServerError as error:
-            return ComputeHealth(compute, error=error.message)
+            return ComputeHealth(compute=compute, error=error.message)
         return ComputeHealth(
-            compute,
+            compute=compute,
             disk_used_percent=disk_used if isinstance(disk_used, int) else None,
             memory_free_bytes=memory_free if isinstance(memory_free, int) else None,
             kvm="x86_64" in kvm if isinstance(kvm, list) else None,

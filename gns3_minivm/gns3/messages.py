@@ -149,7 +149,7 @@ class LinkNode(Strict):
     label: Label | None = None
 
 
-class LinkStyle(Strict):
+class LinkStyleMessage(Strict):
     color: Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")] | None = None
     width: Annotated[int, Field(ge=0)] | None = None
     type: Annotated[int, Field(ge=0, le=5)] | None = None
@@ -158,7 +158,7 @@ class LinkStyle(Strict):
 
 class LinkUpdate(Strict):
     filters: dict[str, list[int | str]] | None = None
-    link_style: LinkStyle | None = None
+    link_style: LinkStyleMessage | None = None
     suspend: bool | None = None
 
 

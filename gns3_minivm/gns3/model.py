@@ -23,7 +23,7 @@ SCRATCH_PROJECT = "gns3-minivm-"
 ImageState = Literal["whole", "damaged", "gone"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ServerImage:
     """An image file as a server lists it; ``md5`` may be out of date on API v2.
 
@@ -38,7 +38,7 @@ class ServerImage:
     recorded_at: datetime.datetime | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Compute:
     """Where nodes run; ``version`` and ``platform`` ("linux", "win32", "darwin") are None where the server is silent."""
 
@@ -49,7 +49,7 @@ class Compute:
     platform: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComputeHealth:
     """What a compute says about itself; None is what its API does not tell.
 
@@ -85,7 +85,7 @@ class Rights:
     missing: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class QemuTemplate:
     """A QEMU template: GNS3's own field names, but ``ram_mb`` for its ``ram``.
 
@@ -133,7 +133,7 @@ CREATE_ONLY_FIELDS = frozenset({"template_id", "compute_id"})
 """Fields that an update never sends: ids stay, and API v2 ignores another compute."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ServerTemplate:
     """Any template on a server; ``values`` is None where it is not a QEMU template."""
 
@@ -171,7 +171,7 @@ class ImageUse:
     """Set where it is a template."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Port:
     """One network port of a node: its name on the canvas and its place in links."""
 
@@ -182,7 +182,7 @@ class Port:
     short_name: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Node:
     """``console_host`` can be connected to from here; ``properties`` are GNS3's own, by their own names."""
 
@@ -223,7 +223,7 @@ class LinkEnd:
     label: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Link:
     """``filters`` and ``style`` are GNS3's own, by their own names."""
 
@@ -235,7 +235,7 @@ class Link:
     suspended: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Drawing:
     """Something on the canvas: SVG, and where it is."""
 

@@ -12,7 +12,7 @@ from gns3_minivm.base.errors import BugError, MiniVMError
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.gns3.transport import Limits
+from gns3_minivm.gns3.transport import ConnectionLimits
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class ServerOutcome(Generic[T]):
 class Connection:
     """A server that is connected to when work is done there first, and stays connected."""
 
-    def __init__(self, address: Address, limits: Limits | None = None) -> None:
+    def __init__(self, address: Address, limits: ConnectionLimits | None = None) -> None:
         self.address = address
         self._limits = limits
         self._server: Server | None = None
@@ -53,7 +53,9 @@ class Connection:
 
 
 @asynccontextmanager
-async def connections(addresses: Sequence[Address], limits: Limits | None = None) -> AsyncIterator[list[Connection]]:
+async def connections(
+    addresses: Sequence[Address], limits: ConnectionLimits | None = None
+) -> AsyncIterator[list[Connection]]:
     """Connections to servers for several rounds of work, closed at the end."""
     opened = [Connection(address, limits) for address in addresses]
     try:
@@ -64,7 +66,7 @@ async def connections(addresses: Sequence[Address], limits: Limits | None = None
 
 
 async def on_each(
-    addresses: Sequence[Address], work: Callable[[Server], Awaitable[T]], *, limits: Limits | None = None
+    addresses: Sequence[Address], work: Callable[[Server], Awaitable[T]], *, limits: ConnectionLimits | None = None
 ) -> list[ServerOutcome[T]]:
     """Connect to every server and run ``work`` on it; outcomes come in the order of ``addresses``."""
     async with connections(addresses, limits) as opened:

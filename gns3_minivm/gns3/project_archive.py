@@ -43,7 +43,7 @@ class NeededImage:
     md5: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ProjectArchive:
     """What a portable project says of itself; ``images`` are the files in it, by name and size in bytes."""
 
@@ -74,13 +74,13 @@ def read_archive(path: Path) -> ProjectArchive:
             topology = _topology(path, stream.read())
     images = {name.removeprefix(IMAGES): size for name, size in names.items() if _is_image(name)}
     return ProjectArchive(
-        path,
-        str(topology.get("name", "")),
-        str(topology.get("project_id", "")),
-        _number(topology.get("revision")),
-        str(topology.get("version", "")),
-        tuple(_needed(topology)),
-        images,
+        path=path,
+        name=str(topology.get("name", "")),
+        project_id=str(topology.get("project_id", "")),
+        revision=_number(topology.get("revision")),
+        version=str(topology.get("version", "")),
+        needed=tuple(_needed(topology)),
+        images=images,
     )
 
 

@@ -198,7 +198,13 @@ def template(answer: Mapping[str, Any]) -> ServerTemplate:
             platform=body.platform or "",
             compute_id=body.compute_id,
         )
-    return ServerTemplate(head.template_id, head.name, head.template_type, head.builtin, values)
+    return ServerTemplate(
+        template_id=head.template_id,
+        name=head.name,
+        template_type=head.template_type,
+        builtin=head.builtin,
+        values=values,
+    )
 
 
 def project(answer: Mapping[str, Any]) -> Project:
@@ -220,7 +226,14 @@ def node(answer: Mapping[str, Any]) -> Node:
         console_host=body.console_host or "",
         console_port=body.console,
         ports=tuple(
-            Port(p.name, p.adapter_number, p.port_number, p.mac_address, p.short_name or "") for p in body.ports or ()
+            Port(
+                name=p.name,
+                adapter=p.adapter_number,
+                port=p.port_number,
+                mac_address=p.mac_address,
+                short_name=p.short_name or "",
+            )
+            for p in body.ports or ()
         ),
         properties=body.properties or {},
         x=body.x or 0,
@@ -243,17 +256,31 @@ def link(answer: Mapping[str, Any], project_id: str) -> Link:
     )
     # What is not set, API v3 answers a creation with as null, and leaves out in its list.
     style = {key: value for key, value in (body.link_style or {}).items() if value is not None}
-    return Link(project_id, body.link_id, ends, body.filters or {}, style, bool(body.suspend))
+    return Link(
+        project_id=project_id,
+        link_id=body.link_id,
+        ends=ends,
+        filters=body.filters or {},
+        style=style,
+        suspended=bool(body.suspend),
+    )
 
 
 def drawing(answer: Mapping[str, Any]) -> Drawing:
     body = _read(_Drawing, answer, "drawing")
-    return Drawing(body.drawing_id, body.svg or "", body.x or 0, body.y or 0, body.z or 0, body.rotation or 0)
+    return Drawing(
+        drawing_id=body.drawing_id,
+        svg=body.svg or "",
+        x=body.x or 0,
+        y=body.y or 0,
+        z=body.z or 0,
+        rotation=body.rotation or 0,
+    )
 
 
 def image_v2(answer: Mapping[str, Any]) -> ServerImage:
     body = _read(_ImageV2, answer, "image")
-    return ServerImage(body.filename, body.filesize, body.md5sum)
+    return ServerImage(filename=body.filename, size_bytes=body.filesize, md5=body.md5sum)
 
 
 def image_v3(answer: Mapping[str, Any]) -> ServerImage:
@@ -261,14 +288,20 @@ def image_v3(answer: Mapping[str, Any]) -> ServerImage:
     # The database keeps UTC and does not say so.
     recorded_at = body.created_at and body.created_at.replace(tzinfo=body.created_at.tzinfo or datetime.UTC)
     md5 = body.checksum if body.checksum_algorithm == "md5" else None
-    return ServerImage(body.filename, body.image_size, md5, recorded_at=recorded_at)
+    return ServerImage(filename=body.filename, size_bytes=body.image_size, md5=md5, recorded_at=recorded_at)
 
 
 def compute(answer: Mapping[str, Any]) -> Compute:
     body = _read(_Compute, answer, "compute")
     said = {key: str(value) for key, value in (body.capabilities or {}).items() if value}
     name = body.name or body.compute_id
-    return Compute(body.compute_id, name, body.connected, said.get("version"), said.get("platform"))
+    return Compute(
+        compute_id=body.compute_id,
+        name=name,
+        connected=body.connected,
+        version=said.get("version"),
+        platform=said.get("platform"),
+    )
 
 
 def snapshot(answer: Mapping[str, Any], project_id: str) -> Snapshot:

@@ -40,8 +40,8 @@ _CHUNK_SIZE = 1 << 20
 _LAST_WORDS_S = 0.1
 
 
-@dataclass(frozen=True)
-class Limits:
+@dataclass(frozen=True, kw_only=True)
+class ConnectionLimits:
     """How long to wait and how often to try, for one server."""
 
     connect_s: float = 10
@@ -70,9 +70,9 @@ def basic_authorization(username: str, password: str) -> str:
 class Transport:
     """Requests to one server; ``path`` always starts with a slash and follows the address's URL."""
 
-    def __init__(self, address: Address, limits: Limits | None = None) -> None:
+    def __init__(self, address: Address, limits: ConnectionLimits | None = None) -> None:
         self.address = address
-        self.limits = limits or Limits()
+        self.limits = limits or ConnectionLimits()
         self._session: aiohttp.ClientSession | None = None
         self._authorization: str | None = None
         self._login: Callable[[], Awaitable[str]] | None = None

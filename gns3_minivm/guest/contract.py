@@ -27,7 +27,7 @@ UNKNOWN_WORDS_MAX = 30
 ARGUMENTS_MAX = 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GuestConfig:
     """What a disk says about how its image wants to be run (OCI image specification, config.md).
 

@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Literal, Self
 
 from gns3_minivm.base.errors import GuestError, UsageError
+from gns3_minivm.base.terminal import Reader, Writer
 from gns3_minivm.guest.contract import escape
 from gns3_minivm.guest.frames import ANNOUNCEMENT, KNOCK, REQUEST_DATA_MAX, VERSION, Frame, ReplyReader, encode_request
 from gns3_minivm.guest.transcript import Transcript
@@ -32,22 +33,8 @@ _INPUT_WINDOW = 4
 _CHUNK_SIZE = 65536
 
 
-class Reader(Protocol):
-    """What a console is read from; an ``asyncio.StreamReader`` is one."""
-
-    async def read(self, n: int, /) -> bytes: ...
-
-
-class Writer(Protocol):
-    """What a console is written to; an ``asyncio.StreamWriter`` is one."""
-
-    def write(self, data: bytes, /) -> None: ...
-
-    async def drain(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Limits:
+@dataclass(frozen=True, kw_only=True)
+class ExecLimits:
     """Times in seconds: a question without an answer is asked again, and given up; output beyond the limit is an error."""
 
     ask_again_s: float = 1.0
@@ -55,7 +42,7 @@ class Limits:
     output_bytes: int = 64 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExecRequest:
     """Either ``argv`` or ``shell``, a line for the image's sh (else busybox's).
 
@@ -95,7 +82,7 @@ class ExecRequest:
         return ("shell", self.shell), ("user", self.user), ("workdir", self.working_dir)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExecResult:
     """How a command ended: ``signal`` is 0 unless one has killed it; ``failure`` says why it was not started."""
 
@@ -122,7 +109,7 @@ class GuestState:
 class Exchange:
     """The conversation about one command.  Every method returns the frames that are to be sent; times are seconds."""
 
-    def __init__(self, request: ExecRequest, limits: Limits, on_output: Callable[[Channel, bytes], object]) -> None:
+    def __init__(self, request: ExecRequest, limits: ExecLimits, on_output: Callable[[Channel, bytes], object]) -> None:
         stream = request.encode()
         self.id = secrets.token_hex(8)
         self._limits = limits
@@ -169,7 +156,7 @@ class Exchange:
         if self._asked_for == self._expected or self.ending:
             return []
         self._asked_for, self._asked_at, self._acknowledged = self._expected, now, self._expected
-        return [Frame("R", self.id, self._expected)]
+        return [Frame(kind="R", id=self.id, number=self._expected)]
 
     def tick(self, now: float) -> list[Frame]:
         """What is due because of the time.  Raises GuestError if the guest has been silent for too long."""
@@ -189,7 +176,7 @@ class Exchange:
         if self._acknowledged == self._expected:
             return []
         self._acknowledged = self._expected
-        return [Frame("A", self.id, self._expected)]
+        return [Frame(kind="A", id=self.id, number=self._expected)]
 
     def _send_on(self) -> list[Frame]:
         first, self._sent = self._sent, min(self._arrived + _INPUT_WINDOW, self._pieces)
@@ -197,8 +184,8 @@ class Exchange:
 
     def _piece(self, number: int) -> Frame:
         if number < len(self._input):
-            return Frame("D", self.id, number, self._input[number])
-        return Frame("E", self.id, number)
+            return Frame(kind="D", id=self.id, number=number, data=self._input[number])
+        return Frame(kind="E", id=self.id, number=number)
 
     def _take_answer(self, frame: Frame) -> list[Frame]:
         if not self._arrived <= frame.number <= self._sent:
@@ -234,12 +221,12 @@ class GuestExec:
         writer: Writer,
         *,
         on_text: Callable[[bytes], object] = lambda text: None,
-        limits: Limits | None = None,
+        limits: ExecLimits | None = None,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._on_text = on_text
-        self._limits = limits or Limits()
+        self._limits = limits or ExecLimits()
         self._frames = ReplyReader()
         self._transcript = Transcript()
         self._greeting: set[str] = set()
@@ -265,7 +252,7 @@ class GuestExec:
 
         A guest that boots says when it is there, so the questions before that are short and become rare.
         """
-        frame = Frame("H", secrets.token_hex(8))
+        frame = Frame(kind="H", id=secrets.token_hex(8))
         deadline, wait_s, question = time.monotonic() + timeout_s, self._limits.ask_again_s, KNOCK
         inbox = self._open(frame.id)
         self._greeting.add(frame.id)
@@ -342,7 +329,7 @@ class GuestExec:
             if self.ended:
                 return
             with suppress(GuestError):
-                await self._send([Frame("B", exchange.id)])
+                await self._send([Frame(kind="B", id=exchange.id)])
                 while not exchange.ending:
                     answer = await self._next(inbox, self._limits.ask_again_s / 2)
                     if answer is None:
@@ -423,5 +410,7 @@ def _result(ending: str, stdout: bytes, stderr: bytes) -> ExecResult:
     if how not in ("exit", "signal", "failed") or not number.isdecimal():
         raise GuestError(f"the guest says that the command ended with {ending!r}, which means nothing")
     if how == "signal":
-        return ExecResult(0, int(number), "", stdout, stderr)
-    return ExecResult(int(number), 0, reason if how == "failed" else "", stdout, stderr)
+        return ExecResult(status=0, signal=int(number), failure="", stdout=stdout, stderr=stderr)
+    return ExecResult(
+        status=int(number), signal=0, failure=reason if how == "failed" else "", stdout=stdout, stderr=stderr
+    )

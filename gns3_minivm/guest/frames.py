@@ -33,7 +33,7 @@ _BEFORE, _BEHIND = b"\x1b]" + _MARK.encode() + b";", b"\x1b\\"
 _BODY = re.compile(rb"[A-Za-z0-9+/=;]*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Frame:
     """``kind`` is one letter; ``id`` is 16 characters that the host has chosen for one conversation."""
 
@@ -70,7 +70,7 @@ def decode_body(body: bytes) -> Frame | None:
         return None
     if len(data) > DATA_MAX:
         return None
-    return Frame(fields[2], fields[3], int(fields[4]), data, int(fields[1]))
+    return Frame(kind=fields[2], id=fields[3], number=int(fields[4]), data=data, version=int(fields[1]))
 
 
 class ReplyReader:

@@ -42,7 +42,7 @@ class When(StrEnum):
     """At each boot."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GuestFile:
     """A file of the guest.  Without ``owner`` (``NAME``, ``NUMBER``, either with ``:GROUP``) and ``mode`` it keeps
     those of a file that is there, else it is root's with mode 644."""
@@ -88,7 +88,7 @@ class GuestCommand:
             _check_text("command", word)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NodePayload:
     """The settings of one node; what is None or empty is left to the image.
 

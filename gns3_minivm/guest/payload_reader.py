@@ -45,7 +45,7 @@ def _lines(data: bytes) -> Iterator[Line]:
         yield key, unescape(value)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Entry:
     """A file, folder or command on its way."""
 
@@ -74,7 +74,7 @@ class _Entry:
         return True
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Settings:
     texts: dict[str, str] = field(default_factory=dict)
     words: dict[str, list[str]] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class _Settings:
         elif key in ("gw", "route", "dns", "modules"):
             self.lists.setdefault(key, []).append(value)
         elif key in ("file", "folder", "run", "exec"):
-            self.entries.append(_Entry(key, value))
+            self.entries.append(_Entry(key=key, value=value))
         elif not self.entries or not self.entries[-1].take(key, value):
             raise ValueError(f"its line {key!r} is not known")
 
@@ -129,7 +129,7 @@ def _read(lines: list[Line]) -> NodePayload:
         modules=tuple(settings.lists.get("modules", ())),
         folders=tuple(GuestFolder(one.value, one.owner, one.mode) for one in settings.entries if one.key == "folder"),
         files=tuple(
-            GuestFile(one.value, bytes(one.content), one.owner, one.mode, one.when)
+            GuestFile(path=one.value, content=bytes(one.content), owner=one.owner, mode=one.mode, when=one.when)
             for one in settings.entries
             if one.key == "file"
         ),

@@ -261,7 +261,7 @@ def _files(path: str, entry: FileSettings, folder: Path) -> Iterator[GuestFile]:
         yield from _source_files(path, entry, folder / entry.source)
         return
     content = base64.b64decode(entry.base64) if entry.base64 is not None else (entry.content or "").encode()
-    yield GuestFile(path, content, entry.owner, entry.mode, When(entry.when))
+    yield GuestFile(path=path, content=content, owner=entry.owner, mode=entry.mode, when=When(entry.when))
 
 
 def _source_files(path: str, entry: FileSettings, source: Path) -> Iterator[GuestFile]:
@@ -274,6 +274,6 @@ def _source_files(path: str, entry: FileSettings, source: Path) -> Iterator[Gues
         if not source.is_file():
             raise ConfigError(f"{source}, which is to become {path}, is not a file or folder", hint="Correct `source`.")
         mode = entry.mode if entry.mode is not None or not os.access(source, os.X_OK) else 0o755
-        yield GuestFile(path, source.read_bytes(), entry.owner, mode, When(entry.when))
+        yield GuestFile(path=path, content=source.read_bytes(), owner=entry.owner, mode=mode, when=When(entry.when))
     except OSError as error:
         raise ConfigError(f"{source}, which is to become {path}, cannot be read: {error.strerror}") from error

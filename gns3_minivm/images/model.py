@@ -24,7 +24,7 @@ class Layer:
     size: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageInfo:
     """What is known of an image before a byte of its layers is read.
 

@@ -73,7 +73,7 @@ def build_now(engine: Engine, build: Build, options: BuildOptions, events: Event
     return build_image(engine, build, options, events)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sources:
     """Where images are looked for; what can be called is called only when it is needed."""
 

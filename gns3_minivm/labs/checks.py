@@ -30,7 +30,7 @@ Run = Callable[[str, ExecRequest, float], Awaitable[ExecResult]]
 """Runs a command in the node of this name, for at most so many seconds.  Raises MiniVMError."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CheckResult:
     """``message`` says in a line why a check has not passed; ``output`` is what its last attempt has shown."""
 
@@ -54,7 +54,14 @@ class CheckResult:
         }
 
     def as_case(self) -> TestCase:
-        return TestCase(self.name, self.node, self.outcome, self.elapsed_s, self.message, self.output)
+        return TestCase(
+            name=self.name,
+            group=self.node,
+            outcome=self.outcome,
+            elapsed_s=self.elapsed_s,
+            message=self.message,
+            output=self.output,
+        )
 
 
 def name_of(test: LabTest) -> str:
@@ -88,7 +95,7 @@ async def run_check(test: LabTest, lab: Lab, run: Run) -> CheckResult:
     """Try one check until it holds, its time is over, or it can never hold."""
     loop = asyncio.get_running_loop()
     started = loop.time()
-    result = CheckResult(name_of(test), test.node, "error", 0, 0.0)
+    result = CheckResult(name=name_of(test), node=test.node, outcome="error", attempts=0, elapsed_s=0.0)
     while True:
         left_s = test.within - (loop.time() - started)
         if left_s <= 0:
@@ -99,7 +106,13 @@ async def run_check(test: LabTest, lab: Lab, run: Run) -> CheckResult:
             # No time makes a MiniVM of a node that is none.
             return replace(result, attempts=result.attempts + 1, elapsed_s=loop.time() - started, message=error.message)
         result = CheckResult(
-            result.name, test.node, outcome, result.attempts + 1, loop.time() - started, message, output[-_SHOWN_BYTES:]
+            name=result.name,
+            node=test.node,
+            outcome=outcome,
+            attempts=result.attempts + 1,
+            elapsed_s=loop.time() - started,
+            message=message,
+            output=output[-_SHOWN_BYTES:],
         )
         if outcome == "passed":
             return result

@@ -19,7 +19,7 @@ from gns3_minivm.labs.model import Lab, LabNode
 _PAYLOAD_NAME = re.compile(rf"{NODE_FILE_NAME}-[0-9a-f]{{12}}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DesiredNode:
     """A node as it shall be; ``properties`` are GNS3's, as far as the lab decides them.
 
@@ -94,7 +94,16 @@ def desired_node(
     compute = lab.compute_of(name)
     if isinstance(template, str):
         data = payload.encode() if payload is not None else b""
-        return DesiredNode(name, file, template, None, dict(file.properties), data, compute, place)
+        return DesiredNode(
+            name=name,
+            file=file,
+            template_id=template,
+            template=None,
+            properties=dict(file.properties),
+            payload=data,
+            compute_id=compute,
+            place=place,
+        )
     if template.builtin:
         compute = compute or default_compute
     minivm = bool(file.source) or is_minivm(template)
@@ -104,7 +113,16 @@ def desired_node(
     properties = dict(file.properties)
     if template.template_type == "qemu":
         properties |= _qemu_properties(lab, name, template, data) if minivm else _stated(file)
-    return DesiredNode(name, file, template.template_id, template, properties, data, compute, place)
+    return DesiredNode(
+        name=name,
+        file=file,
+        template_id=template.template_id,
+        template=template,
+        properties=properties,
+        payload=data,
+        compute_id=compute,
+        place=place,
+    )
 
 
 def _stated(file: LabNode) -> dict[str, Any]:

@@ -21,7 +21,7 @@ PAYLOAD = "settings"
 """What a changed payload is called among the changes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NodePlan:
     """What is done about one node; ``changes`` need it stopped, ``looks`` (place, symbol, label) do not."""
 
@@ -52,7 +52,7 @@ class NodePlan:
         return self.verb in ("replace", "delete") and not self.leftover
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabPlan:
     """``foreign`` are nodes of the project that are not the lab's, and stay.
 
@@ -104,11 +104,19 @@ def plan(
     """
     nodes = [_plan_node(item, state.node_of(item.name), start) for item in desired]
     wanted = {item.name for item in desired}
-    gone = [NodePlan("delete", name, None, node) for name, node in state.ours().items() if name not in wanted]
+    gone = [
+        NodePlan(verb="delete", name=name, desired=None, current=node)
+        for name, node in state.ours().items()
+        if name not in wanted
+    ]
     there = {item.name: item for item in nodes if item.verb in ("keep", "update")}
     foreign = _foreign(state, [item.current for item in (*nodes, *gone) if item.current is not None])
     kept = {item.name: item.current for item in there.values() if item.current is not None}
-    gone += [NodePlan("delete", node.name, None, node, leftover=True) for node in state.half_made if node in foreign]
+    gone += [
+        NodePlan(verb="delete", name=node.name, desired=None, current=node, leftover=True)
+        for node in state.half_made
+        if node in foreign
+    ]
     foreign = tuple(node for node in foreign if node not in state.half_made)
     minivms = {item.name for item in desired if item.is_minivm}
     links = plan_links(lab, kept, minivms, state.links, {node.node_id: node.name for node in foreign}, refuse=refuse)
@@ -117,19 +125,34 @@ def plan(
         item.current is not None and item.current.node_id.startswith(state.record.get(item.name) or "-")
         for item in nodes
     )
-    return LabPlan(lab, state.project, (*gone, *nodes), tuple(links), new, erased, foreign, known)
+    return LabPlan(
+        lab=lab,
+        project=state.project,
+        nodes=(*gone, *nodes),
+        links=tuple(links),
+        drawings=new,
+        erased=erased,
+        foreign=foreign,
+        marked=known,
+    )
 
 
 def _plan_node(desired: DesiredNode, current: Node | None, start: bool) -> NodePlan:
     starts = start and desired.file.start
     if current is None:
-        return NodePlan("create", desired.name, desired, start=starts)
+        return NodePlan(verb="create", name=desired.name, desired=desired, start=starts)
     if current.template_id != desired.template_id and not _is_the_same_built_in(desired, current):
-        planned = NodePlan("replace", desired.name, desired, current, {"template": (_known(current), desired.source)})
+        planned = NodePlan(
+            verb="replace",
+            name=desired.name,
+            desired=desired,
+            current=current,
+            changes={"template": (_known(current), desired.source)},
+        )
         return replace(planned, start=starts or planned.runs)
     changes, looks = _changes(desired, current), _looks(desired, current)
     verb: NodeVerb = "update" if changes or looks else "keep"
-    planned = NodePlan(verb, desired.name, desired, current, changes, looks)
+    planned = NodePlan(verb=verb, name=desired.name, desired=desired, current=current, changes=changes, looks=looks)
     off = current.node_type not in ALWAYS_ON and current.status != "started"
     return replace(planned, start=(starts and off) or planned.restart)
 

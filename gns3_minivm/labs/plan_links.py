@@ -16,7 +16,7 @@ Ends = tuple[LinkEnd | None, LinkEnd | None]
 """None where the node is not there yet, or any port will do."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LinkPlan:
     """What is done about one link; ``changes`` are of its filters, its style, and whether it is suspended."""
 
@@ -53,18 +53,20 @@ def plan_links(
     for link, pair in zip(wanted, ends, strict=True):
         current = _match(link, pair, nodes, by_end, stated)
         if current is None or current.link_id in matched:
-            plans.append(LinkPlan("create", str(link), link))
+            plans.append(LinkPlan(verb="create", text=str(link), file=link))
             continue
         matched.add(current.link_id)
         changes = _changes(link, current)
-        plans.append(LinkPlan("update" if changes else "keep", str(link), link, current, changes))
+        plans.append(
+            LinkPlan(verb="update" if changes else "keep", text=str(link), file=link, current=current, changes=changes)
+        )
     ours = {node.node_id: name for name, node in nodes.items()}
     names = {**foreign, **ours}
     for old in links:
         if old.link_id in matched or any(end.node_id not in names for end in old.ends):
             continue
         if all(end.node_id in ours for end in old.ends) or stated & set(old.ends):
-            plans.append(LinkPlan("delete", _told(old, names), None, old))
+            plans.append(LinkPlan(verb="delete", text=_told(old, names), file=None, current=old))
     return plans
 
 

@@ -117,8 +117,19 @@ def _described(item: DesiredNode, sample: Node, description: Mapping[str, Any]) 
 
 
 def _as_node(item: DesiredNode, sample: Node, described: Mapping[str, Any]) -> Node:
-    return Node("", described["node_id"], item.name, sample.node_type, "stopped", "local", item.template_id, "", None,
-                sample.ports, described["properties"])  # fmt: skip
+    return Node(
+        project_id="",
+        node_id=described["node_id"],
+        name=item.name,
+        node_type=sample.node_type,
+        status="stopped",
+        compute_id="local",
+        template_id=item.template_id,
+        console_host="",
+        console_port=None,
+        ports=sample.ports,
+        properties=described["properties"],
+    )
 
 
 def _links(lab: Lab, nodes: Mapping[str, Node], minivms: set[str]) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ ALWAYS_ON = frozenset({"ethernet_switch", "ethernet_hub", "cloud", "nat", "frame
 """Types of nodes that cannot be stopped."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabState:
     """``project`` is None where the server has no such lab; ``record`` are the lab's nodes as the mark has them."""
 
@@ -88,7 +88,9 @@ async def observe(server: Server, project: Project) -> LabState:
     nodes, links, drawings = await asyncio.gather(
         server.nodes(project.project_id), server.links(project.project_id), server.drawings(project.project_id)
     )
-    return LabState(project, tuple(nodes), tuple(links), tuple(drawings), _record(project))
+    return LabState(
+        project=project, nodes=tuple(nodes), links=tuple(links), drawings=tuple(drawings), record=_record(project)
+    )
 
 
 async def lab_state(server: Server, lab: str) -> LabState:

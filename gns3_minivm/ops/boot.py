@@ -42,7 +42,7 @@ ANSWER_LIMIT_S = 180.0
 COMMAND_LIMIT_S = 300.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BootRequest:
     """Either ``image``, or ``template`` and one server.  ``command`` is a line for the guest's shell."""
 
@@ -59,7 +59,7 @@ class BootRequest:
     dry_run: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BootResult:
     """``output`` and ``status`` are the answer of the request's command, None without one.
 
@@ -104,7 +104,9 @@ async def boot(request: BootRequest, settings: Settings, events: Events) -> Boot
             try:
                 machine = await _machine_of_image(request, settings, events)
             except NotYet as first:
-                return BootResult("", False, None, None, True, (first.step,))
+                return BootResult(
+                    command_line="", accelerated=False, output=None, status=None, dry_run=True, pending=(first.step,)
+                )
         else:
             machine = await stack.enter_async_context(_machine_of_template(request, cache, events))
         if payload is not None:
@@ -112,17 +114,19 @@ async def boot(request: BootRequest, settings: Settings, events: Events) -> Boot
         accelerated = await acceleration_works(qemu, machine.kernel, settings.cache_root)
         shown = shlex.join(command_line(machine, qemu=qemu, accelerated=accelerated))
         if request.dry_run:
-            return BootResult(shown, accelerated, None, None, True)
+            return BootResult(command_line=shown, accelerated=accelerated, output=None, status=None, dry_run=True)
         await run_blocking(prepare_overlay, machine)
         async with running(machine, qemu, accelerated=accelerated) as guest:
             if request.command is None:
                 await attach(guest)
                 await guest.wait(POWER_OFF_LIMIT_S)
-                return BootResult(shown, accelerated, None, None, False)
+                return BootResult(command_line=shown, accelerated=accelerated, output=None, status=None, dry_run=False)
             output, status = await _run_command(guest, request.command, machine.name, events)
             with events.step("Power off"):
                 await guest.power_off()
-            return BootResult(shown, accelerated, output.rstrip("\n"), status, False)
+            return BootResult(
+                command_line=shown, accelerated=accelerated, output=output.rstrip("\n"), status=status, dry_run=False
+            )
 
 
 @contextmanager

@@ -75,7 +75,7 @@ class CacheList:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PruneRequest:
     """What to remove; with nothing set, what is above the cache's limit.
 
@@ -90,7 +90,7 @@ class PruneRequest:
     dry_run: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PruneResult:
     removed: tuple[CacheItem, ...]
     in_use: tuple[CacheItem, ...]
@@ -177,7 +177,13 @@ async def cache_prune(request: PruneRequest, settings: Settings, events: Events)
                 size_bytes = tree_size(path)
                 if request.dry_run or cache.remove_other(path):
                     others.append((path, size_bytes))
-        return PruneResult(items(found.removed), items(found.in_use), tuple(others), found.left_bytes, request.dry_run)
+        return PruneResult(
+            removed=items(found.removed),
+            in_use=items(found.in_use),
+            others=tuple(others),
+            left_bytes=found.left_bytes,
+            dry_run=request.dry_run,
+        )
 
     return await run_blocking(prune)
 

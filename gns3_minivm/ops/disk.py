@@ -18,7 +18,7 @@ from gns3_minivm.ops.templates.sources import ImageSettings, NotYet, Workshop
 from gns3_minivm.settings import Settings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConvertResult:
     """``artifact`` is None for a dry run; ``cached`` tells whether the disk had been converted before.
 
@@ -79,11 +79,28 @@ async def convert_image(
                         await run_blocking(copy.fill, artifact.path, step)
                     await run_blocking(copy.name)
     except NotYet as first:
-        return ConvertResult(image, output, "", "", None, False, time.monotonic() - started, (first.step,))
+        return ConvertResult(
+            image=image,
+            output=output,
+            recipe="",
+            filename="",
+            artifact=None,
+            cached=False,
+            elapsed_s=time.monotonic() - started,
+            pending=(first.step,),
+        )
     finally:
         workshop.close()
     elapsed_s = time.monotonic() - started
-    return ConvertResult(image, output, source.recipe.id, source.recipe.filename, artifact, cached, elapsed_s)
+    return ConvertResult(
+        image=image,
+        output=output,
+        recipe=source.recipe.id,
+        filename=source.recipe.filename,
+        artifact=artifact,
+        cached=cached,
+        elapsed_s=elapsed_s,
+    )
 
 
 def _fill_early(copy: OutputCopy, disk: Path) -> None:

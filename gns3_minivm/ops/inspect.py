@@ -20,7 +20,7 @@ from gns3_minivm.settings import Settings
 _TITLES = ("org.opencontainers.image.ref.name", "org.opencontainers.image.title")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InspectResult:
     """``known`` is the entry of this machine's cache with the same recipe; ``measured`` only if it was asked for."""
 
@@ -66,9 +66,9 @@ async def inspect(path: Path, settings: Settings, events: Events, *, digest: boo
         report = inspect_disk(path)
         known = find_known(Cache(settings.cache_root), report) if report.kind == "root disk" else None
         if not digest:
-            return InspectResult(report, known, None)
+            return InspectResult(report=report, known=known, measured=None)
         with events.step(f"Read {path}", total=report.files[0].size_bytes, unit="bytes"):
-            return InspectResult(report, known, measure(Kind.DISK, path, path.name))
+            return InspectResult(report=report, known=known, measured=measure(Kind.DISK, path, path.name))
 
     return await run_blocking(look)
 

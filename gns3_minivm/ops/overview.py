@@ -29,7 +29,7 @@ def local_servers() -> list[str]:
     return local_server_urls()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ServerDescription:
     """One server as it presents itself; only ``url`` and ``error`` are set where it could not be asked."""
 
@@ -62,10 +62,12 @@ async def describe_servers(addresses: Sequence[Address], events: Events) -> list
     async def ask(server: Server) -> ServerDescription:
         computes = tuple(compute.compute_id for compute in await server.computes())
         templates = len(await server.templates())
-        return ServerDescription(server.url, server.version, computes, templates, server.warnings)
+        return ServerDescription(
+            url=server.url, version=server.version, computes=computes, templates=templates, warnings=server.warnings
+        )
 
     outcomes = await on_each(addresses, ask)
-    return [outcome.value or ServerDescription(outcome.address.url, error=outcome.error) for outcome in outcomes]
+    return [outcome.value or ServerDescription(url=outcome.address.url, error=outcome.error) for outcome in outcomes]
 
 
 @dataclass(frozen=True)

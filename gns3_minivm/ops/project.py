@@ -39,8 +39,8 @@ from gns3_minivm.settings import Settings
 _ALWAYS_ON = frozenset({"cloud", "nat", "ethernet_switch", "ethernet_hub", "frame_relay_switch", "atm_switch"})
 
 
-@dataclass(frozen=True)
-class ExportResult:
+@dataclass(frozen=True, kw_only=True)
+class ProjectExport:
     """``added`` are the images that GNS3's own export had left out."""
 
     project: str
@@ -61,8 +61,8 @@ class ExportResult:
         }
 
 
-@dataclass(frozen=True)
-class ImportResult:
+@dataclass(frozen=True, kw_only=True)
+class ProjectImport:
     """``uploaded`` are the images that the archive lacked and this machine had; ``project_id`` is "" in a dry run."""
 
     project: str
@@ -93,7 +93,7 @@ def only_server(addresses: Sequence[Address]) -> Address:
 
 async def export_project(
     address: Address, name: str, output: Path, settings: Settings, events: Events, *, force: bool, dry_run: bool
-) -> ExportResult:
+) -> ProjectExport:
     """Write the project of this name or id to ``output`` with all images that its nodes need.
 
     Nothing is left if it fails.  Raises UsageError, NotFoundError, ConflictError (a node runs), ServerError, HostError.
@@ -104,7 +104,14 @@ async def export_project(
         nodes = await server.nodes(project.project_id)
         _check_stopped(server, project, nodes)
         if dry_run:
-            return ExportResult(project.name, output, 0, tuple(_computes_of_images(nodes)), (), True)
+            return ProjectExport(
+                project=project.name,
+                output=output,
+                size_bytes=0,
+                images=tuple(_computes_of_images(nodes)),
+                added=(),
+                dry_run=True,
+            )
         folder = output.absolute().parent
         temporary = temporary_beside(output)
         try:
@@ -118,7 +125,14 @@ async def export_project(
             raise (disk_error(error, folder, "") or error) from error
         finally:
             temporary.unlink(missing_ok=True)
-    return ExportResult(project.name, output, size_bytes, tuple(archive.images), added, False)
+    return ProjectExport(
+        project=project.name,
+        output=output,
+        size_bytes=size_bytes,
+        images=tuple(archive.images),
+        added=added,
+        dry_run=False,
+    )
 
 
 async def import_project(
@@ -130,7 +144,7 @@ async def import_project(
     name: str = "",
     open_it: bool = False,
     dry_run: bool = False,
-) -> ImportResult:
+) -> ProjectImport:
     """Make a project of a portable archive on a server that then has every image its nodes need.
 
     Nothing is left if it fails, but for images that were uploaded.  Raises UserError, ConflictError (the server has
@@ -148,13 +162,27 @@ async def import_project(
                 hint="Export it again with `gns3-minivm project export`, or register the appliance there first.",
             )
         if dry_run:
-            return ImportResult(name or archive.name, "", server.url, tuple(lacking), False, True)
+            return ProjectImport(
+                project=name or archive.name,
+                project_id="",
+                url=server.url,
+                uploaded=tuple(lacking),
+                opened=False,
+                dry_run=True,
+            )
         for filename, source in sources.items():
             assert source is not None
             with events.step(f"Upload {filename}", total=source.size_bytes, unit="bytes") as step:
                 await server.upload_image(source.path, filename, source.size_bytes, source.md5, step.advance)
         project = await _send(server, archive, name, events, open_it=open_it)
-    return ImportResult(project.name, project.project_id, server.url, tuple(lacking), open_it, False)
+    return ProjectImport(
+        project=project.name,
+        project_id=project.project_id,
+        url=server.url,
+        uploaded=tuple(lacking),
+        opened=open_it,
+        dry_run=False,
+    )
 
 
 async def _find(server: Server, name: str) -> Project:

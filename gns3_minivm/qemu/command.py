@@ -20,7 +20,7 @@ PROGRAM = "qemu-system-x86_64"
 _MACHINE_IDS = uuid.UUID("7d1a2bd0-27ac-5d52-9b2e-6c2f64e0cb0b")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GuestMachine:
     """What a template says about its machine; ``append`` is the kernel command line.
 

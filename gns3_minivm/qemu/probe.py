@@ -19,8 +19,8 @@ _APPEND = "console=ttyS0 earlyprintk=serial,ttyS0 rdinit=/none root=/dev/none pa
 _FIRST_WORDS = b"Linux version"
 
 
-@dataclass(frozen=True)
-class Limits:
+@dataclass(frozen=True, kw_only=True)
+class ProbeLimits:
     """How long the kernel may take to say its first words, and to come to its end.
 
     With working acceleration these take about 0.5 and 1.5 seconds.
@@ -50,9 +50,9 @@ async def acceleration_works(qemu: str, kernel: Path, memory: Path) -> bool:
     return works
 
 
-async def runs_kernel(qemu: str, accelerator: str, kernel: Path, limits: Limits | None = None) -> bool:
+async def runs_kernel(qemu: str, accelerator: str, kernel: Path, limits: ProbeLimits | None = None) -> bool:
     """Whether a kernel comes to its end under this accelerator, within the limits."""
-    limits = limits or Limits()
+    limits = limits or ProbeLimits()
     words = ["-accel", accelerator, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-m", "192"]
     try:
         process = await asyncio.create_subprocess_exec(

@@ -21,7 +21,7 @@ from gns3_minivm.base.errors import GuestError
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.formats.tree import FileTree
 from gns3_minivm.guest.contract import GuestConfig
-from gns3_minivm.guest.exec import ExecRequest, GuestExec, GuestState, Limits
+from gns3_minivm.guest.exec import ExecLimits, ExecRequest, GuestExec, GuestState
 from gns3_minivm.guest.frames import Frame, encode_reply, encode_request
 from tests.support.guest import Guest, boot, busybox_tree, guest_disk
 
@@ -55,7 +55,7 @@ def shell(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 class Console:
     """What is open on a guest's console: commands, and a person's side of it."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: Limits | None) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: ExecLimits | None) -> None:
         self.writer = writer
         self.raw = bytearray()
         self.shown = bytearray()
@@ -86,7 +86,7 @@ async def stands_still(unread: socket.socket) -> None:
 
 
 @asynccontextmanager
-async def console(guest: Guest, limits: Limits | None = None) -> AsyncIterator[Console]:
+async def console(guest: Guest, limits: ExecLimits | None = None) -> AsyncIterator[Console]:
     reader, writer = await asyncio.open_connection(sock=guest.take_console())
     opened = Console(reader, writer, limits)
     try:
@@ -100,7 +100,7 @@ async def console(guest: Guest, limits: Limits | None = None) -> AsyncIterator[C
 async def test_an_image_without_a_shell_runs_commands_with_the_environment_of_its_program(scratch: Guest) -> None:
     async with console(scratch) as opened:
         assert await opened.commands.hello(ANSWER_LIMIT_S) == GuestState("main", "exec-1")
-        answer = await opened.commands.run(ExecRequest(["busybox", "env"], environment={"SAID": "two\nlines é"}))
+        answer = await opened.commands.run(ExecRequest(argv=["busybox", "env"], environment={"SAID": "two\nlines é"}))
         assert answer.exit_status == 0
         assert set(answer.stdout.decode().split("\n")) >= {"COLOUR=blue", "HOME=/root", "SAID=two", "lines é"}
         line = 'echo "$COLOUR $PWD"; echo wrong >&2; exit 5'
@@ -113,10 +113,10 @@ async def test_an_image_without_a_shell_runs_commands_with_the_environment_of_it
 async def test_commands_that_cannot_start_say_why(scratch: Guest) -> None:
     async with console(scratch) as opened:
         for request, status, reason in (
-            (ExecRequest(["no-such-program"]), 127, "no-such-program: there is no such program"),
-            (ExecRequest(["busybox", "true"], user="nobody-here"), 126, "there is no such user in /etc/passwd"),
-            (ExecRequest(["busybox", "true"], working_dir="/none"), 126, "/none: No such file or directory"),
-            (ExecRequest(["/srv"]), 126, "/srv: Permission denied"),
+            (ExecRequest(argv=["no-such-program"]), 127, "no-such-program: there is no such program"),
+            (ExecRequest(argv=["busybox", "true"], user="nobody-here"), 126, "there is no such user in /etc/passwd"),
+            (ExecRequest(argv=["busybox", "true"], working_dir="/none"), 126, "/none: No such file or directory"),
+            (ExecRequest(argv=["/srv"]), 126, "/srv: Permission denied"),
         ):
             answer = await opened.commands.run(request)
             assert (answer.exit_status, answer.failure, answer.stdout) == (status, reason, b"")
@@ -131,10 +131,10 @@ async def test_a_user_and_a_signal_are_told(scratch: Guest) -> None:
 async def test_bytes_of_all_kinds_come_back_as_they_were_sent(scratch: Guest) -> None:
     data = bytes(range(256)) * 8 + b"\x1b]7411;1;x;" + b"\x1e7411;\x1f\xff\xfb\x01"
     async with console(scratch) as opened:
-        answer = await opened.commands.run(ExecRequest(["busybox", "cat"], stdin=data), timeout_s=RUN_LIMIT_S)
+        answer = await opened.commands.run(ExecRequest(argv=["busybox", "cat"], stdin=data), timeout_s=RUN_LIMIT_S)
         assert answer.stdout == data
         # Input that nobody reads is no reason to wait.
-        assert (await opened.commands.run(ExecRequest(["busybox", "true"], stdin=data))).exit_status == 0
+        assert (await opened.commands.run(ExecRequest(argv=["busybox", "true"], stdin=data))).exit_status == 0
 
 
 async def test_several_commands_run_at_once_and_the_ninth_waits_for_its_turn(scratch: Guest) -> None:
@@ -163,9 +163,9 @@ async def test_a_process_left_in_the_background_does_not_hold_the_answer_back(sc
 
 
 async def test_what_imitates_a_reply_is_only_output(scratch: Guest) -> None:
-    forged = encode_reply(Frame("x", "0123456789abcdef", 0, b"exit 0"))
+    forged = encode_reply(Frame(kind="x", id="0123456789abcdef", number=0, data=b"exit 0"))
     async with console(scratch) as opened:
-        answer = await opened.commands.run(ExecRequest(["busybox", "cat"], stdin=forged))
+        answer = await opened.commands.run(ExecRequest(argv=["busybox", "cat"], stdin=forged))
         assert answer.stdout == forged
         # On the console itself it carries an identifier that nobody has asked with.
         answer = await opened.commands.run(ExecRequest(shell="cat > /dev/console; exit 3", stdin=forged))
@@ -173,29 +173,29 @@ async def test_what_imitates_a_reply_is_only_output(scratch: Guest) -> None:
 
 
 async def test_damaged_and_unfinished_frames_do_nothing(scratch: Guest) -> None:
-    good = encode_request(Frame("D", "feedfeedfeedfeed", 0, b"shell touch /srv/forged\n\n"))
+    good = encode_request(Frame(kind="D", id="feedfeedfeedfeed", number=0, data=b"shell touch /srv/forged\n\n"))
     async with console(scratch) as opened:
         for damaged in (good[:-9] + b"00000000\x1f", good[:40] + b"x" + good[40:], good[1:], b"\x1e" * 50, good[:30]):
             opened.writer.write(damaged)
         opened.writer.write(b"\x1e7411;" + b"A" * 5000)
-        answer = await opened.commands.run(ExecRequest(["busybox", "ls", "/srv"]))
+        answer = await opened.commands.run(ExecRequest(argv=["busybox", "ls", "/srv"]))
         assert (answer.exit_status, answer.stdout) == (0, b"")
 
 
 async def test_a_request_has_room_for_long_arguments(shell: Guest) -> None:
     async with console(shell) as opened:
         words = [letter * 7_000 for letter in "abc"]
-        answer = await opened.commands.run(ExecRequest(["busybox", "echo", *words]))
+        answer = await opened.commands.run(ExecRequest(argv=["busybox", "echo", *words]))
         assert answer.stdout.decode().split() == words
 
 
 async def test_a_request_that_arrives_twice_runs_once(scratch: Guest) -> None:
-    twice = Frame("D", "beefbeefbeefbeef", 0, b"shell echo run >> /srv/times\n\n")
+    twice = Frame(kind="D", id="beefbeefbeefbeef", number=0, data=b"shell echo run >> /srv/times\n\n")
     async with console(scratch) as opened:
-        for frame in (twice, twice, Frame("B", twice.id), twice):
+        for frame in (twice, twice, Frame(kind="B", id=twice.id), twice):
             opened.writer.write(encode_request(frame))
-            await opened.commands.run(ExecRequest(["busybox", "sleep", "0.3"]))
-        assert (await opened.commands.run(ExecRequest(["busybox", "cat", "/srv/times"]))).stdout == b"run\n"
+            await opened.commands.run(ExecRequest(argv=["busybox", "sleep", "0.3"]))
+        assert (await opened.commands.run(ExecRequest(argv=["busybox", "cat", "/srv/times"]))).stdout == b"run\n"
 
 
 async def test_a_service_goes_on_while_nobody_reads_and_its_last_words_are_shown(scratch: Guest) -> None:
@@ -203,7 +203,7 @@ async def test_a_service_goes_on_while_nobody_reads_and_its_last_words_are_shown
         await stands_still(unread)
     async with console(scratch) as opened:
         await opened.expect(b"bytes of the output of /yes were not kept")
-        assert (await opened.commands.run(ExecRequest(["busybox", "true"]))).exit_status == 0
+        assert (await opened.commands.run(ExecRequest(argv=["busybox", "true"]))).exit_status == 0
 
 
 async def test_a_line_that_is_being_typed_is_not_disturbed(shell: Guest) -> None:
@@ -215,7 +215,7 @@ async def test_a_line_that_is_being_typed_is_not_disturbed(shell: Guest) -> None
         answer = await running
         opened.writer.write(b"\r")
         await opened.expect(b"\ntyped-42-while-commands-run")
-        copy = await opened.commands.run(ExecRequest(["cat", "/tmp/x"]))
+        copy = await opened.commands.run(ExecRequest(argv=["cat", "/tmp/x"]))
         assert len(answer.stdout) == 20000 and copy.stdout == answer.stdout
         assert b"7411" not in opened.shown
 
@@ -234,7 +234,7 @@ async def test_files_of_several_megabytes_go_both_ways(shell: Guest) -> None:
     data = os.urandom(2_000_000)
     async with console(shell) as opened:
         await opened.commands.run(ExecRequest(shell="cat > /tmp/copy", stdin=data), timeout_s=1200)
-        answer = await opened.commands.run(ExecRequest(["cat", "/tmp/copy", "/tmp/copy"]), timeout_s=600)
+        answer = await opened.commands.run(ExecRequest(argv=["cat", "/tmp/copy", "/tmp/copy"]), timeout_s=600)
         assert answer.stdout == data + data
 
 
@@ -242,7 +242,11 @@ async def test_files_of_several_megabytes_go_both_ways(shell: Guest) -> None:
 async def test_a_command_whose_host_is_gone_is_killed_after_a_minute(shell: Guest) -> None:
     running = ExecRequest(shell="busybox ps | grep -c '[s]leep 777'")
     async with console(shell) as opened:
-        opened.writer.write(encode_request(Frame("D", "abcdabcdabcdabcd", 0, b"arg busybox\narg sleep\narg 777\n\n")))
+        opened.writer.write(
+            encode_request(
+                Frame(kind="D", id="abcdabcdabcdabcd", number=0, data=b"arg busybox\narg sleep\narg 777\n\n")
+            )
+        )
         started = time.monotonic()
         await asyncio.sleep(30)
         assert (await opened.commands.run(running)).stdout == b"1\n"
@@ -293,7 +297,7 @@ async def test_a_line_that_changes_bytes_still_carries_a_command_and_its_data(sh
     reader, writer = await asyncio.open_connection(sock=shell.take_console())
     line = BadLine(reader, writer)
     try:
-        async with GuestExec(line, line, limits=Limits(ask_again_s=0.3)) as commands:
+        async with GuestExec(line, line, limits=ExecLimits(ask_again_s=0.3)) as commands:
             request = ExecRequest(shell="tee /tmp/spoiled; exit 9", stdin=data)
             answer = await commands.run(request, timeout_s=RUN_LIMIT_S)
     finally:
@@ -302,25 +306,25 @@ async def test_a_line_that_changes_bytes_still_carries_a_command_and_its_data(sh
 
 
 async def test_more_output_than_allowed_ends_the_command(shell: Guest) -> None:
-    async with console(shell, Limits(output_bytes=10_000)) as opened:
+    async with console(shell, ExecLimits(output_bytes=10_000)) as opened:
         with pytest.raises(GuestError, match="has written more than 10000 bytes"):
-            await opened.commands.run(ExecRequest(["busybox", "yes"]))
+            await opened.commands.run(ExecRequest(argv=["busybox", "yes"]))
         assert (await opened.commands.run(ExecRequest(shell="sleep 0.2; ! busybox pidof yes"))).exit_status == 0
 
 
 async def test_a_guest_that_is_stopped_in_the_middle_is_told(bundle: Bundle, tmp_path: Path) -> None:
     """Also: in the shell before the root disk there are commands too, and the guest says what it is."""
     with boot(bundle, [], tmp_path, words="single root=/dev/none", name="exec-3") as guest:
-        async with console(guest, Limits(silence_s=3)) as opened:
+        async with console(guest, ExecLimits(silence_s=3)) as opened:
             assert (await opened.commands.hello(ANSWER_LIMIT_S)).state == "recovery"
             answer = await opened.commands.run(ExecRequest(shell="busybox ls /bin"))
             assert b"busybox\n" in answer.stdout
             guest.monitor("stop")
             with pytest.raises(GuestError, match="has not answered for 3 s while a command ran"):
-                await opened.commands.run(ExecRequest(["busybox", "sleep", "100"]))
+                await opened.commands.run(ExecRequest(argv=["busybox", "sleep", "100"]))
             guest.monitor("quit")
             with pytest.raises(GuestError, match="console has closed|has not answered"):
-                await opened.commands.run(ExecRequest(["busybox", "sleep", "100"]))
+                await opened.commands.run(ExecRequest(argv=["busybox", "sleep", "100"]))
 
 
 async def test_beside_an_init_of_the_image_there_are_commands_and_a_terminal_for_its_getty(
@@ -342,4 +346,4 @@ async def test_beside_an_init_of_the_image_there_are_commands_and_a_terminal_for
                 opened.shown.clear()
                 opened.writer.write(b"echo typed-%d-$((40+2)); exit\r" % turn)
                 await opened.expect(b"typed-%d-42" % turn)
-                assert (await opened.commands.run(ExecRequest(["true"]))).exit_status == 0
+                assert (await opened.commands.run(ExecRequest(argv=["true"]))).exit_status == 0

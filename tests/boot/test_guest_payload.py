@@ -48,12 +48,12 @@ def test_a_payload_sets_up_a_node_and_what_it_does_not_say_any_more_is_gone(bund
         sysctls={"net.ipv4.ip_forward": "1"},
         folders=(GuestFolder("/srv/shared", "web:lab", 0o2775),),
         files=(
-            GuestFile("/opt/deep/down/binary", BINARY, "web", 0o4750),
-            GuestFile("/etc/alias", b"through the link\n"),
-            GuestFile("/var/new file", b"", "nobody-here"),
-            GuestFile("/etc/fresh", b"each time\n", when=When.BOOT),
-            GuestFile("/run/gone-after-boot", b"there\n"),
-            GuestFile("/proc/version", b"x"),
+            GuestFile(path="/opt/deep/down/binary", content=BINARY, owner="web", mode=0o4750),
+            GuestFile(path="/etc/alias", content=b"through the link\n"),
+            GuestFile(path="/var/new file", content=b"", owner="nobody-here"),
+            GuestFile(path="/etc/fresh", content=b"each time\n", when=When.BOOT),
+            GuestFile(path="/run/gone-after-boot", content=b"there\n"),
+            GuestFile(path="/proc/version", content=b"x"),
         ),
         commands=(
             GuestCommand('echo "$A $(cat /run/gone-after-boot)" >>/root/boots'),
@@ -123,7 +123,7 @@ def test_an_image_without_a_shell_gets_files_and_runs_commands(bundle: Bundle, t
     payload = NodePayload(
         args=("2000",),
         env={"WHO": "me"},
-        files=(GuestFile("/data/conf", b"x = 1\n", "1234:5678", 0o640),),
+        files=(GuestFile(path="/data/conf", content=b"x = 1\n", owner="1234:5678", mode=0o640),),
         commands=(GuestCommand('echo "by a line, $WHO" >/data/line'), GuestCommand(("/sleep", "nonsense"))),
     )
     # The kernel keeps the I/O ports to itself, so the payload comes by way of the driver.
@@ -143,7 +143,7 @@ def test_an_image_without_a_shell_gets_files_and_runs_commands(bundle: Bundle, t
 
 def test_a_damaged_payload_is_one_line_on_the_console_and_the_node_boots(bundle: Bundle, tmp_path: Path) -> None:
     disk = guest_disk(tmp_path / "disk.qcow2", tiny_tree(bundle), GuestConfig(entrypoint=("/sleep",), cmd=("1000",)))
-    damaged = bytearray(NodePayload(files=(GuestFile("/data", BINARY),), args=("2000",)).encode())
+    damaged = bytearray(NodePayload(files=(GuestFile(path="/data", content=BINARY),), args=("2000",)).encode())
     damaged[100_000] ^= 1
     with boot(bundle, [disk], tmp_path, options=handed_over(tmp_path, bytes(damaged))) as guest:
         guest.expect("minivm: payload: its checksum is wrong: it is passed over")
@@ -163,7 +163,7 @@ def test_a_payload_as_large_as_it_may_be_is_used_and_a_larger_one_is_told(
 ) -> None:
     disk = guest_disk(tmp_path / "disk.qcow2", tiny_tree(bundle), GuestConfig(entrypoint=("/sleep",), cmd=("1000",)))
     data = random.Random(2).randbytes(size)
-    options = handed_over(tmp_path, NodePayload(files=(GuestFile("/data", data),)))
+    options = handed_over(tmp_path, NodePayload(files=(GuestFile(path="/data", content=data),)))
     with boot(bundle, [disk], tmp_path, options=options) as guest:
         guest.expect("running /sleep; Enter opens a shell")
         guest.send("\r")
@@ -204,7 +204,7 @@ def test_a_payload_is_there_before_an_init_system_of_the_image_starts(bundle: Bu
     payload = NodePayload(
         hostname="early",
         env={"WHO": "process"},
-        files=(GuestFile("/etc/conf", b"in place\n"),),
+        files=(GuestFile(path="/etc/conf", content=b"in place\n"),),
         commands=(GuestCommand("touch /root/done"),),
     )
     with boot(bundle, [disk], tmp_path, options=handed_over(tmp_path, payload)) as guest:

@@ -24,11 +24,13 @@ PAYLOAD = NodePayload(
     sysctls={"net.ipv4.ip_default_ttl": "7"},
     files=(
         GuestFile(
-            "/etc/systemd/system/by-payload.service",
-            b"[Service]\nType=oneshot\nRemainAfterExit=yes\n"
+            path="/etc/systemd/system/by-payload.service",
+            content=b"[Service]\nType=oneshot\nRemainAfterExit=yes\n"
             b"ExecStart=/bin/sh -c 'cat /proc/sys/net/ipv4/ip_default_ttl >/root/unit'\n",
         ),
-        GuestFile("/etc/systemd/system/multi-user.target.d/wants.conf", b"[Unit]\nWants=by-payload.service\n"),
+        GuestFile(
+            path="/etc/systemd/system/multi-user.target.d/wants.conf", content=b"[Unit]\nWants=by-payload.service\n"
+        ),
     ),
     commands=(GuestCommand("echo by a command >/root/command"),),
 )
@@ -40,7 +42,7 @@ async def runs_commands(guest: Guest) -> None:
     try:
         async with GuestExec(reader, writer) as commands:
             assert await commands.hello(30) == GuestState("main", "sd-1")
-            answer = await commands.run(ExecRequest(["systemctl", "is-active", "minivm-console"]))
+            answer = await commands.run(ExecRequest(argv=["systemctl", "is-active", "minivm-console"]))
             assert (answer.stdout, answer.exit_status) == (b"active\n", 0)
             assert (await commands.run(ExecRequest(shell="exit 3"))).exit_status == 3
     finally:

@@ -76,7 +76,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def guest(monolithic_bundle: Bundle, disk: Path, folder: Path) -> Iterator[Guest]:
     """A booted guest that has the script."""
     node = overlay(disk, folder / "node.qcow2")
-    (folder / "payload").write_bytes(NodePayload(files=(GuestFile("/root/features", SCRIPT.read_bytes()),)).encode())
+    (folder / "payload").write_bytes(
+        NodePayload(files=(GuestFile(path="/root/features", content=SCRIPT.read_bytes()),)).encode()
+    )
     options = [*OPTIONS, "-fw_cfg", f"name={FW_CFG_NAME},file={folder / 'payload'}"]
     options += [word for name in CHANNELS for word in ("-chardev", f"file,id={name},path={folder / name}")]
     with boot(monolithic_bundle, [node], folder, name="lab-1", options=options) as running:
@@ -94,7 +96,7 @@ async def run(guest: Guest, *argv: str) -> ExecResult:
     try:
         async with GuestExec(reader, writer) as commands, asyncio.timeout(FEATURE_LIMIT_S):
             await commands.hello(BOOT_LIMIT_S)
-            return await commands.run(ExecRequest(argv))
+            return await commands.run(ExecRequest(argv=argv))
     finally:
         writer.transport.abort()
 

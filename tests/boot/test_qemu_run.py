@@ -24,7 +24,7 @@ from gns3_minivm.guest.contract import CONFIG_PATH, GuestConfig, kernel_command_
 from gns3_minivm.guest.exec import ExecRequest, GuestState
 from gns3_minivm.qemu import probe, run
 from gns3_minivm.qemu.command import GuestMachine, find_qemu
-from gns3_minivm.qemu.probe import Limits, acceleration_works, runs_kernel
+from gns3_minivm.qemu.probe import ProbeLimits, acceleration_works, runs_kernel
 from gns3_minivm.qemu.run import Guest, attach, prepare_overlay, running
 from tests.support.disks import MIB, make_disk
 from tests.support.tools import require_tool
@@ -235,14 +235,16 @@ async def test_without_a_terminal_there_is_no_console(
 
 
 async def test_a_kernel_that_runs_to_its_end_is_taken_for_working(qemu: str, bundle: Bundle) -> None:
-    assert await runs_kernel(qemu, "tcg", bundle.kernel.path, Limits(first_words_s=SHELL_LIMIT_S, end_s=SHELL_LIMIT_S))
+    assert await runs_kernel(
+        qemu, "tcg", bundle.kernel.path, ProbeLimits(first_words_s=SHELL_LIMIT_S, end_s=SHELL_LIMIT_S)
+    )
 
 
 async def test_a_kernel_that_says_nothing_in_time_is_not(qemu: str, tmp_path: Path) -> None:
     mute = tmp_path / "vmlinuz"
     mute.write_bytes(bytes(4096))
     started = time.monotonic()
-    assert not await runs_kernel(qemu, "tcg", mute, Limits(first_words_s=1, end_s=1))
+    assert not await runs_kernel(qemu, "tcg", mute, ProbeLimits(first_words_s=1, end_s=1))
     assert time.monotonic() - started < 30
     assert not await runs_kernel(qemu, "no-such-accelerator", mute)
     assert not await runs_kernel(str(tmp_path / "no-qemu"), "tcg", mute)
@@ -253,7 +255,7 @@ async def test_the_answer_is_kept_until_the_machine_boots_again(
 ) -> None:
     asked: list[str] = []
 
-    async def answer(qemu: str, accelerator: str, kernel: Path, limits: Limits | None = None) -> bool:
+    async def answer(qemu: str, accelerator: str, kernel: Path, limits: ProbeLimits | None = None) -> bool:
         asked.append(accelerator)
         return True
 
@@ -276,7 +278,7 @@ async def test_the_answer_is_kept_until_the_machine_boots_again(
 async def test_this_machines_answer_comes_within_the_limits(qemu: str, bundle: Bundle, tmp_path: Path) -> None:
     started = time.monotonic()
     first = await acceleration_works(qemu, bundle.kernel.path, tmp_path)
-    assert time.monotonic() - started < Limits().first_words_s + Limits().end_s + 20
+    assert time.monotonic() - started < ProbeLimits().first_words_s + ProbeLimits().end_s + 20
     started = time.monotonic()
     assert await acceleration_works(qemu, bundle.kernel.path, tmp_path) is first
-    assert time.monotonic() - started < Limits().first_words_s
+    assert time.monotonic() - started < ProbeLimits().first_words_s

@@ -86,7 +86,7 @@ async def test_certificates_are_checked(tmp_path: Path, certificate: tuple[Path,
         connector = Connector(address, 2)
         with pytest.raises(requests.exceptions.SSLError):
             await asyncio.to_thread(connector.get_version)
-        trusted = await Agent(Address(address.url, ca_file=certificate[0])).gns3fy()
+        trusted = await Agent(Address(url=address.url, ca_file=certificate[0])).gns3fy()
         assert (await asyncio.to_thread(trusted.get_version))["version"].startswith("2.2")
 
 

@@ -23,13 +23,15 @@ async def test_the_image_is_found_by_its_digest_and_gives_the_checksum_of_the_fi
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", docker_host)
     put_bundle(Cache(tmp_path / "cache"))
-    request = ExportRequest(("debian:bookworm-slim",), tmp_path / "out", "vm", image=ImageSettings(size="512M"))
-    result = await export_appliances(request, Settings(tmp_path / "cache"), Events())
+    request = ExportRequest(
+        names=("debian:bookworm-slim",), folder=tmp_path / "out", template_name="vm", image=ImageSettings(size="512M")
+    )
+    result = await export_appliances(request, Settings(cache_root=tmp_path / "cache"), Events())
     path = result.appliances[0].path
     appliance = read_gns3a(path)
     [disk] = [image for image in appliance.images if image.filename.endswith(".qcow2")]
     (tmp_path / "out" / disk.filename).unlink()
-    finder = ImageFinder(path, appliance, (), ImageSettings(), Settings(tmp_path / "other"), Events())
+    finder = ImageFinder(path, appliance, (), ImageSettings(), Settings(cache_root=tmp_path / "other"), Events())
     try:
         obtained = await finder.obtain(disk)
     finally:

@@ -114,7 +114,11 @@ def test_what_the_engine_does_not_know_is_not_found(engine: Engine, name: str) -
 
 
 def test_the_debian_appliance_is_built_and_converted(engine: Engine, tmp_path: Path) -> None:
-    found = resolve("debian-minivm", Sources(Appliances, lambda: engine, lambda: b"", build=HOST), Events())
+    found = resolve(
+        "debian-minivm",
+        Sources(appliances=Appliances, connect=lambda: engine, busybox=lambda: b"", build=HOST),
+        Events(),
+    )
     assert found.appliance is not None
     assert found.image.info.config.cmd == ("/etc/init.sh",)
     disk = tmp_path / "disk.qcow2"

@@ -36,7 +36,7 @@ USER, PASSWORD = "tester", "pass:w0rd"
 # bcrypt of PASSWORD, as htpasswd -B makes it.
 HASHED = "$2y$05$abcdefghijklmnopqrstuuaawI20eFRuOzOn6yaWJoSGK0iychT2G"
 LAYERS = [tar_bytes([file("a", random.Random(7).randbytes(500_000))]), tar_bytes([file("b", b"text " * 9000)])]
-SMALL = DiskOptions(64 << 20)
+SMALL = DiskOptions(size_bytes=64 << 20)
 
 
 def disk_of(name: str, folder: Path, options: RegistryOptions | None = None, docker_host: str = "") -> str:
@@ -47,7 +47,9 @@ def disk_of(name: str, folder: Path, options: RegistryOptions | None = None, doc
             raise EngineError("there is no Docker engine")
         return connect({"DOCKER_HOST": docker_host})
 
-    sources = Sources(lambda: Appliances(()), engine, lambda: b"", options or RegistryOptions())
+    sources = Sources(
+        appliances=lambda: Appliances(()), connect=engine, busybox=lambda: b"", registries=options or RegistryOptions()
+    )
     cache = folder / "cache"
     shutil.rmtree(cache, ignore_errors=True)
     return convert(resolve(name, sources, Events()).image, SMALL, Cache(cache), Events()).md5

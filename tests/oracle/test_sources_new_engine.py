@@ -36,7 +36,7 @@ LAYERS = [
     tar_bytes([file(".wh.gone"), symlink("s", "d"), file("text", b"some text " * 20_000, mode=0o4755)]),
     tar_bytes([]),
 ]
-SMALL = DiskOptions(64 << 20)
+SMALL = DiskOptions(size_bytes=64 << 20)
 
 
 def disk_of(image: Image, folder: Path) -> str:

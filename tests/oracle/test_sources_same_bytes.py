@@ -63,7 +63,9 @@ def digest_of_disk(name: str, cache: Path, docker_host: str = "", options: Regis
         assert docker_host, "no engine is needed here"
         return connect({"DOCKER_HOST": docker_host})
 
-    sources = Sources(Appliances, engine, lambda: b"", options or RegistryOptions())
+    sources = Sources(
+        appliances=Appliances, connect=engine, busybox=lambda: b"", registries=options or RegistryOptions()
+    )
     image = resolve(name, sources, Events()).image
     recipe = DiskRecipe(image.info, DiskOptions())
     disk = convert(image, DiskOptions(), Cache(cache / secrets.token_hex(4)), Events())
@@ -234,7 +236,7 @@ def test_plain_names_are_looked_for_in_the_registry_that_the_user_names(
 ) -> None:
     copy(saved, f"docker://{registry}/oracle-plain:1")
     copy(saved, f"docker://{registry}/library/oracle-official:1")
-    options = RegistryOptions(registry)
+    options = RegistryOptions(default=registry)
     assert digest_of_disk("oracle-plain:1", tmp_path, docker_host, options) == expected
     assert digest_of_disk("oracle-official:1", tmp_path, docker_host, options) == expected
     mirrored = RegistryOptions.parse("", (f"registry.invalid={registry}",), ())

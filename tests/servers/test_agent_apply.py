@@ -23,7 +23,7 @@ from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.gns3.on_each import on_each
 from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.gns3.transport import Limits
+from gns3_minivm.gns3.transport import ConnectionLimits
 from tests.support import faults
 from tests.support.blobs import random_artifact
 from tests.support.faults import faulty
@@ -68,8 +68,8 @@ async def case(client: Server, gns3_server: GNS3Process, tmp_path: Path) -> Asyn
     kernel = random_artifact(tmp_path, Kind.KERNEL, stem="vmlinuz")
     initrd = random_artifact(tmp_path, Kind.INITRD, stem="initrd")
     template = QemuTemplate(
-        template_id(name),
-        name,
+        template_id=template_id(name),
+        name=name,
         hda_disk_image=disk.filename,
         kernel_image=kernel.filename,
         initrd=initrd.filename,
@@ -77,7 +77,7 @@ async def case(client: Server, gns3_server: GNS3Process, tmp_path: Path) -> Asyn
     )
     sources = {artifact.filename: artifact for artifact in (disk, kernel, initrd)}
     # As ops does it before anything is built: names from the recipe, contents not known yet.
-    desired = DesiredAppliance(template, tuple(WantedFile(filename) for filename in sources))
+    desired = DesiredAppliance(template=template, files=tuple(WantedFile(filename) for filename in sources))
     yield Case(client, gns3_server, tmp_path, desired, sources)
     for found in await client.templates():
         if found.name == name:
@@ -88,7 +88,7 @@ async def test_the_first_run_uploads_and_creates_and_the_second_finds_nothing_to
     first = await case.plan()
     names = tuple(case.sources)
     assert first.appliances[0].actions == (
-        *(Upload(name, None, "local") for name in names),
+        *(Upload(filename=name, size_bytes=None, compute_id="local") for name in names),
         CreateTemplate(case.desired.template),
     )
     seen: list[Event] = []
@@ -184,7 +184,7 @@ async def test_fields_that_belong_to_the_user_are_shown_and_left_alone(case: Cas
 
 
 async def test_a_foreign_template_of_the_same_name_is_a_conflict_and_nothing_is_touched(case: Case) -> None:
-    foreign = QemuTemplate(str(uuid.uuid4()), case.desired.name)
+    foreign = QemuTemplate(template_id=str(uuid.uuid4()), name=case.desired.name)
     await case.client.create_template(foreign)
     found = await case.plan()
     assert [type(action) for action in found.appliances[0].actions] == [Conflict]
@@ -215,7 +215,7 @@ async def test_a_damaged_file_that_a_template_uses_stays_and_ours_is_sent_under_
     name, artifact = next(iter(case.sources.items()))
     theirs = random_artifact(case.folder)
     await case.client.upload_image(theirs.path, name, theirs.size_bytes, theirs.md5)
-    user = QemuTemplate(str(uuid.uuid4()), f"user-of-{name}", hda_disk_image=name)
+    user = QemuTemplate(template_id=str(uuid.uuid4()), name=f"user-of-{name}", hda_disk_image=name)
     await case.client.create_template(user)
     try:
         result = await case.register(case.known())
@@ -247,7 +247,7 @@ async def test_an_agent_that_comes_late_to_a_repair_takes_what_the_first_one_has
 
 
 async def test_an_adoption_that_is_interrupted_gives_the_name_back(case: Case) -> None:
-    foreign = QemuTemplate(str(uuid.uuid4()), case.desired.name, usage="Theirs.")
+    foreign = QemuTemplate(template_id=str(uuid.uuid4()), name=case.desired.name, usage="Theirs.")
     await case.client.create_template(foreign)
     async with faulty(case.process) as front, await connect(parse_address(front.url)) as server:
         rule = front.on(r"^POST /v\d/templates$", faults.stand_still)
@@ -290,7 +290,7 @@ async def test_an_initrd_that_was_taken_away_is_sent_again(case: Case) -> None:
         assert isinstance(case.client, RestServer)
         await case.client._transport.send("DELETE", f"/v3/images/QEMU/{initrd}", "delete an image")
     found = await case.plan()
-    assert found.appliances[0].actions[0] == Upload(initrd, None, "local")
+    assert found.appliances[0].actions[0] == Upload(filename=initrd, size_bytes=None, compute_id="local")
     assert isinstance(found.appliances[0].template, Unchanged)
     assert (await case.register()).uploaded == (initrd,)
     assert (await case.plan()).nothing_to_do
@@ -332,7 +332,7 @@ async def test_a_value_that_the_server_would_not_take_is_told_before_anything_is
 
 async def test_an_appliance_that_fails_does_not_stop_the_others(case: Case) -> None:
     other = f"{case.desired.name}-b"
-    good = DesiredAppliance(QemuTemplate(template_id(other), other), ())
+    good = DesiredAppliance(template=QemuTemplate(template_id=template_id(other), name=other), files=())
     wanted = [case.desired, good]
     found = plan(await observe(case.client, wanted), wanted)
     failed, created = await apply(case.client, found, at_hand({}), Events())
@@ -353,7 +353,7 @@ async def test_one_failing_server_does_not_stop_the_others(gns3_v2: GNS3Process,
         parse_address(gns3_v3.bare_url, username="admin", password="wrong"),
         parse_address(gns3_v3.url),
     ]
-    outcomes = await on_each(addresses, work, limits=Limits(backoff_s=0.01))
+    outcomes = await on_each(addresses, work, limits=ConnectionLimits(backoff_s=0.01))
     assert [outcome.address for outcome in outcomes] == addresses
     kinds = [type(outcome.error) for outcome in outcomes]
     assert kinds == [ConnectError, BugError, LoginError, type(None)]

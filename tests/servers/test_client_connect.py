@@ -12,10 +12,10 @@ from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.gns3.transport import Limits
+from gns3_minivm.gns3.transport import ConnectionLimits
 from tests.support.gns3 import GNS3Process, free_port, running_gns3
 
-IMPATIENT = Limits(backoff_s=0.01)
+IMPATIENT = ConnectionLimits(backoff_s=0.01)
 
 
 async def test_a_server_tells_its_generation_and_version(client: Server, gns3_server: GNS3Process) -> None:

@@ -32,7 +32,9 @@ async def test_an_upload_arrives_with_its_size_and_md5(
     moved: list[int] = []
     done = await client.upload_image(blob.path, blob.filename, blob.size_bytes, blob.md5, moved.append)
     assert (done.filename, done.sent, sum(moved)) == (blob.filename, True, blob.size_bytes)
-    assert await find(client, blob.filename) == ServerImage(blob.filename, blob.size_bytes, blob.md5)
+    assert await find(client, blob.filename) == ServerImage(
+        filename=blob.filename, size_bytes=blob.size_bytes, md5=blob.md5
+    )
     assert await client.image_md5(blob.filename) == blob.md5
     assert (gns3_server.images / blob.filename).read_bytes() == blob.path.read_bytes()
 
@@ -206,7 +208,9 @@ async def test_v3_a_file_without_a_record_is_not_replaced_by_another_one(gns3_v3
     (gns3_v3.images / other.filename).write_bytes(theirs.path.read_bytes())
     async with await connect(parse_address(gns3_v3.url)) as client:
         assert (await client.upload_image(same.path, same.filename, same.size_bytes, same.md5)).sent
-        assert await find(client, same.filename) == ServerImage(same.filename, same.size_bytes, same.md5)
+        assert await find(client, same.filename) == ServerImage(
+            filename=same.filename, size_bytes=same.size_bytes, md5=same.md5
+        )
         with pytest.raises(ConflictError, match="other content is there already") as caught:
             await client.upload_image(other.path, other.filename, other.size_bytes, other.md5)
         assert theirs.md5 in caught.value.message
@@ -222,9 +226,13 @@ async def test_v3_no_second_image_of_one_name_is_made_in_another_folder(gns3_v3:
         await client._transport.upload(route, "upload", theirs.path, theirs.size_bytes, no_progress)
         with pytest.raises(ConflictError, match="other content is there already"):
             await client.upload_image(ours.path, ours.filename, ours.size_bytes, ours.md5)
-        assert await find(client, ours.filename) == ServerImage(ours.filename, theirs.size_bytes, theirs.md5)
+        assert await find(client, ours.filename) == ServerImage(
+            filename=ours.filename, size_bytes=theirs.size_bytes, md5=theirs.md5
+        )
         # With two of them, the server would find neither.
-        template = QemuTemplate(str(uuid.uuid4()), f"vm-{uuid.uuid4().hex[:8]}", hda_disk_image=ours.filename)
+        template = QemuTemplate(
+            template_id=str(uuid.uuid4()), name=f"vm-{uuid.uuid4().hex[:8]}", hda_disk_image=ours.filename
+        )
         await client.create_template(template)
         await client.delete_template(template.template_id)
 

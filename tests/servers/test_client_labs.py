@@ -38,9 +38,14 @@ async def lab(client: Server, tmp_path: Path) -> AsyncIterator[Lab]:
     disk = measure(Kind.DISK, path, f"reset-{uuid.uuid4().hex[:12]}.qcow2")
     filename = (await client.upload_image(path, disk.filename, disk.size_bytes, disk.md5)).filename
     template = QemuTemplate(
-        str(uuid.uuid4()), f"vm-{uuid.uuid4().hex[:8]}", hda_disk_image=filename, adapters=2, on_close="power_off",
-        ram_mb=32, options="-cpu Nehalem",
-    )  # fmt: skip
+        template_id=str(uuid.uuid4()),
+        name=f"vm-{uuid.uuid4().hex[:8]}",
+        hda_disk_image=filename,
+        adapters=2,
+        on_close="power_off",
+        ram_mb=32,
+        options="-cpu Nehalem",
+    )
     await client.create_template(template)
     project = await client.create_project(f"lab-{uuid.uuid4().hex[:8]}")
     yield Lab(client, project.project_id, template, disk.md5)

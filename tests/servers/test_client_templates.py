@@ -44,7 +44,7 @@ UNUSUAL: dict[str, Any] = {
 async def template(client: Server) -> AsyncIterator[QemuTemplate]:
     """A template's values with an id and a name of its own; taken away again."""
     template_id = str(uuid.uuid4())
-    yield QemuTemplate(template_id, f"vm-{template_id[:8]}")
+    yield QemuTemplate(template_id=template_id, name=f"vm-{template_id[:8]}")
     try:
         await client.delete_template(template_id)
     except NotFoundError:
@@ -89,7 +89,7 @@ async def test_every_field_can_be_updated_and_taken_back(client: Server, templat
 
 
 def test_the_unusual_values_differ_from_the_defaults_everywhere() -> None:
-    values = QemuTemplate("id", "name")
+    values = QemuTemplate(template_id="id", name="name")
     elsewhere = {"hda_disk_image", "hdb_disk_image", "kernel_image", "initrd"}
     # Only one platform is of use here, names are given by the tests, and API v2 has no versions.
     assert {f.name for f in fields(QemuTemplate)} - CREATE_ONLY_FIELDS - elsewhere - {

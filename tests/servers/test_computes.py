@@ -85,8 +85,10 @@ async def test_v2_a_stale_checksum_of_another_compute_is_no_damage(pair: Pair, m
     (pair.far.images / f"{disk.filename}.md5sum").write_text("0" * 32)
     assert [image.md5 for image in await main.images(pair.compute_id) if image.filename == disk.filename] == ["0" * 32]
     name = f"vm-{uuid.uuid4().hex[:8]}"
-    template = QemuTemplate(template_id(name), name, hda_disk_image=disk.filename, compute_id=pair.compute_id)
-    wanted = [DesiredAppliance(template, (WantedFile.of(disk),))]
+    template = QemuTemplate(
+        template_id=template_id(name), name=name, hda_disk_image=disk.filename, compute_id=pair.compute_id
+    )
+    wanted = [DesiredAppliance(template=template, files=(WantedFile.of(disk),))]
     seen = await observe(main, wanted)
     assert plan(seen, seen.desired).uploads == ()
     (pair.far.images / disk.filename).write_bytes(disk.path.read_bytes()[::-1])
@@ -220,9 +222,16 @@ async def node_of(
 ) -> tuple[dict[str, str], str]:
     """The md5s of a node that is made on the other compute, and its project."""
     template = QemuTemplate(
-        str(uuid.uuid4()), f"vm-{uuid.uuid4().hex[:8]}", hda_disk_image=disk, kernel_image=kernel, initrd=initrd,
-        ram_mb=32, options="-cpu Nehalem", on_close="power_off", compute_id=pair.compute_id,
-    )  # fmt: skip
+        template_id=str(uuid.uuid4()),
+        name=f"vm-{uuid.uuid4().hex[:8]}",
+        hda_disk_image=disk,
+        kernel_image=kernel,
+        initrd=initrd,
+        ram_mb=32,
+        options="-cpu Nehalem",
+        on_close="power_off",
+        compute_id=pair.compute_id,
+    )
     await main.create_template(template)
     project = await main.create_project(f"lab-{uuid.uuid4().hex[:8]}")
     try:

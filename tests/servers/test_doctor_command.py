@@ -59,7 +59,9 @@ async def register(client: Server, folder: Path) -> tuple[QemuTemplate, Sequence
     for file in files:
         await client.upload_image(file.path, file.filename, file.size_bytes, file.md5)
     disk, kernel, initrd = (file.filename for file in files)
-    template = QemuTemplate(template_id(name), name, hda_disk_image=disk, kernel_image=kernel, initrd=initrd)
+    template = QemuTemplate(
+        template_id=template_id(name), name=name, hda_disk_image=disk, kernel_image=kernel, initrd=initrd
+    )
     await client.create_template(template)
     return template, files
 
@@ -223,7 +225,12 @@ async def test_a_node_that_runs_shows_that_ubridge_is_there(client: Server, gns3
     async with await connect(parse_address(gns3_server.url)) as server:
         name = f"vm-{uuid.uuid4().hex[:8]}"
         template = QemuTemplate(
-            str(uuid.uuid4()), name, ram_mb=32, options="-cpu Nehalem", hda_disk_interface="none", on_close="power_off"
+            template_id=str(uuid.uuid4()),
+            name=name,
+            ram_mb=32,
+            options="-cpu Nehalem",
+            hda_disk_interface="none",
+            on_close="power_off",
         )
         await server.create_template(template)
         project = await server.create_project(f"lab-{uuid.uuid4().hex[:8]}")

@@ -27,7 +27,7 @@ from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.gns3.on_each import ServerOutcome, on_each
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.gns3.transport import Limits
+from gns3_minivm.gns3.transport import ConnectionLimits
 from tests.support import faults
 from tests.support.blobs import random_artifact
 from tests.support.faults import FaultyServer, Harm, faulty
@@ -36,7 +36,7 @@ from tests.support.gns3 import Generation, GNS3Process, running_gns3
 pytestmark = pytest.mark.either_generation
 
 # What stands still is given up after this; what only is slow, on a busy machine, is not.
-QUICK = Limits(answer_s=20, node_s=20, listing_s=20, stall_s=10, backoff_s=0.05)
+QUICK = ConnectionLimits(answer_s=20, node_s=20, listing_s=20, stall_s=10, backoff_s=0.05)
 TEMPLATES = r"^GET /v\d/templates$"
 IMAGES = r"^GET /v\d/(images|computes/local/qemu/images)$"
 UPLOAD = r"^POST /v\d/(images/upload|computes/local/qemu/images)/"
@@ -83,10 +83,14 @@ async def case(
     bad, good = (gns3_v2, gns3_v3) if request.param == "v2-bad" else (gns3_v3, gns3_v2)
     name = f"vm-{uuid.uuid4().hex[:8]}"
     disk, initrd = (random_artifact(tmp_path, kind, 2_500_000, stem=f"{kind}") for kind in (Kind.DISK, Kind.INITRD))
-    template = QemuTemplate(template_id(name), name, hda_disk_image=disk.filename, initrd=initrd.filename)
+    template = QemuTemplate(
+        template_id=template_id(name), name=name, hda_disk_image=disk.filename, initrd=initrd.filename
+    )
     sources = {artifact.filename: artifact for artifact in (disk, initrd)}
     async with faulty(bad) as front:
-        yield Case(front, good, DesiredAppliance(template, tuple(map(WantedFile.of, sources.values()))), sources)
+        yield Case(
+            front, good, DesiredAppliance(template=template, files=tuple(map(WantedFile.of, sources.values()))), sources
+        )
     for process in (bad, good):
         async with await connect(parse_address(process.url)) as server:
             if await server.template(template.template_id):
@@ -245,8 +249,8 @@ async def test_a_server_that_restarts_in_the_middle_fails_alone_and_is_served_af
     good = gns3_v3 if generation == 2 else gns3_v2
     disk = random_artifact(tmp_path, size_bytes=12_000_000)
     name = f"vm-{uuid.uuid4().hex[:8]}"
-    template = QemuTemplate(template_id(name), name, hda_disk_image=disk.filename)
-    desired = DesiredAppliance(template, (WantedFile.of(disk),))
+    template = QemuTemplate(template_id=template_id(name), name=name, hda_disk_image=disk.filename)
+    desired = DesiredAppliance(template=template, files=(WantedFile.of(disk),))
     with running_gns3(generation, tmp_path / "server") as process:
         async with faulty(process) as front:
             case = Case(front, good, desired, {disk.filename: disk})

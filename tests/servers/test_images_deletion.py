@@ -59,9 +59,15 @@ async def case(client: Server, gns3_server: GNS3Process, tmp_path: Path) -> Asyn
     for file in (disk, kernel, initrd):
         await client.upload_image(file.path, file.filename, file.size_bytes, file.md5)
     template = QemuTemplate(
-        str(uuid.uuid4()), f"vm-{uuid.uuid4().hex[:8]}", hda_disk_image=disk.filename, kernel_image=kernel.filename,
-        initrd=initrd.filename, options="-cpu Nehalem", on_close="power_off", ram_mb=32,
-    )  # fmt: skip
+        template_id=str(uuid.uuid4()),
+        name=f"vm-{uuid.uuid4().hex[:8]}",
+        hda_disk_image=disk.filename,
+        kernel_image=kernel.filename,
+        initrd=initrd.filename,
+        options="-cpu Nehalem",
+        on_close="power_off",
+        ram_mb=32,
+    )
     await client.create_template(template)
     project = await client.create_project(f"lab-{uuid.uuid4().hex[:8]}")
     await client.create_node(project.project_id, template.template_id, name="pc-1")

@@ -47,7 +47,7 @@ def stream(node: Node) -> tuple[str, int]:
 async def test_a_node_answers_from_its_boot_on_and_runs_commands(node: Node) -> None:
     async with open_console(*stream(node)) as console, GuestExec(console, console) as commands:
         assert await commands.hello(ANSWER_LIMIT_S) == GuestState("main", "exec-pc")
-        result = await commands.run(ExecRequest(["sh", "-c", "echo out; echo err >&2; exit 7"]))
+        result = await commands.run(ExecRequest(argv=["sh", "-c", "echo out; echo err >&2; exit 7"]))
         assert (result.stdout, result.stderr, result.exit_status) == (b"out\n", b"err\n", 7)
 
 
@@ -68,7 +68,7 @@ async def test_a_persons_line_is_not_disturbed_and_sees_no_frame(lab: Lab, node:
         person.send("\n")
         await person.read_until("(?s)undisturbed-42.*undisturbed-42.*undisturbed-42|undisturbed-42 echo undisturbed-42")
         assert len(result.stdout) == 60000
-        check = await commands.run(ExecRequest(["md5sum", "/tmp/sent"]))
+        check = await commands.run(ExecRequest(argv=["md5sum", "/tmp/sent"]))
         assert check.stdout.split()[0].decode() == hashlib.md5(result.stdout).hexdigest()
         shown = person.transcript[before:]
         assert "\x1b]7411;" in shown and "7411;" not in without_frames(shown)
@@ -81,7 +81,7 @@ async def test_two_programs_on_two_connections_share_a_console(node: Node) -> No
     async def copy(console: NodeConsole, name: str) -> bytes:
         async with GuestExec(console, console) as commands:
             await commands.run(ExecRequest(shell=f"cat > /tmp/{name}", stdin=data))
-            return (await commands.run(ExecRequest(["cat", f"/tmp/{name}"]))).stdout
+            return (await commands.run(ExecRequest(argv=["cat", f"/tmp/{name}"]))).stdout
 
     async with open_console(*stream(node)) as one, open_console(*stream(node)) as other:
         assert await asyncio.gather(copy(one, "a"), copy(other, "b")) == [data, data]
@@ -90,7 +90,7 @@ async def test_two_programs_on_two_connections_share_a_console(node: Node) -> No
 async def test_a_connection_that_is_cut_ends_its_command_only(node: Node) -> None:
     async with open_console(*stream(node)) as console, GuestExec(console, console) as commands:
         async with open_console(*stream(node)) as cut, GuestExec(cut, cut) as others:
-            lost = asyncio.create_task(others.run(ExecRequest(["sleep", "1000"])))
+            lost = asyncio.create_task(others.run(ExecRequest(argv=["sleep", "1000"])))
             await asyncio.sleep(1)
             lost.cancel()
             with pytest.raises(asyncio.CancelledError):

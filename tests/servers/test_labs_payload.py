@@ -31,7 +31,7 @@ async def test_a_node_boots_with_the_payload_in_its_directory(gns3_server: GNS3P
         hostname="its-own",
         env={"ROLE": "router"},
         addresses={"eth0": ("192.0.2.1/24",), "eth1": ("2001:db8::1/64",)},
-        files=(GuestFile("/srv/binary", BINARY, "nobody", 0o600),),
+        files=(GuestFile(path="/srv/binary", content=BINARY, owner="nobody", mode=0o600),),
         commands=(GuestCommand("echo $ROLE >/root/role"),),
     )
     async with open_lab(gns3_server, "busybox-minivm") as lab:

@@ -293,7 +293,7 @@ async def test_the_command_shows_the_difference_and_the_table(lab: DrawnLab) -> 
 @pytest.mark.long
 async def test_a_template_that_another_machine_has_made_is_used_where_its_image_is_not_at_hand(lab: DrawnLab) -> None:
     name = f"{lab.name}.tar"
-    made = QemuTemplate(template_id(name), name, adapters=1, ram_mb=64)
+    made = QemuTemplate(template_id=template_id(name), name=name, adapters=1, ram_mb=64)
     text = f"nodes: {{a: {{image: 'docker-archive:{name}'}}}}"
     with pytest.raises(UserError, match=name):
         await lab.up(text)

@@ -56,9 +56,15 @@ async def source(client: Server, gns3_server: GNS3Process, tmp_path: Path) -> As
     name = f"vm-{uuid.uuid4().hex[:8]}"
     disk_image, kernel, initrd = (file.filename for file in files)
     template = QemuTemplate(
-        str(uuid.uuid4()), name, hda_disk_image=disk_image, kernel_image=kernel, initrd=initrd, ram_mb=32,
-        options="-cpu Nehalem", on_close="power_off",
-    )  # fmt: skip
+        template_id=str(uuid.uuid4()),
+        name=name,
+        hda_disk_image=disk_image,
+        kernel_image=kernel,
+        initrd=initrd,
+        ram_mb=32,
+        options="-cpu Nehalem",
+        on_close="power_off",
+    )
     await client.create_template(template)
     project = await client.create_project(f"lab-{uuid.uuid4().hex[:8]}")
     node = await client.create_node(project.project_id, template.template_id, name="pc-1")
@@ -129,8 +135,14 @@ async def test_an_export_has_what_gns3_leaves_out(source: Source, tmp_path: Path
 
 
 async def test_a_running_node_keeps_its_project_from_being_exported(source: Source, tmp_path: Path) -> None:
-    bare = QemuTemplate(str(uuid.uuid4()), f"vm-{uuid.uuid4().hex[:8]}", ram_mb=32, hda_disk_interface="none",
-                        options="-cpu Nehalem", on_close="power_off")  # fmt: skip
+    bare = QemuTemplate(
+        template_id=str(uuid.uuid4()),
+        name=f"vm-{uuid.uuid4().hex[:8]}",
+        ram_mb=32,
+        hda_disk_interface="none",
+        options="-cpu Nehalem",
+        on_close="power_off",
+    )
     await source.server.create_template(bare)
     node = await source.server.create_node(source.project.project_id, bare.template_id, name="runs")
     await source.server.start_node(source.project.project_id, node.node_id, watch_s=0)

@@ -158,7 +158,10 @@ async def test_prune_wants_a_catalogue_with_a_name_and_all_of_its_images(site: T
 
 async def test_a_foreign_template_is_a_conflict_until_it_is_adopted(site: TestSite) -> None:
     web = site.add("web", ram=128)
-    foreign = {name: QemuTemplate(str(uuid.uuid4()), web, adapters=7, usage="Theirs.", ram_mb=99) for name in SERVERS}
+    foreign = {
+        name: QemuTemplate(template_id=str(uuid.uuid4()), name=web, adapters=7, usage="Theirs.", ram_mb=99)
+        for name in SERVERS
+    }
     for name, process in site.processes.items():
         async with await connect(parse_address(process.url)) as client:
             await client.create_template(foreign[name])
@@ -384,7 +387,7 @@ async def test_remove_takes_the_template_away_and_names_its_nodes(site: TestSite
 async def test_remove_leaves_a_foreign_template_alone(site: TestSite) -> None:
     name, process = f"foreign-{site.tag}", site.processes["three"]
     async with await connect(parse_address(process.url)) as client:
-        await client.create_template(QemuTemplate(str(uuid.uuid4()), name))
+        await client.create_template(QemuTemplate(template_id=str(uuid.uuid4()), name=name))
     refused = await gns3_minivm("remove", name, "--server", process.url)
     assert refused.status == 1 and "of other origin" in refused.err
     async with await connect(parse_address(process.url)) as client:

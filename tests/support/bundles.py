@@ -24,7 +24,13 @@ def put_bundle(cache: Cache, version: str = "6.1.0-9-test", kinds: tuple[Kind, .
     """Make the bundle that this release would take by itself, with files of these kinds."""
     digits = hashlib.sha256(f"{version} {kinds}".encode()).hexdigest()
     package = PackageRecord(
-        f"linux-image-{version}", "6.1.90-1", "amd64", "linux 6.1.90-1", f"linux-image-{version}.deb", digits, 1
+        name=f"linux-image-{version}",
+        version="6.1.90-1",
+        architecture="amd64",
+        source="linux 6.1.90-1",
+        filename=f"linux-image-{version}.deb",
+        sha256=digits,
+        size_bytes=1,
     )
     with cache.make("kernels", digits) as work:
         found: dict[Kind, Artifact] = {}

@@ -77,20 +77,20 @@ class TestSite:
 
     async def synced(self, *servers: str, events: Events | None = None, **options: Any) -> dict[str, dict[str, Any]]:
         """Sync in this process, which has to succeed; the reports by server."""
-        request = SyncRequest(self.write(), servers, **options)
+        request = SyncRequest(catalogue=self.write(), servers=servers, **options)
         result = await sync(request, self._settings, events or Events())
         assert result.exit_status == 0, result.as_dict()
         return {server.name: server.as_dict() for server in result.servers}
 
     async def status(self) -> dict[str, dict[str, Any]]:
         """The same for ``status``."""
-        result = await status(SyncRequest(self.write(), dry_run=True), self._settings, Events())
+        result = await status(SyncRequest(catalogue=self.write(), dry_run=True), self._settings, Events())
         assert result.exit_status == 0, result.as_dict()
         return {server.name: server.as_dict() for server in result.servers}
 
     @property
     def _settings(self) -> Settings:
-        return Settings(self.cache or minivm_cache())
+        return Settings(cache_root=self.cache or minivm_cache())
 
     async def template(self, server: str, name: str) -> QemuTemplate | None:
         """What a server has for an appliance."""

@@ -46,9 +46,9 @@ class DrawnLab:
         """Bring it up without starting anything."""
         path = self.write(text) if text else self.folder / "lab.yml"
         options = {"start": False, **options}
-        request = LabRequest(path, parse_address(url or self.url), **options)
+        request = LabRequest(path=path, server=parse_address(url or self.url), **options)
         self.warned.clear()
-        return await lab_up(request, Settings(self.folder / "cache"), Events(self._hear))
+        return await lab_up(request, Settings(cache_root=self.folder / "cache"), Events(self._hear))
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Note) and event.level == "warning":
@@ -78,7 +78,9 @@ async def drawn_lab(process: GNS3Process, folder: Path) -> AsyncIterator[DrawnLa
     mark = uuid.uuid4().hex[:8]
     # No kernel, so no words for one: its nodes can be started, find nothing to boot, and do not hear the power button.
     name = f"vm-{mark}"
-    template = QemuTemplate(template_id(name), name, adapters=2, ram_mb=64, options=QEMU_OPTIONS, on_close="power_off")
+    template = QemuTemplate(
+        template_id=template_id(name), name=name, adapters=2, ram_mb=64, options=QEMU_OPTIONS, on_close="power_off"
+    )
     async with await connect(parse_address(process.url)) as server:
         await server.create_template(template)
         lab = DrawnLab(server, folder, f"lab-{mark}", template.name, process.url)

@@ -141,7 +141,9 @@ def make_disks(folder: Path) -> dict[str, list[str]]:
     found = {}
     for compression in get_args(Compression):
         image = find_in_folder(str(folder))
-        disk = convert(image, DiskOptions(64 << 20, compression), Cache(folder / "cache"), Events())
+        disk = convert(
+            image, DiskOptions(size_bytes=64 << 20, compression=compression), Cache(folder / "cache"), Events()
+        )
         assert hashlib.md5(disk.path.read_bytes(), usedforsecurity=False).hexdigest() == disk.md5
         found[f"disk {compression}"] = [disk.filename, str(disk.size_bytes), disk.md5]
     return found

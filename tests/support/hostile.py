@@ -14,7 +14,7 @@ from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.pipeline import convert
 from gns3_minivm.images.resolve import FILE_SCHEMES
 
-OPTIONS = DiskOptions(64 << 20, "none")
+OPTIONS = DiskOptions(size_bytes=64 << 20, compression="none")
 
 
 def files_below(folder: Path) -> dict[str, tuple[int, int, int]]:

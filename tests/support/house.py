@@ -33,7 +33,9 @@ ROOMS: dict[str, Room] = {
     "documents": _room("YAML with the place of every value, and mistakes told with it", "", "pydantic yaml"),
     "settings": _room("user settings: files, environment"),
     "guest": _room("the contract with the guest: command line, payload, commands run in it"),
-    "guest.settings": _room("a node's settings in YAML, and the payload that they become", "guest documents", "pydantic"),
+    "guest.settings": _room(
+        "a node's settings in YAML, and the payload that they become", "guest documents", "pydantic"
+    ),
     "appliances": _room("reads `appliances/*/`", "documents guest", "pydantic"),
     "catalogue": _room("reads catalogue files: servers, and what each of them shall have", "documents", "pydantic"),
     "formats": _room("what the formats share: file tree, contents, sinks; cpio, ar, raw disks"),
@@ -46,7 +48,9 @@ ROOMS: dict[str, Room] = {
         "zlib_ng zstandard",
     ),
     "images.registry": _room("images of registries", "images", "requests urllib3"),
-    "images.files": _room("images in files: archives, OCI layouts, root tar files", "formats.tar guest images images.registry"),
+    "images.files": _room(
+        "images in files: archives, OCI layouts, root tar files", "formats.tar guest images images.registry"
+    ),
     "images.engine": _room(
         "images of a Docker engine; builds and containers there",
         "images images.files.archive images.registry.reference",
@@ -67,13 +71,15 @@ ROOMS: dict[str, Room] = {
     "qemu": _room("runs the same guest locally: acceleration probe, command line as GNS3 forms it, console", "guest"),
     "gns3": _room(
         "one GNS3 server in our words, API v2 and v3 alike; several at once; project files",
-        "gns3.v2.server gns3.v3.server guest",
+        "gns3.v2.server gns3.v3.server",
         "aiohttp pydantic zstandard",
     ),
-    "gns3.v2": _room("what is API v2's own", "gns3", "pydantic"),
+    "gns3.v2": _room("what is API v2's own", "gns3"),
     "gns3.v3": _room("what is API v3's own", "gns3", "pydantic"),
     "gns3a": _room("GNS3's appliance files: model, reader, writer, downloads", "", "pydantic requests urllib3"),
-    "agent": _room("templates and images of servers: desired state, observe, plan, apply; checkup, uses of images", "gns3 guest"),
+    "agent": _room(
+        "templates and images of servers: desired state, observe, plan, apply; checkup, uses of images", "gns3 guest"
+    ),
     "labs": _room(
         "lab files: their model, what a server has of them, the difference, and how it is made good",
         "agent documents gns3 guest guest.settings labs.canvas labs.written.junit",
@@ -90,9 +96,7 @@ ROOMS: dict[str, Room] = {
         "agent appliances bundle convert gns3 guest guest.settings images images.engine images.registry ops.kernels "
         "ops.templates qemu settings",
     ),
-    "ops.kernels": _room(
-        "operations on kernel bundles", "bundle bundle.packages bundle.source images.engine settings"
-    ),
+    "ops.kernels": _room("operations on kernel bundles", "bundle bundle.packages bundle.source images.engine settings"),
     "ops.templates": _room(
         "operations on templates: register, sync, status, remove, and what they share",
         "agent appliances bundle catalogue convert gns3 guest images images.engine images.registry ops.kernels settings",
@@ -132,7 +136,7 @@ ROOMS: dict[str, Room] = {
     ),
     "__init__": _room("`gns3_minivm.Agent` and the version", "api"),
     "__main__": _room("`python -m gns3_minivm`", "cli"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

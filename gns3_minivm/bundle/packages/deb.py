@@ -37,7 +37,7 @@ class DebFile:
 
 
 @dataclass(frozen=True)
-class Member:
+class DebMember:
     """A file in a package; ``path`` is without the leading "./".
 
     ``read`` gives its content, before the next member is asked for; it raises PackageError if that is damaged.
@@ -60,7 +60,7 @@ def open_deb(path: Path) -> DebFile:
     raise PackageError(f"{path} has no control file", hint=_HINT)
 
 
-def members(deb: DebFile, wanted: Callable[[str], bool]) -> Iterator[Member]:
+def members(deb: DebFile, wanted: Callable[[str], bool]) -> Iterator[DebMember]:
     """The regular files whose path is wanted, in the archive's order.  Raises PackageError where it is damaged."""
     with _reading(deb.path), _member(deb.path, "data.tar") as archive:
         for entry in archive:
@@ -68,7 +68,7 @@ def members(deb: DebFile, wanted: Callable[[str], bool]) -> Iterator[Member]:
             if entry.isreg() and wanted(path):
                 stream = archive.extractfile(entry)
                 assert stream is not None
-                yield Member(path, functools.partial(_read, deb.path, stream), int(entry.mtime))
+                yield DebMember(path, functools.partial(_read, deb.path, stream), int(entry.mtime))
 
 
 def _read(path: Path, stream: IO[bytes]) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 from gns3_minivm.base.errors import PackageError
 from gns3_minivm.base.events import Events
 from gns3_minivm.bundle.model import PackageRecord
-from gns3_minivm.bundle.packages.deb import Member, members, open_deb, sha256_of
+from gns3_minivm.bundle.packages.deb import DebMember, members, open_deb, sha256_of
 
 ARCHITECTURE = "amd64"
 BUSYBOX = "busybox-static"
@@ -54,7 +54,7 @@ class Package(ABC):
     """A package that is here."""
 
     @abstractmethod
-    def members(self, wanted: Callable[[str], bool]) -> Iterator[Member]:
+    def members(self, wanted: Callable[[str], bool]) -> Iterator[DebMember]:
         """The files whose path is wanted.  Raises PackageError where it is damaged."""
 
 
@@ -62,7 +62,7 @@ class Package(ABC):
 class DebPackage(Package):
     path: Path
 
-    def members(self, wanted: Callable[[str], bool]) -> Iterator[Member]:
+    def members(self, wanted: Callable[[str], bool]) -> Iterator[DebMember]:
         return members(open_deb(self.path), wanted)
 
 

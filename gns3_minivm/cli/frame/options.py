@@ -48,7 +48,7 @@ def _set_cache_size(context: click.Context, parameter: click.Parameter, value: s
         session.settings = dataclasses.replace(session.settings, cache_size=value)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ServerChoice:
     """Which servers the user has named, and how far they are trusted."""
 
@@ -93,10 +93,17 @@ def _add_appliances(context: click.Context, parameter: click.Parameter, value: t
 
 def appliances(command: F) -> F:
     """Where the user's own appliances are; it goes into the session's settings."""
-    return click.option("--appliances", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", multiple=True,
-                        expose_value=False, callback=_add_appliances, help="A folder with appliances of your own; may be "
-                        "given several times (default: GNS3_MINIVM_APPLIANCES, then gns3-minivm/appliances in the user's "
-                        "data folder).")(command)  # fmt: skip
+    return click.option(
+        "--appliances",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        multiple=True,
+        expose_value=False,
+        callback=_add_appliances,
+        help="A folder with appliances of your own; may be "
+        "given several times (default: GNS3_MINIVM_APPLIANCES, then gns3-minivm/appliances in the user's "
+        "data folder).",
+    )(command)
 
 
 def common(command: F) -> F:
@@ -123,8 +130,12 @@ def dry_run(command: F) -> F:
 
 
 def verify(command: F) -> F:
-    return click.option("--verify", is_flag=True, help="Read the image files on the servers back and compare them: "
-                        "finds damaged ones, and on API v3 missing ones. Takes as long as a download of them.")(command)  # fmt: skip
+    return click.option(
+        "--verify",
+        is_flag=True,
+        help="Read the image files on the servers back and compare them: "
+        "finds damaged ones, and on API v3 missing ones. Takes as long as a download of them.",
+    )(command)
 
 
 def _image_settings(**values: Any) -> ImageSettings:
@@ -161,19 +172,36 @@ def sources(command: F) -> F:
 def _source_flags() -> list[Callable[[Any], Any]]:
     return [
         click.option("--rebuild", is_flag=True, help="Build the appliance's Dockerfile again from the start."),
-        click.option("--build-network", metavar="MODE", help="Network of the Docker build, as in docker build "
-                     "--network."),
-        click.option("--registry", metavar="HOST[/PATH]", envvar="GNS3_MINIVM_REGISTRY",
-                     help="Where names without a registry are looked for after the Docker engine (default: the "
-                     "environment variable GNS3_MINIVM_REGISTRY, else registries.conf, else where the engine would look)."),
-        click.option("--registry-mirror", "registry_mirrors", metavar="HOST=MIRROR", multiple=True,
-                     envvar="GNS3_MINIVM_REGISTRY_MIRRORS", help="Ask MIRROR (HOST[/PATH]) before the registry HOST; "
-                     "may be given several times (default: GNS3_MINIVM_REGISTRY_MIRRORS, separated by spaces)."),
-        click.option("--insecure-registry", "insecure_registries", metavar="HOST", multiple=True,
-                     envvar="GNS3_MINIVM_INSECURE_REGISTRIES", help="Take http, or any certificate, from this registry "
-                     "(default: GNS3_MINIVM_INSECURE_REGISTRIES, separated by spaces)."),
+        click.option(
+            "--build-network", metavar="MODE", help="Network of the Docker build, as in docker build --network."
+        ),
+        click.option(
+            "--registry",
+            metavar="HOST[/PATH]",
+            envvar="GNS3_MINIVM_REGISTRY",
+            help="Where names without a registry are looked for after the Docker engine (default: the "
+            "environment variable GNS3_MINIVM_REGISTRY, else registries.conf, else where the engine would look).",
+        ),
+        click.option(
+            "--registry-mirror",
+            "registry_mirrors",
+            metavar="HOST=MIRROR",
+            multiple=True,
+            envvar="GNS3_MINIVM_REGISTRY_MIRRORS",
+            help="Ask MIRROR (HOST[/PATH]) before the registry HOST; "
+            "may be given several times (default: GNS3_MINIVM_REGISTRY_MIRRORS, separated by spaces).",
+        ),
+        click.option(
+            "--insecure-registry",
+            "insecure_registries",
+            metavar="HOST",
+            multiple=True,
+            envvar="GNS3_MINIVM_INSECURE_REGISTRIES",
+            help="Take http, or any certificate, from this registry "
+            "(default: GNS3_MINIVM_INSECURE_REGISTRIES, separated by spaces).",
+        ),
         appliances,
-    ]  # fmt: skip
+    ]
 
 
 def template(command: F) -> F:
@@ -193,25 +221,36 @@ def kernel(command: F) -> F:
     """Which kernel bundle; the command gets ``kernel``, a KernelChoice."""
     command = _gather(command, "kernel", _kernel_choice, ("debs", "name"))
     flags = [
-        click.option("--kernel", "name", metavar="NAME", help="The kernel bundle: debian, monolithic, host or custom (the newest "
-                     "of that flavour), FLAVOUR:VERSION, or the start of its id, as gns3-minivm kernel list shows them "
-                     "(default: that of an installed gns3-minivm-kernel, else debian). debian and monolithic are built where "
-                     "they are missing."),
+        click.option(
+            "--kernel",
+            "name",
+            metavar="NAME",
+            help="The kernel bundle: debian, monolithic, host or custom (the newest "
+            "of that flavour), FLAVOUR:VERSION, or the start of its id, as gns3-minivm kernel list shows them "
+            "(default: that of an installed gns3-minivm-kernel, else debian). debian and monolithic are built where "
+            "they are missing.",
+        ),
         debs,
-    ]  # fmt: skip
+    ]
     return _apply(command, flags)
 
 
 def _kernel_choice(debs: tuple[Path, ...], name: str | None) -> KernelChoice:
     from gns3_minivm.ops.kernels.choice import KernelChoice
 
-    return KernelChoice(debs, name)
+    return KernelChoice(debs=debs, name=name)
 
 
 def debs(command: F) -> F:
-    return click.option("--deb", "debs", type=FILE, multiple=True, metavar="FILE",
-                        help="Make the kernel bundle from this package instead of asking apt (kernel or its source, busybox "
-                        "and e2fsck: name each).")(command)  # fmt: skip
+    return click.option(
+        "--deb",
+        "debs",
+        type=FILE,
+        multiple=True,
+        metavar="FILE",
+        help="Make the kernel bundle from this package instead of asking apt (kernel or its source, busybox "
+        "and e2fsck: name each).",
+    )(command)
 
 
 def kernel_origin(command: F) -> F:
@@ -219,19 +258,32 @@ def kernel_origin(command: F) -> F:
     keys = ("debs", "flavour", "container", "from_host", "vmlinuz", "modules")
     command = _gather(command, "origin", _kernel_origin, keys)
     flags = [
-        click.option("--flavour", type=click.Choice(["debian", "monolithic"]), default="debian", show_default=True,
-                     help="debian: the distribution's ready kernel. monolithic: one file with everything for network labs, "
-                     "compiled from the distribution's source (minutes)."),
-        click.option("--container", metavar="IMAGE", help="Compile in a container of this Debian image (default: with "
-                     "this machine's tools; where it lacks them, in debian:bookworm-slim)."),
-        click.option("--from-host", is_flag=True, help="Take the kernel that runs on this machine, from /boot and "
-                     "/lib/modules."),
+        click.option(
+            "--flavour",
+            type=click.Choice(["debian", "monolithic"]),
+            default="debian",
+            show_default=True,
+            help="debian: the distribution's ready kernel. monolithic: one file with everything for network labs, "
+            "compiled from the distribution's source (minutes).",
+        ),
+        click.option(
+            "--container",
+            metavar="IMAGE",
+            help="Compile in a container of this Debian image (default: with "
+            "this machine's tools; where it lacks them, in debian:bookworm-slim).",
+        ),
+        click.option(
+            "--from-host", is_flag=True, help="Take the kernel that runs on this machine, from /boot and /lib/modules."
+        ),
         click.option("--vmlinuz", type=FILE, metavar="FILE", help="Take this kernel image."),
-        click.option("--modules", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
-                     help="The modules of that kernel, as at /lib/modules/VERSION; not needed if it has everything "
-                     "built in."),
+        click.option(
+            "--modules",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            metavar="DIR",
+            help="The modules of that kernel, as at /lib/modules/VERSION; not needed if it has everything built in.",
+        ),
         debs,
-    ]  # fmt: skip
+    ]
     return _apply(command, flags)
 
 

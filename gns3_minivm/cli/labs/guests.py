@@ -75,7 +75,14 @@ def lab_exec(
     from gns3_minivm.ops.project import only_server
 
     chosen, address = chosen_lab(lab), only_server(servers.addresses())
-    request = ExecRequest(words, "", _variables(variables), user, workdir, None if no_stdin else _piped_in())
+    request = ExecRequest(
+        argv=words,
+        shell="",
+        environment=_variables(variables),
+        user=user,
+        working_dir=workdir,
+        stdin=None if no_stdin else _piped_in(),
+    )
     try:
         answer = session.perform(
             lambda events: perform(

@@ -17,7 +17,7 @@ from gns3_minivm.cli.show import labs as show_labs
 
 if TYPE_CHECKING:
     from gns3_minivm.ops.kernels.choice import KernelChoice
-    from gns3_minivm.ops.labs.report import LabReport
+    from gns3_minivm.ops.labs.report import Confirm, LabReport
     from gns3_minivm.ops.templates.sources import ImageSettings
 
 _FILE = click.argument("file", required=False, type=options.FILE)
@@ -72,9 +72,17 @@ def lab_up(
     from gns3_minivm.ops.project import only_server
 
     request = LabRequest(
-        file or Path(default_lab()), only_server(servers.addresses()), source_settings, kernel, start, wait_s,
-        at_once, adopt=adopt, yes=yes, dry_run=dry_run,
-    )  # fmt: skip
+        path=file or Path(default_lab()),
+        server=only_server(servers.addresses()),
+        image=source_settings,
+        kernel=kernel,
+        start=start,
+        wait_s=wait_s,
+        at_once=at_once,
+        adopt=adopt,
+        yes=yes,
+        dry_run=dry_run,
+    )
     result = session.perform(
         lambda events: perform(
             request,
@@ -180,7 +188,7 @@ def _shown(session: Session, result: LabReport) -> int:
     return result.exit_status
 
 
-def _asking(session: Session, question: str, *, show: bool = False) -> show_labs.Confirm | None:
+def _asking(session: Session, question: str, *, show: bool = False) -> Confirm | None:
     """Ask the person at the terminal; nobody is asked where there is none."""
     if session.as_json or not sys.stdin.isatty():
         return None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gns3_minivm.labs.plan import LabPlan, NodePlan
     from gns3_minivm.ops.labs.report import LabReport, NodeRow
 
-Confirm = Callable[["LabReport"], bool]
 _SIGNS = {"create": "+", "delete": "-", "replace": "!", "update": "~", "keep": " "}
 _VALUE_MAX = 60
 

@@ -115,7 +115,10 @@ class ServerV3(ImageRoutes, RestServer):
         listed, vm, platform = await asyncio.gather(
             self._list("/computes", "list the computes"), self._gns3_vm(), self._local_platform()
         )
-        own = [Compute(LOCAL_COMPUTE, "local", True, self.version, platform), *vm]
+        own = [
+            Compute(compute_id=LOCAL_COMPUTE, name="local", connected=True, version=self.version, platform=platform),
+            *vm,
+        ]
         return [*own, *(replies.compute(item) for item in listed)]
 
     async def _gns3_vm(self) -> list[Compute]:
@@ -133,7 +136,9 @@ class ServerV3(ImageRoutes, RestServer):
         except ServerError:
             said = {}
         version, platform = (str(said[key]) if said.get(key) else None for key in ("version", "platform"))
-        return [Compute(VM_COMPUTE, "GNS3 VM", bool(version), version, platform)]
+        return [
+            Compute(compute_id=VM_COMPUTE, name="GNS3 VM", connected=bool(version), version=version, platform=platform)
+        ]
 
     async def _local_platform(self) -> str | None:
         """Where the server's own compute runs, if that may matter: only the GUI starts servers where QEMU is missing."""

@@ -49,7 +49,7 @@ _QUEUE_DEPTH = 8
 _POLL_S = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BuildOptions:
     """How appliances are built from their Dockerfiles."""
 

@@ -22,14 +22,14 @@ from typing import Any
 
 from gns3_minivm.base.cache import disk_error
 from gns3_minivm.base.errors import DamagedImageError
-from gns3_minivm.images.files.members import ArchiveError, Member, Members, StreamSource
+from gns3_minivm.images.files.members import ArchiveError, ArchiveMember, Members, StreamSource
 from gns3_minivm.images.model import Layer
 from gns3_minivm.images.unpack import CHUNK_SIZE, MAGIC_SIZE, Piece, PieceReader, UnpackError, is_packed, unpack
 
 _MANIFEST_MAX = 4 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Origin:
     """Where an archive comes from, in the words of messages, and what helps if it is damaged."""
 
@@ -37,7 +37,9 @@ class Origin:
     hint: str
 
 
-ENGINE = Origin("what the engine sent", "Start the command again; if it stays, pull or build the image again.")
+ENGINE = Origin(
+    place="what the engine sent", hint="Start the command again; if it stays, pull or build the image again."
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def spool_layers(
     return [found[diff_id] for diff_id in diff_ids]
 
 
-def _copy(members: Members, member: Member, spool: Any) -> tuple[str, int]:
+def _copy(members: Members, member: ArchiveMember, spool: Any) -> tuple[str, int]:
     """Append a member, unpacked, to the spool; the digest and the size of what was written."""
     try:
         return unpack(members, spool)
@@ -107,7 +109,7 @@ def _copy(members: Members, member: Member, spool: Any) -> tuple[str, int]:
         raise ArchiveError(f"{member.shown} cannot be decompressed: {error}") from error
 
 
-def _is_plain(path: Path, member: Member) -> bool:
+def _is_plain(path: Path, member: ArchiveMember) -> bool:
     """Whether a member lies in the archive ``path`` as it is, not compressed."""
     with path.open("rb") as file:
         return not is_packed(os.pread(file.fileno(), MAGIC_SIZE, member.offset))

@@ -35,7 +35,7 @@ class ArchiveImage(Image):
 
     def fetch(self, spool: Path, progress: Callable[[int], None]) -> list[Layer]:
         self._state = FileState(self._path)
-        origin = Origin(str(self._path), HINT)
+        origin = Origin(place=str(self._path), hint=HINT)
         in_place = None if self._state.packed else self._path
         return spool_layers(unpacked_pieces(self._path), self.info.diff_ids, spool, progress, origin, in_place)
 

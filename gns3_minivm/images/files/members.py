@@ -28,7 +28,7 @@ class ArchiveError(Exception):
 
 
 @dataclass(frozen=True)
-class Member:
+class ArchiveMember:
     """A regular file; its bytes begin at ``offset`` of the archive."""
 
     name: str
@@ -41,7 +41,7 @@ class Member:
         return legible(self.name)
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """Where an archive's bytes come from."""
 
     position: int
@@ -97,12 +97,12 @@ class Members:
     Raises ArchiveError, and what the source raises.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self._source = source
-        self._member = Member("", 0, 0)
+        self._member = ArchiveMember("", 0, 0)
         self._left = 0
 
-    def __iter__(self) -> Iterator[Member]:
+    def __iter__(self) -> Iterator[ArchiveMember]:
         while (member := self._next()) is not None:
             self._member, self._left = member, member.size
             yield member
@@ -124,7 +124,7 @@ class Members:
         found = self._source.position - self._member.offset
         return ArchiveError(f"{self._member.shown} ends after {found} of {self._member.size} bytes")
 
-    def _next(self) -> Member | None:
+    def _next(self) -> ArchiveMember | None:
         records: dict[bytes, bytes] = {}
         long_name = b""
         while True:
@@ -158,7 +158,7 @@ class Members:
                 if b"size" in records:
                     with _header_errors():
                         size = h.decimal(records[b"size"], "size")
-                member = Member(path.decode("utf-8", "surrogateescape"), size, self._source.position)
+                member = ArchiveMember(path.decode("utf-8", "surrogateescape"), size, self._source.position)
                 if size < 0:
                     raise ArchiveError(f"the size of {member.shown} is {size}")
                 if kind in _FILES:

@@ -32,7 +32,7 @@ class Challenge:
     service: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TokenRequest:
     """A request to a token server: with ``form`` it is a POST."""
 
@@ -63,5 +63,5 @@ def token_request(challenge: Challenge, path: str, credentials: Credentials | No
         query["service"] = challenge.service
     if credentials is not None and credentials.identity_token:
         form = {**query, "grant_type": "refresh_token", "refresh_token": credentials.identity_token}
-        return TokenRequest({}, {**form, "client_id": CLIENT_ID}, "")
-    return TokenRequest(query, None, basic(credentials) if credentials is not None else "")
+        return TokenRequest(query={}, form={**form, "client_id": CLIENT_ID}, authorization="")
+    return TokenRequest(query=query, form=None, authorization=basic(credentials) if credentials is not None else "")

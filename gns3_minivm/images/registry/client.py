@@ -103,7 +103,9 @@ class Repository(Blobs):
                 hint="Start the command again; if it stays, push the image again.",
             )
         self._manifests[digest] = data
-        return Descriptor(headers.get("Content-Type", "").partition(";")[0].strip(), digest, len(data))
+        return Descriptor(
+            media_type=headers.get("Content-Type", "").partition(";")[0].strip(), digest=digest, size=len(data)
+        )
 
     def document(self, descriptor: Descriptor) -> bytes:
         if descriptor.digest in self._manifests:

@@ -40,7 +40,7 @@ _DEPTH_MAX = 4
 _HINT = "Push or save the image again."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Descriptor:
     """What a document says about a blob (OCI descriptor.md)."""
 
@@ -193,7 +193,7 @@ def descriptors(reference: str, values: Any) -> list[Descriptor]:
                 f"a manifest of {reference} holds no descriptor, but {str(value)[:100]}", hint=_HINT
             )
         extra = {key: value[key] for key in ("platform", "annotations") if isinstance(value.get(key), dict)}
-        found.append(Descriptor(str(value.get("mediaType") or ""), digest, size, **extra))
+        found.append(Descriptor(media_type=str(value.get("mediaType") or ""), digest=digest, size=size, **extra))
     return found
 
 

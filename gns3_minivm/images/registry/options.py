@@ -9,7 +9,7 @@ from gns3_minivm.base.errors import UsageError
 from gns3_minivm.images.registry.reference import parse_place
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RegistryOptions:
     """Which registries are asked, and how; places are ``HOST[:PORT][/PATH]``."""
 
@@ -35,4 +35,4 @@ class RegistryOptions:
             found[key] = (*found.get(key, ()), place)
         if default:
             parse_place(default)
-        return cls(default, found, frozenset(parse_place(host)[0] for host in insecure))
+        return cls(default=default, mirrors=found, insecure=frozenset(parse_place(host)[0] for host in insecure))

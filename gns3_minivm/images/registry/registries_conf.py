@@ -22,7 +22,7 @@ from gns3_minivm.base.errors import ConfigError
 _SYSTEM = Path("/etc/containers")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RegistryRule:
     """A ``[[registry]]`` table: what is asked instead of, and before, the places that begin with ``prefix``."""
 
@@ -108,7 +108,13 @@ def _rule(table: Mapping[str, Any], path: Path) -> RegistryRule:
     loose = [place for place, mirror in zip(places, mirrors, strict=True) if mirror.get("insecure") is True]
     if table.get("insecure") is True:
         loose.append(location or prefix)
-    return RegistryRule(prefix, location, tuple(places), tuple(loose), table.get("blocked") is True)
+    return RegistryRule(
+        prefix=prefix,
+        location=location,
+        mirrors=tuple(places),
+        insecure=tuple(loose),
+        blocked=table.get("blocked") is True,
+    )
 
 
 def _text(value: Any, path: Path) -> str:

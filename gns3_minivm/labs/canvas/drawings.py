@@ -16,7 +16,7 @@ _DEFAULT_COLOUR = "#000000"
 _DEFAULT_SIZE = 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sketch:
     """A drawing as it shall be."""
 
@@ -42,7 +42,7 @@ def sketches(lab: Lab) -> list[Sketch]:
 
 def _sketch(lab: Lab, number: int, drawing: LabDrawing) -> Sketch:
     svg = _marked(_svg(lab, number, drawing), f"{lab.at('drawings', number - 1)}: drawing {number}")
-    return Sketch(svg, drawing.position.x, drawing.position.y, drawing.layer, drawing.rotation)
+    return Sketch(svg=svg, x=drawing.position.x, y=drawing.position.y, z=drawing.layer, rotation=drawing.rotation)
 
 
 def _svg(lab: Lab, number: int, drawing: LabDrawing) -> str:

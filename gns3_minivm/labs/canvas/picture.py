@@ -35,7 +35,7 @@ _STYLE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PictureNode:
     """``x`` and ``y`` are GNS3's: the symbol's upper left corner.  ``status`` shows as a light where it is known."""
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gns3_minivm.labs.containerlab.model import Endpoint, LinkDefinition
+from gns3_minivm.labs.containerlab.model import ClabEndpoint, LinkDefinition
 
 _ETHERNET = re.compile(r"eth(0|[1-9][0-9]*)")
 _NOT_NODES = {"host", "mgmt-net", "macvlan", "macvtap", "vxlan", "vxlan-stitch"}
@@ -19,13 +19,13 @@ _NOT_NODES = {"host", "mgmt-net", "macvlan", "macvtap", "vxlan", "vxlan-stitch"}
 _BRIDGES = ("bridge", "ovs-bridge")
 
 
-class Refusal(Protocol):
+class OnRefusal(Protocol):
     """Told of a link (by its number) that cannot be had; raises if the file is wrong."""
 
     def __call__(self, number: int, message: str, *, is_error: bool) -> None: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Interface:
     """An interface of a node; ``adapter`` is the number of GNS3's, ``linked`` is False for one that leads nowhere."""
 
@@ -64,7 +64,7 @@ class Wires:
         return Interfaces(tuple(self.interfaces.get(node, ())))
 
 
-def wire(links: Sequence[LinkDefinition], kinds: Mapping[str, str], refuse: Refusal) -> Wires:
+def wire(links: Sequence[LinkDefinition], kinds: Mapping[str, str], refuse: OnRefusal) -> Wires:
     """Give every end of every link its port."""
     wires = Wires()
     taken = [(number, link, ends) for number, link in enumerate(links) if (ends := _ends(number, link, kinds, refuse))]
@@ -82,7 +82,12 @@ def wire(links: Sequence[LinkDefinition], kinds: Mapping[str, str], refuse: Refu
                 continue
             addresses = tuple(address for address in (end.ipv4, end.ipv6) if address)
             interface = Interface(
-                end.interface, adapters[end.node, end.interface], link.mtu, end.mac, addresses, len(ends) > 1
+                name=end.interface,
+                adapter=adapters[end.node, end.interface],
+                mtu=link.mtu,
+                mac=end.mac,
+                addresses=addresses,
+                linked=len(ends) > 1,
             )
             wires.interfaces.setdefault(end.node, []).append(interface)
             ports.append((end.node, interface.port))
@@ -91,7 +96,7 @@ def wire(links: Sequence[LinkDefinition], kinds: Mapping[str, str], refuse: Refu
     return wires
 
 
-def _ends(number: int, link: LinkDefinition, kinds: Mapping[str, str], refuse: Refusal) -> list[Endpoint]:
+def _ends(number: int, link: LinkDefinition, kinds: Mapping[str, str], refuse: OnRefusal) -> list[ClabEndpoint]:
     """The ends that become ports: two, one of a dummy link, or none where the link cannot be had."""
     if link.type in _NOT_NODES:
         refuse(number, f"a link of type {link.type} leads out of the lab, and is left out", is_error=False)
@@ -116,7 +121,7 @@ def _ends(number: int, link: LinkDefinition, kinds: Mapping[str, str], refuse: R
     return ends
 
 
-def _adapters(ends: Sequence[Endpoint], kinds: Mapping[str, str]) -> dict[tuple[str, str], int]:
+def _adapters(ends: Sequence[ClabEndpoint], kinds: Mapping[str, str]) -> dict[tuple[str, str], int]:
     """The adapter of each interface: ethN is N, others take what is free, from 1 on."""
     found: dict[tuple[str, str], int] = {}
     others: list[tuple[str, str]] = []

@@ -66,7 +66,7 @@ class NodeDefinition(_Part):
 Definition = Annotated[NodeDefinition, BeforeValidator(_as_definition)]
 
 
-class Endpoint(_Part):
+class ClabEndpoint(_Part):
     """An end of a link in the long form."""
 
     node: Text
@@ -89,8 +89,8 @@ class LinkDefinition(_Part):
     """A link; without ``type`` the short form, whose ends are NODE:INTERFACE."""
 
     type: Text | None = None
-    endpoints: list[Annotated[Endpoint, BeforeValidator(_as_endpoint)]] = Field(default_factory=list)
-    endpoint: Endpoint | None = None
+    endpoints: list[Annotated[ClabEndpoint, BeforeValidator(_as_endpoint)]] = Field(default_factory=list)
+    endpoint: ClabEndpoint | None = None
     mtu: Annotated[int, Field(ge=68, le=65535)] | None = None
 
 

@@ -17,7 +17,7 @@ Format = Literal["ansible", "nornir"]
 _NETMIKO_TELNET = "generic_telnet"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InventoryHost:
     """A node.  ``address`` is where it can be reached over a network, "" where nobody has given it one."""
 

@@ -17,7 +17,7 @@ Outcome = Literal["passed", "failed", "error"]
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TestCase:
     """``message`` says in a line why it has not passed; ``output`` is what was seen."""
 

@@ -25,7 +25,7 @@ _PLAIN_PORTS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SavedProject:
     """A project as it is on a server; ``payloads`` by node id, ``template_settings`` by template id."""
 

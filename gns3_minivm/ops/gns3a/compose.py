@@ -27,7 +27,7 @@ from gns3_minivm.gns3a.model import (
     Version,
 )
 from gns3_minivm.ops.gns3a.portable import Portability
-from gns3_minivm.ops.templates.sources import Source
+from gns3_minivm.ops.templates.sources import FoundImage
 
 # Never to be changed: GNS3 tells appliances apart by the ids that follow from it.
 _NAMESPACE = uuid.UUID("c0d7c1b4-3c38-5a0e-8f4e-52f1a6f4a3d9")
@@ -35,13 +35,13 @@ _VENDOR = "gns3-minivm"
 _IMAGES_OF_VERSIONS = re.compile(r"^Images:\n(?:  .*\n?)+", re.MULTILINE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportedVersion:
     """One version: the template as ``register`` would make it, and all that its files are made of."""
 
     name: str
     desired: DesiredAppliance
-    source: Source
+    source: FoundImage
     bundle: Bundle
     disk: Artifact
     portable: Portability
@@ -215,6 +215,6 @@ def _made(artifact: Artifact, version: ExportedVersion) -> MadeFile:
     return MadeFile(sha256=artifact.sha256, disk=disk)
 
 
-def _pinned(source: Source) -> str:
+def _pinned(source: FoundImage) -> str:
     pinned = source.resolved.image.source_digest.pinned
     return f"docker://{pinned}" if pinned else ""

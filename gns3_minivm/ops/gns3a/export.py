@@ -28,7 +28,7 @@ from gns3_minivm.settings import Settings
 State = Literal["written", "there", "left out", "would be written"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportRequest:
     """``version`` replaces the image's; ``add`` keeps the versions that a file of this name has already."""
 
@@ -45,7 +45,7 @@ class ExportRequest:
     dry_run: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportedFile:
     """A file beside a ``.gns3a``; ``reason`` says why it is left out, or why it could not be."""
 
@@ -65,7 +65,7 @@ class ExportedFile:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportedAppliance:
     """One ``.gns3a``; ``images`` say what each version was made of."""
 
@@ -93,8 +93,8 @@ class ExportedAppliance:
         }
 
 
-@dataclass(frozen=True)
-class ExportResult:
+@dataclass(frozen=True, kw_only=True)
+class ApplianceExport:
     """``pending`` are steps without which a dry run cannot tell what follows for some of the names."""
 
     appliances: tuple[ExportedAppliance, ...]
@@ -109,7 +109,7 @@ class ExportResult:
         }
 
 
-async def export_appliances(request: ExportRequest, settings: Settings, events: Events) -> ExportResult:
+async def export_appliances(request: ExportRequest, settings: Settings, events: Events) -> ApplianceExport:
     """Write a ``.gns3a`` for each name, and the images that it needs; names of one template become its versions.
 
     The ``.gns3a`` comes last, so that one that is there is complete.  Raises UserError, ImageError, HostError.
@@ -134,7 +134,7 @@ async def export_appliances(request: ExportRequest, settings: Settings, events: 
     for name, versions in found.items():
         merge(compose(versions), known[name])
     written = [await _export(name, versions, known[name], request, events) for name, versions in found.items()]
-    return ExportResult(tuple(written), request.dry_run, tuple(dict.fromkeys(pending)))
+    return ApplianceExport(appliances=tuple(written), dry_run=request.dry_run, pending=tuple(dict.fromkeys(pending)))
 
 
 async def _version(name: str, request: ExportRequest, settings: Settings, events: Events) -> ExportedVersion:
@@ -150,7 +150,7 @@ async def _version(name: str, request: ExportRequest, settings: Settings, events
         workshop.close()
     info = source.resolved.image.info
     version = request.version or info.version or source.recipe.id[:12]
-    return ExportedVersion(version, desired, source, bundle, disk, portable)
+    return ExportedVersion(name=version, desired=desired, source=source, bundle=bundle, disk=disk, portable=portable)
 
 
 def _known(request: ExportRequest, name: str) -> ApplianceFile | None:
@@ -192,13 +192,18 @@ async def _export(
         await run_blocking(_write, path, text, replace=request.force or known is not None)
     origins = {version.name: version.desired.origin for version in versions}
     return ExportedAppliance(
-        name, path, tuple(version.name for version in appliance.versions), origins, tuple(files.values()), len(text)
+        name=name,
+        path=path,
+        versions=tuple(version.name for version in appliance.versions),
+        origins=origins,
+        files=tuple(files.values()),
+        size_bytes=len(text),
     )
 
 
 async def _ship(artifact: Artifact, portable: Portability, request: ExportRequest, events: Events) -> ExportedFile:
     """Put a file beside the ``.gns3a``, unless everybody can make it."""
-    said = ExportedFile(artifact.filename, artifact.size_bytes, artifact.md5, "left out")
+    said = ExportedFile(filename=artifact.filename, size_bytes=artifact.size_bytes, md5=artifact.md5, state="left out")
     obstacle = portable.disk if artifact.kind is Kind.DISK else portable.kernel
     if request.portable and not obstacle:
         return replace(said, reason="it can be made again from what the file says")

@@ -28,7 +28,7 @@ from gns3_minivm.gns3a.model import ApplianceFile, DiskSource, ImageFile, withou
 from gns3_minivm.images.resolve import ENGINE_SCHEME, REGISTRY_SCHEME
 from gns3_minivm.ops.gns3a.wheel import file_from_wheel
 from gns3_minivm.ops.kernels.choice import KernelChoice
-from gns3_minivm.ops.templates.sources import ImageSettings, Source, Workshop
+from gns3_minivm.ops.templates.sources import FoundImage, ImageSettings, Workshop
 from gns3_minivm.settings import Settings
 
 _PULL = f"{REGISTRY_SCHEME}://"
@@ -181,7 +181,7 @@ class ImageFinder:
                 found = await workshop.find(name)
                 if found.recipe.id == source.recipe:
 
-                    async def convert(found: Source = found, workshop: Workshop = workshop) -> Artifact:
+                    async def convert(found: FoundImage = found, workshop: Workshop = workshop) -> Artifact:
                         return await workshop.disk(found)
 
                     yield Place(f"made again from {name}", convert)

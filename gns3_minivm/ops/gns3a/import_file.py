@@ -23,7 +23,7 @@ from gns3_minivm.ops.templates.supply import Found, Wanted
 from gns3_minivm.settings import Settings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImportRequest:
     """``versions`` are names in the file, each for a template of its own beside others; without them its first one.
 
@@ -42,7 +42,7 @@ class ImportRequest:
     dry_run: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageOrigin:
     """Where an image came from that some server lacked, or would come from."""
 
@@ -55,7 +55,7 @@ class ImageOrigin:
         return {"filename": self.filename, "size_bytes": self.size_bytes, "md5": self.md5, "place": self.place}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ApplianceImport:
     """What was done with a file; ``images`` are those that some server lacked."""
 
@@ -96,10 +96,13 @@ async def import_appliance(request: ImportRequest, settings: Settings, events: E
     versions = await run_blocking(_templates, request, appliance, chosen)
     for warning in dict.fromkeys(text for version in versions for text in version.warnings):
         events.warn(warning)
-    wanted = {Wanted(str(request.path), version.desired.name): version for version in versions}
+    wanted = {Wanted(image=str(request.path), name=version.desired.name): version for version in versions}
     finder = ImageFinder(request.path, appliance, request.folders, request.image, settings, events)
     supply = _FileSupply(wanted, finder, events)
-    targets = [Target(one.url, one.url, one, tuple(wanted), request.compute) for one in request.servers]
+    targets = [
+        Target(name=one.url, url=one.url, address=one, wanted=tuple(wanted), compute=request.compute)
+        for one in request.servers
+    ]
     try:
         policy = Policy(adopt=request.adopt, verify=request.verify, dry_run=request.dry_run)
         result = await reconcile(targets, supply, policy, events)
@@ -109,7 +112,9 @@ async def import_appliance(request: ImportRequest, settings: Settings, events: E
     finally:
         await finder.close()
     names = tuple(version.name for version in chosen)
-    return ApplianceImport(request.path, appliance.name, names, tuple(supply.origins.values()), result)
+    return ApplianceImport(
+        path=request.path, name=appliance.name, versions=names, images=tuple(supply.origins.values()), result=result
+    )
 
 
 def choose(request: ImportRequest, appliance: ApplianceFile) -> list[Version]:
@@ -140,7 +145,7 @@ def _templates(request: ImportRequest, appliance: ApplianceFile, chosen: Sequenc
 
 
 class _FileSupply:
-    """A ``reconcile.Supplier`` of what a file names; all files that some server lacks are fetched before one is sent."""
+    """A ``reconcile.Supply`` of what a file names; all files that some server lacks are fetched before one is sent."""
 
     def __init__(self, versions: Mapping[Wanted, ImportedVersion], finder: ImageFinder, events: Events) -> None:
         self._versions = versions
@@ -191,4 +196,6 @@ class _FileSupply:
         return self._artifacts[filename]
 
     def _remember(self, filename: str, image: ImageFile, place: str) -> None:
-        self.origins[filename] = ImageOrigin(filename, image.filesize, image.md5sum, place)
+        self.origins[filename] = ImageOrigin(
+            filename=filename, size_bytes=image.filesize, md5=image.md5sum, place=place
+        )

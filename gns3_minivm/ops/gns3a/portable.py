@@ -11,7 +11,7 @@ from gns3_minivm.base.events import Events
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.images.resolve import REGISTRY_SCHEME
 from gns3_minivm.ops.gns3a.wheel import wheel_of
-from gns3_minivm.ops.templates.sources import Source, Workshop
+from gns3_minivm.ops.templates.sources import FoundImage, Workshop
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Portability:
     kernel: str = ""
 
 
-async def portability(source: Source, bundle: Bundle, workshop: Workshop, events: Events) -> Portability:
+async def portability(source: FoundImage, bundle: Bundle, workshop: Workshop, events: Events) -> Portability:
     """Find out what others can make again; a registry is asked whether it has the image."""
     image, no_disk = await _image_for_all(source, workshop)
     host = image.removeprefix(f"{REGISTRY_SCHEME}://").partition("/")[0]
@@ -49,7 +49,7 @@ def _is_here(host: str) -> bool:
     return is_loopback(host)
 
 
-async def _image_for_all(source: Source, workshop: Workshop) -> tuple[str, str]:
+async def _image_for_all(source: FoundImage, workshop: Workshop) -> tuple[str, str]:
     """The name by which everybody has an image, or why there is none."""
     image, appliance = source.resolved.image, source.resolved.appliance
     if appliance is not None and appliance.embedded:

@@ -74,8 +74,8 @@ def imported(path: Path, appliance: ApplianceFile, version: Version, *, name: st
     made = [appliance.made(image.filename) for image in images.values()]
     zstd = any(one and (one.kernel or (one.disk and one.disk.compression == "zstd")) for one in made)
     desired = DesiredAppliance(
-        template,
-        tuple(_wanted(name, image, appliance) for name, image in by_name.items()),
+        template=template,
+        files=tuple(_wanted(name, image, appliance) for name, image in by_name.items()),
         user_fields=USER_FIELDS - {"name"},
         qemu_minimum=ZSTD_QEMU if zstd else (),
         qemu_hint="Update QEMU there.",

@@ -36,7 +36,7 @@ from gns3_minivm.settings import Settings
 _ID_LENGTH_MIN = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KernelOrigin:
     """What a bundle is made of: the distribution's kernel, from apt or from ``debs``, unless another one is named.
 
@@ -116,7 +116,7 @@ def host_kernel(root: Path = Path("/"), version: str | None = None) -> tuple[Pat
     return image, modules
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BuildResult:
     """``bundle`` is None for a dry run that would build one; ``built`` tells whether this run made it."""
 
@@ -152,7 +152,7 @@ async def kernel_build(
     if found is None and not dry_run:
         found = await run_blocking(origin.build, cache, events)
     built = found is not None and found.id not in known
-    return BuildResult(found, built, time.monotonic() - started)
+    return BuildResult(bundle=found, built=built, elapsed_s=time.monotonic() - started)
 
 
 def kernel_list(settings: Settings) -> list[Bundle]:
@@ -168,7 +168,7 @@ def bundle_at_hand(cache: Cache, events: Events, choice: KernelChoice) -> Bundle
             "the kernel that was installed with pip was made by another release of gns3-minivm, so it is not used; one "
             "of this release replaces it: pip install --force-reinstall gns3-minivm-kernel"
         )
-    return found or KernelOrigin(choice.debs, monolithic=choice.name == MONOLITHIC).build(cache, events)
+    return found or KernelOrigin(debs=choice.debs, monolithic=choice.name == MONOLITHIC).build(cache, events)
 
 
 def find_chosen(cache: Cache, choice: KernelChoice) -> Bundle | None:

@@ -10,7 +10,7 @@ _NAMES = {"debian": rf"vmlinuz-.+-(?:amd64|generic|virtual|kvm){_END}", "monolit
 """What the image files of a flavour are called: the versions of its kernels end so."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KernelChoice:
     """What the user says of the kernel.
 

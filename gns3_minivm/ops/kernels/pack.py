@@ -19,7 +19,7 @@ from gns3_minivm.ops.kernels.choice import KernelChoice
 from gns3_minivm.settings import Settings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PackResult:
     bundle: Bundle
     wheel: Path
@@ -60,7 +60,9 @@ async def kernel_pack(
         with events.step(f"Writing {target.name}"):
             await run_blocking(_write, bundle, target)
     size_bytes = 0 if dry_run else target.stat().st_size
-    return PackResult(bundle, target, size_bytes, time.monotonic() - started, dry_run)
+    return PackResult(
+        bundle=bundle, wheel=target, size_bytes=size_bytes, elapsed_s=time.monotonic() - started, dry_run=dry_run
+    )
 
 
 def _write(bundle: Bundle, target: Path) -> None:

@@ -22,7 +22,7 @@ from gns3_minivm.labs.written.junit import junit_xml
 from gns3_minivm.ops.labs.find import commands_in, find_lab, find_node, read
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TestReport:
     """``results`` are in the order of the file; a dry run has none, only the ``names`` of the checks."""
 
@@ -76,7 +76,7 @@ async def lab_test(
         check_output(junit, replace=True)
     names = tuple(name_of(test) for test in found.tests)
     if dry_run:
-        return TestReport(found.name, names, (), 0.0, junit, True)
+        return TestReport(lab=found.name, names=names, results=(), elapsed_s=0.0, junit=junit, dry_run=True)
     loop = asyncio.get_running_loop()
     async with await connect(address) as server:
         project = await find_lab(server, lab)
@@ -93,7 +93,7 @@ async def lab_test(
     if junit is not None:
         data = junit_xml(found.name, [result.as_case() for result in results], elapsed_s)
         await run_blocking(write_output, junit, data, replace=True)
-    return TestReport(found.name, names, results, elapsed_s, junit, False)
+    return TestReport(lab=found.name, names=names, results=results, elapsed_s=elapsed_s, junit=junit, dry_run=False)
 
 
 class _Guests:

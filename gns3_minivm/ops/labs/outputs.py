@@ -28,7 +28,7 @@ from gns3_minivm.labs.state import ALWAYS_ON
 from gns3_minivm.labs.written.inventory import Format, Inventory, InventoryHost
 from gns3_minivm.labs.written.save import SavedProject, lab_text
 from gns3_minivm.ops.labs.find import find_lab, is_file, read
-from gns3_minivm.ops.project import ExportResult, export_project
+from gns3_minivm.ops.project import ProjectExport, export_project
 from gns3_minivm.settings import Settings
 
 _SHAPES: tuple[tuple[Shape, str], ...] = (
@@ -39,7 +39,7 @@ _SHAPES: tuple[tuple[Shape, str], ...] = (
 _AT_ONCE = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TextResult:
     """A text for the user; ``output`` is the file that it was written to, None if to none."""
 
@@ -115,7 +115,7 @@ async def lab_save(
 
 async def lab_export(
     address: Address, lab: str, output: Path, settings: Settings, events: Events, *, force: bool, dry_run: bool
-) -> ExportResult:
+) -> ProjectExport:
     """Write a lab's project with all images that its nodes need; the nodes must be stopped (``project export``)."""
     async with await connect(address) as server:
         project = await find_lab(server, lab)
@@ -128,7 +128,7 @@ async def _delivered(name: str, text: str, output: Path | None, *, force: bool, 
             check_output(output, replace=force)
         else:
             await run_blocking(write_output, output, text.encode("utf-8"), replace=force)
-    return TextResult(name, text, output, dry_run)
+    return TextResult(lab=name, text=text, output=output, dry_run=dry_run)
 
 
 def _file_picture(lab: Lab) -> str:
@@ -136,7 +136,13 @@ def _file_picture(lab: Lab) -> str:
     ends = [link.ends for link in lab.links]
     places = place_nodes(list(lab.nodes), [(one.node, other.node) for one, other in ends], fixed)
     nodes = [
-        PictureNode(name, *places[name], shape_of(node.source, node.template or "", node.symbol or ""), _origin(node))
+        PictureNode(
+            name=name,
+            x=places[name][0],
+            y=places[name][1],
+            shape=shape_of(node.source, node.template or "", node.symbol or ""),
+            what=_origin(node),
+        )
         for name, node in lab.nodes.items()
     ]
     links = [PictureLink(one.node, other.node, one.interface or "", other.interface or "") for one, other in ends]
@@ -156,11 +162,15 @@ async def _server_picture(server: Server, project: Project) -> str:
     by_id = {node.node_id: node for node in nodes}
     drawn = [
         PictureNode(
-            node.name, node.x, node.y, shape_of(names.get(node.template_id or "", ""), node.node_type, node.symbol),
-            names.get(node.template_id or "", node.node_type), "" if node.node_type in ALWAYS_ON else node.status,
+            name=node.name,
+            x=node.x,
+            y=node.y,
+            shape=shape_of(names.get(node.template_id or "", ""), node.node_type, node.symbol),
+            what=names.get(node.template_id or "", node.node_type),
+            status="" if node.node_type in ALWAYS_ON else node.status,
         )
         for node in nodes
-    ]  # fmt: skip
+    ]
     wires = [
         PictureLink(
             *(by_id[end.node_id].name for end in link.ends), *(_port_name(by_id[end.node_id], end) for end in link.ends)
@@ -209,13 +219,13 @@ async def _read_project(server: Server, project: Project) -> SavedProject:
     )
     by_id = {template.template_id: template for template in templates}
     return SavedProject(
-        project.name,
-        nodes,
-        links,
-        drawings,
-        by_id,
-        await _template_settings(server, nodes, by_id),
-        await _payloads(server, project, nodes),
+        name=project.name,
+        nodes=nodes,
+        links=links,
+        drawings=drawings,
+        templates=by_id,
+        template_settings=await _template_settings(server, nodes, by_id),
+        payloads=await _payloads(server, project, nodes),
     )
 
 
@@ -234,11 +244,11 @@ def _host(node: Node, templates: Mapping[str, str], payload: NodePayload | None,
     static = [address for address in told if "/" in address]
     running = node.status == "started" and node.console_type == "telnet"
     return InventoryHost(
-        node.name,
-        templates.get(node.template_id or "", node.node_type),
-        static[0].partition("/")[0] if static else "",
-        node.console_host,
-        node.console_port if running else None,
-        node.node_id,
-        tuple(static),
+        name=node.name,
+        group=templates.get(node.template_id or "", node.node_type),
+        address=static[0].partition("/")[0] if static else "",
+        console_host=node.console_host,
+        console_port=node.console_port if running else None,
+        node_id=node.node_id,
+        addresses=tuple(static),
     )

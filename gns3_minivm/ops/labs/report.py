@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from gns3_minivm.labs.model import Lab
 from gns3_minivm.labs.plan import LabPlan, NodePlan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NodeRow:
     """One node as it is now.  ``state`` is GNS3's word, "ready" once its console answers, or "missing"."""
 
@@ -32,7 +32,7 @@ class NodeRow:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabReport:
     """``errors`` are of single nodes and links, by what they are about; ``gone`` is why the server was given up.
 
@@ -92,8 +92,14 @@ def row(name: str, node: Node | None, lab: Lab | None = None, *, state: str = ""
         addresses = tuple(f"{interface} {address}" for interface, one in file.interfaces.items()
                           for address in one.address)  # fmt: skip
     if node is None:
-        return NodeRow(name, source, state or "missing", "", addresses)
-    return NodeRow(name, source or node.node_type, state or node.status, console_url(node), addresses)
+        return NodeRow(name=name, source=source, state=state or "missing", console="", addresses=addresses)
+    return NodeRow(
+        name=name,
+        source=source or node.node_type,
+        state=state or node.status,
+        console=console_url(node),
+        addresses=addresses,
+    )
 
 
 def console_url(node: Node) -> str:
@@ -129,3 +135,9 @@ def _node(item: NodePlan) -> dict[str, Any]:
 
 def _pairs(changes: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
     return {key: {"from": old, "to": new} for key, (old, new) in changes.items()}
+
+
+Announce = Callable[[LabReport], None]
+"""Is given what is going to be done before anything of it is."""
+Confirm = Callable[[LabReport], bool]
+"""Says whether disks may be lost, as the report's plan has it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from gns3_minivm.base.errors import MiniVMError, NodeError, UsageError
@@ -18,10 +18,9 @@ from gns3_minivm.labs.model import Lab
 from gns3_minivm.labs.state import ALWAYS_ON, LabState, lab_state
 from gns3_minivm.labs.wait import Awaited, has_console, wait_for_consoles
 from gns3_minivm.ops.labs.find import is_file, read
-from gns3_minivm.ops.labs.report import LabReport, NodeRow, row
+from gns3_minivm.ops.labs.report import Confirm, LabReport, NodeRow, row
 
 _STOPS_AT_ONCE = 8
-Confirm = Callable[[LabReport], bool]
 
 
 @dataclass(frozen=True)
@@ -171,6 +170,6 @@ def _report(
     ours = {node.node_id for node in nodes.values()}
     foreign = tuple(node.name for node in state.nodes if node.node_id not in ours)
     return LabReport(
-        named.name, server.url, state.project.project_id, tuple(rows), foreign=foreign,
+        lab=named.name, url=server.url, project_id=state.project.project_id, rows=tuple(rows), foreign=foreign,
         project_status=state.project.status, elapsed_s=time.monotonic() - started,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from gns3_minivm.ops.kernels.choice import KernelChoice
 from gns3_minivm.ops.templates.reconcile import Policy, Target, reconcile
 from gns3_minivm.ops.templates.report import SyncResult
 from gns3_minivm.ops.templates.sources import ImageSettings
-from gns3_minivm.ops.templates.supply import Supply, Wanted
+from gns3_minivm.ops.templates.supply import BuiltSupply, Wanted
 from gns3_minivm.settings import Settings
 
 _NAME_MAX = 60
@@ -37,7 +37,7 @@ class LabTemplates:
     pending: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Registration:
     """How templates are made where they are missing."""
 
@@ -47,8 +47,8 @@ class Registration:
     dry_run: bool
     events: Events
 
-    def supply(self) -> Supply:
-        return Supply(self.settings, self.image, self.kernel, self.events, dry_run=self.dry_run)
+    def supply(self) -> BuiltSupply:
+        return BuiltSupply(self.settings, self.image, self.kernel, self.events, dry_run=self.dry_run)
 
 
 def template_name(node: LabNode) -> str:
@@ -95,9 +95,16 @@ async def find_templates(server: Server, lab: Lab, address: Address, how: Regist
     """
     there = await server.templates()
     # What is missing is told before anything is converted.
-    named = {name: find_template(there, node.template, f"{lab.at('nodes', name, 'template')}: node {name}: {server.url}")
-             for name, node in lab.nodes.items() if node.template is not None}  # fmt: skip
-    wanted = {name: Wanted(_image(lab, node), template_name(node)) for name, node in lab.nodes.items() if node.source}
+    named = {
+        name: find_template(there, node.template, f"{lab.at('nodes', name, 'template')}: node {name}: {server.url}")
+        for name, node in lab.nodes.items()
+        if node.template is not None
+    }
+    wanted = {
+        name: Wanted(image=_image(lab, node), name=template_name(node))
+        for name, node in lab.nodes.items()
+        if node.source
+    }
     unique = list(dict.fromkeys(wanted.values()))
     warnings, pending = await _register(server, lab, address, unique, there, how)
     by_id = {item.template_id: item for item in await server.templates()} if wanted else {}
@@ -140,7 +147,7 @@ async def _register(
             wanted = [item for item in wanted if item != found.wanted]
         if not wanted:
             return tuple(warnings), ()
-        target = Target(address.url, address.url, address, tuple(wanted), lab.compute)
+        target = Target(name=address.url, url=address.url, address=address, wanted=tuple(wanted), compute=lab.compute)
         result = await reconcile([target], supply, Policy(dry_run=how.dry_run), how.events)
     finally:
         await supply.close()

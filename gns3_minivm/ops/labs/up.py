@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import Project, ServerTemplate
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.gns3.transport import Limits
+from gns3_minivm.gns3.transport import ConnectionLimits
 from gns3_minivm.guest.payload import NodePayload
 from gns3_minivm.labs.apply import Applied, apply
 from gns3_minivm.labs.canvas.drawings import Sketch, sketches
@@ -28,18 +28,13 @@ from gns3_minivm.labs.state import LabState, find_project, mark, observe
 from gns3_minivm.labs.wait import Awaited, has_console, wait_for_consoles
 from gns3_minivm.ops.kernels.choice import KernelChoice
 from gns3_minivm.ops.labs.make import make_at_once
-from gns3_minivm.ops.labs.report import LabReport, NodeRow, row
+from gns3_minivm.ops.labs.report import Announce, Confirm, LabReport, NodeRow, row
 from gns3_minivm.ops.labs.templates import Registration, find_templates
 from gns3_minivm.ops.templates.sources import ImageSettings
 from gns3_minivm.settings import Settings
 
-Announce = Callable[[LabReport], None]
-"""Is given what is going to be done before anything of it is."""
-Confirm = Callable[[LabReport], bool]
-"""Says whether disks may be lost, as the plan has it."""
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabRequest:
     """A lab file (or a containerlab topology), and the server where it shall run.
 
@@ -84,7 +79,7 @@ async def lab_up(
     """
     started = time.monotonic()
     wishes = await run_blocking(_read, request.path)
-    limits = Limits(connections=max(request.at_once, 4))
+    limits = ConnectionLimits(connections=max(request.at_once, 4))
     async with await connect(request.server, limits) as server:
         up = _Up(request, wishes, server, settings, events)
         report = await up.run(announce, confirm, started)
@@ -112,17 +107,29 @@ class _Up:
     async def run(self, announce: Announce | None, confirm: Confirm | None, started: float) -> LabReport:
         request, lab, server = self._request, self._lab, self._server
         project = await self._find_project()
-        how = Registration(self._settings, request.image, request.kernel, request.dry_run, self._events)
+        how = Registration(
+            settings=self._settings,
+            image=request.image,
+            kernel=request.kernel,
+            dry_run=request.dry_run,
+            events=self._events,
+        )
         templates = await find_templates(server, lab, request.server, how)
         state, closed = await self._state(project)
         desired = self._desired(templates.by_node, state, await server.default_compute())
         planned = self._plan(desired, state)
         first = LabReport(
-            lab.name, server.url, project.project_id if project else None, self._rows(planned, None), planned,
-            warnings=(*server.warnings, *templates.warnings, *closed), pending=templates.pending,
-            unheeded=self._wishes.unheeded, foreign=tuple(node.name for node in planned.foreign),
+            lab=lab.name,
+            url=server.url,
+            project_id=project.project_id if project else None,
+            rows=self._rows(planned, None),
+            plan=planned,
+            warnings=(*server.warnings, *templates.warnings, *closed),
+            pending=templates.pending,
+            unheeded=self._wishes.unheeded,
+            foreign=tuple(node.name for node in planned.foreign),
             dry_run=request.dry_run,
-        )  # fmt: skip
+        )
         if announce is not None:
             announce(first)
         if request.dry_run:
@@ -192,9 +199,18 @@ class _Up:
         if self._request.start and self._request.wait_s and done.gone is None:
             ready = await self._wait(project_id, planned, done)
         return LabReport(
-            lab.name, server.url, project_id, self._rows(planned, done, ready), first.plan, done.errors, done.gone,
-            first.warnings, (), first.unheeded, first.foreign,
-        )  # fmt: skip
+            lab=lab.name,
+            url=server.url,
+            project_id=project_id,
+            rows=self._rows(planned, done, ready),
+            plan=first.plan,
+            errors=done.errors,
+            gone=done.gone,
+            warnings=first.warnings,
+            pending=(),
+            unheeded=first.unheeded,
+            foreign=first.foreign,
+        )
 
     async def _make_project(self, planned: LabPlan, desired: Sequence[DesiredNode]) -> LabPlan:
         """Make the project, with as much in it as can come in one go; returned is what is left to do."""

@@ -24,8 +24,8 @@ from gns3_minivm.ops.templates.sources import NotYet
 from gns3_minivm.ops.templates.supply import Found, Wanted
 
 
-class Supplier(Protocol):
-    """Where templates and files come from: ``supply.Supply``, or an appliance file."""
+class Supply(Protocol):
+    """Where templates and files come from: ``supply.BuiltSupply``, or an appliance file."""
 
     async def find(self, wanted: Sequence[Wanted], *, catalogue: str = "") -> list[Found]: ...
 
@@ -41,7 +41,7 @@ Announce = Callable[[SyncResult], None]
 """Is given the plans of all servers before anything is written."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """A server and what it shall have; ``error`` is set where its address cannot be had (a missing password)."""
 
@@ -53,7 +53,7 @@ class Target:
     error: MiniVMError | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """How a catalogue's state is brought about; ``nodes`` says on which servers old nodes are looked for."""
 
@@ -68,7 +68,7 @@ class Policy:
 
 
 async def reconcile(
-    targets: Sequence[Target], supply: Supplier, policy: Policy, events: Events, announce: Announce | None = None
+    targets: Sequence[Target], supply: Supply, policy: Policy, events: Events, announce: Announce | None = None
 ) -> SyncResult:
     """Bring every server into its desired state, or say what that takes.
 
@@ -79,7 +79,13 @@ async def reconcile(
     wanted = list(dict.fromkeys(item for target in targets for item in target.wanted))
     found = _Findings.of(await supply.find(wanted, catalogue=policy.catalogue))
     if wanted and not found.desired:
-        return SyncResult((), policy.dry_run, time.monotonic() - started, found.pending, found.errors)
+        return SyncResult(
+            servers=(),
+            dry_run=policy.dry_run,
+            elapsed_s=time.monotonic() - started,
+            pending=found.pending,
+            errors=found.errors,
+        )
     reachable = [target for target in targets if target.address is not None]
     async with connections([target.address for target in reachable if target.address]) as opened:
         at = dict(zip((target.name for target in reachable), opened, strict=True))
@@ -92,7 +98,13 @@ async def reconcile(
             else:
                 found = _Findings.of(await supply.find(wanted, catalogue=policy.catalogue))
                 reports = await _look(targets, at, found, policy, events)
-        result = SyncResult(tuple(reports), policy.dry_run, time.monotonic() - started, found.pending, found.errors)
+        result = SyncResult(
+            servers=tuple(reports),
+            dry_run=policy.dry_run,
+            elapsed_s=time.monotonic() - started,
+            pending=found.pending,
+            errors=found.errors,
+        )
         if announce is not None:
             announce(result)
         if not policy.dry_run:
@@ -125,7 +137,7 @@ async def _look(
 ) -> list[ServerReport]:
     """Read the state of all servers at once, and plan."""
     if not at:
-        return [ServerReport(target.name, target.url, error=target.error) for target in targets]
+        return [ServerReport(name=target.name, url=target.url, error=target.error) for target in targets]
     with events.step(f"Look at {len(at)} servers" if len(at) != 1 else "Look at the server"):
         return list(await asyncio.gather(*(_planned(t, at.get(t.name), found, policy, events) for t in targets)))
 
@@ -135,7 +147,7 @@ async def _planned(
 ) -> ServerReport:
     """Read one server's state and plan."""
     if connection is None:
-        return ServerReport(target.name, target.url, error=target.error)
+        return ServerReport(name=target.name, url=target.url, error=target.error)
     desired = [found.desired[item] for item in target.wanted if item in found.desired]
     # Whether a template is a leftover is known only when all names are.
     catalogue = "" if found.errors or found.pending else policy.catalogue
@@ -144,10 +156,12 @@ async def _planned(
         _check_names(desired)
         observed = await observe(server, desired, compute=target.compute, verify=policy.verify, events=events)
         planned = plan(observed, observed.desired, adopt=policy.adopt, catalogue=catalogue, prune=policy.prune)
-        return ServerReport(target.name, server.url, server.version, server.warnings, planned)
+        return ServerReport(
+            name=target.name, url=server.url, version=server.version, warnings=server.warnings, plan=planned
+        )
 
     outcome = await connection.run(look)
-    return outcome.value or ServerReport(target.name, target.url, error=outcome.error)
+    return outcome.value or ServerReport(name=target.name, url=target.url, error=outcome.error)
 
 
 def _check_names(desired: Sequence[DesiredAppliance]) -> None:
@@ -162,7 +176,7 @@ def _check_names(desired: Sequence[DesiredAppliance]) -> None:
 
 
 async def _carried_out(
-    report: ServerReport, connection: Connection | None, supply: Supplier, policy: Policy, events: Events
+    report: ServerReport, connection: Connection | None, supply: Supply, policy: Policy, events: Events
 ) -> ServerReport:
     planned = report.plan
     if planned is None or planned.nothing_to_do or connection is None:

@@ -12,12 +12,12 @@ from gns3_minivm.ops.kernels.choice import KernelChoice
 from gns3_minivm.ops.templates.reconcile import Policy, Target, reconcile
 from gns3_minivm.ops.templates.report import SyncResult
 from gns3_minivm.ops.templates.sources import ImageSettings
-from gns3_minivm.ops.templates.supply import Supply, Wanted
+from gns3_minivm.ops.templates.supply import BuiltSupply, Wanted
 from gns3_minivm.ops.templates.template import TemplateSettings
 from gns3_minivm.settings import Settings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RegisterRequest:
     """``template_name`` and ``compute`` are None for the defaults."""
 
@@ -40,9 +40,12 @@ async def register(request: RegisterRequest, settings: Settings, events: Events)
     concerns all servers: an image that cannot be found or made.
     """
     _check(request)
-    wanted = tuple(Wanted(name, request.template_name, request.template) for name in request.names)
-    targets = [Target(address.url, address.url, address, wanted, request.compute) for address in request.servers]
-    supply = Supply(settings, request.image, request.kernel, events, dry_run=request.dry_run)
+    wanted = tuple(Wanted(image=name, name=request.template_name, template=request.template) for name in request.names)
+    targets = [
+        Target(name=address.url, url=address.url, address=address, wanted=wanted, compute=request.compute)
+        for address in request.servers
+    ]
+    supply = BuiltSupply(settings, request.image, request.kernel, events, dry_run=request.dry_run)
     try:
         policy = Policy(adopt=request.adopt, verify=request.verify, dry_run=request.dry_run)
         result = await reconcile(targets, supply, policy, events)

@@ -17,7 +17,7 @@ from gns3_minivm.gns3.on_each import on_each
 from gns3_minivm.gns3.server import Server
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RemoveRequest:
     name: str
     servers: tuple[Address, ...]
@@ -25,7 +25,7 @@ class RemoveRequest:
     dry_run: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RemoveReport:
     """What became of the template on one server; ``template_id`` is empty where there was none.
 
@@ -51,7 +51,7 @@ class RemoveReport:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RemoveResult:
     name: str
     servers: tuple[RemoveReport, ...]
@@ -79,14 +79,14 @@ async def remove(request: RemoveRequest, events: Events) -> RemoveResult:
             hint="Add --server http://user:password@host:3080, or set GNS3_MINIVM_SERVER.",
         )
     outcomes = await on_each(request.servers, lambda server: _remove(server, request, events))
-    reports = [outcome.value or RemoveReport(outcome.address.url, error=outcome.error) for outcome in outcomes]
-    return RemoveResult(request.name, tuple(reports), request.dry_run)
+    reports = [outcome.value or RemoveReport(url=outcome.address.url, error=outcome.error) for outcome in outcomes]
+    return RemoveResult(name=request.name, servers=tuple(reports), dry_run=request.dry_run)
 
 
 async def _remove(server: Server, request: RemoveRequest, events: Events) -> RemoveReport:
     template = _ours(server, request.name, await server.templates())
     if template is None or template.values is None:
-        return RemoveReport(server.url)
+        return RemoveReport(url=server.url)
     nodes = await nodes_of(server, template.template_id)
     if not request.dry_run:
         with events.step(f"Remove template {template.name} from {server.url}"):
@@ -101,7 +101,9 @@ async def _remove(server: Server, request: RemoveRequest, events: Events) -> Rem
             server, sorted(names), dry_run=request.dry_run, events=events, without_templates=[template.template_id]
         )
     catalogue = catalogue_of(template.values.usage) or ""
-    return RemoveReport(server.url, template.template_id, catalogue, tuple(nodes), images)
+    return RemoveReport(
+        url=server.url, template_id=template.template_id, catalogue=catalogue, nodes=tuple(nodes), images=images
+    )
 
 
 def _ours(server: Server, name: str, templates: Sequence[ServerTemplate]) -> ServerTemplate | None:

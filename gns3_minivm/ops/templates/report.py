@@ -14,7 +14,7 @@ from gns3_minivm.base.errors import MiniVMError
 __all__ = ["NOT_BUILT", "WHAT_TO_DO", "ServerReport", "SyncResult"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ServerReport:
     """What was planned and done on one server; ``results`` is empty for a dry run, ``plan`` None if it failed early.
 
@@ -74,7 +74,7 @@ class ServerReport:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SyncResult:
     """``pending`` are steps without which a dry run cannot tell what follows for some appliances.
 

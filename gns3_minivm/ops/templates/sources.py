@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gns3_minivm.images.engine.build import Build
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageSettings:
     """How images are built and converted, as the user says it; ``size`` as in "8G"."""
 
@@ -42,7 +42,9 @@ class ImageSettings:
     def disk(self) -> DiskOptions:
         """Raises UsageError for a size that is none."""
         plain = DiskOptions(compression=self.compression)
-        return plain if self.size is None else DiskOptions(parse_size(self.size), self.compression)
+        return (
+            plain if self.size is None else DiskOptions(size_bytes=parse_size(self.size), compression=self.compression)
+        )
 
     @property
     def build(self) -> BuildOptions:
@@ -55,7 +57,7 @@ class ImageSettings:
 
 
 @dataclass(frozen=True)
-class Source:
+class FoundImage:
     """An image that has been found, and the recipe of its disk."""
 
     resolved: Resolved
@@ -96,7 +98,14 @@ class Workshop:
         self._dry_run = dry_run
         make = _only_find if dry_run else build_now
         self._found_appliances: Appliances | None = None
-        self._sources = Sources(self._appliances, self._connect, self._busybox, image.registries, image.build, make)
+        self._sources = Sources(
+            appliances=self._appliances,
+            connect=self._connect,
+            busybox=self._busybox,
+            registries=image.registries,
+            build=image.build,
+            make=make,
+        )
 
     async def bundle(self) -> Bundle:
         """The kernel bundle, made now if there is none."""
@@ -108,16 +117,16 @@ class Workshop:
 
         return await run_blocking(find_chosen, self._cache, self._kernel)
 
-    async def find(self, name: str) -> Source:
+    async def find(self, name: str) -> FoundImage:
         """Find an image or appliance, building its Dockerfile where needed."""
         resolved = await run_blocking(resolve, name, self._sources, self._events)
-        return Source(resolved, DiskRecipe(resolved.image.info, self._disk))
+        return FoundImage(resolved, DiskRecipe(resolved.image.info, self._disk))
 
-    def converted(self, source: Source) -> Artifact | None:
+    def converted(self, source: FoundImage) -> Artifact | None:
         """The disk of an image if it is in the cache."""
         return find_disk(source.recipe, self._cache)
 
-    async def disk(self, source: Source, beside: Callable[[Path], object] = lambda disk: None) -> Artifact:
+    async def disk(self, source: FoundImage, beside: Callable[[Path], object] = lambda disk: None) -> Artifact:
         """The disk of an image, from the cache or converted now; ``beside`` as in ``convert``."""
         if self._dry_run and self.converted(source) is None:
             raise NotYet(f"convert {source.resolved.image.info.reference}")

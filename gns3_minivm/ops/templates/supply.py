@@ -12,7 +12,7 @@ from gns3_minivm.base.errors import BugError, MiniVMError
 from gns3_minivm.base.events import Events
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.ops.kernels.choice import KernelChoice
-from gns3_minivm.ops.templates.sources import ImageSettings, NotYet, Source, Workshop
+from gns3_minivm.ops.templates.sources import FoundImage, ImageSettings, NotYet, Workshop
 from gns3_minivm.ops.templates.template import TemplateSettings, describe
 from gns3_minivm.settings import Settings
 
@@ -22,7 +22,7 @@ _CONVERTING_AT_ONCE = 2
 """Disks that are made at once: while one is fetched or measured, the other one keeps the processors busy."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Wanted:
     """An appliance or image that servers shall have.
 
@@ -53,7 +53,7 @@ class Found:
     pending: str = ""
 
 
-class Supply:
+class BuiltSupply:
     """Images and files for the time of an operation; close it.
 
     Each image has a workshop of its own, since an engine's connection serves one at a time.
@@ -74,7 +74,7 @@ class Supply:
         self._dry_run = dry_run
         self._kernel = kernel
         self._workshops: list[Workshop] = []
-        self._looked_for: dict[Wanted, tuple[Workshop, Source]] = {}
+        self._looked_for: dict[Wanted, tuple[Workshop, FoundImage]] = {}
         self._bundles: dict[KernelChoice, Bundle | None] = {}
         self._builds: dict[str, asyncio.Task[Artifact]] = {}
         self._converting = asyncio.Semaphore(_CONVERTING_AT_ONCE)

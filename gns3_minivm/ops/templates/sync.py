@@ -16,12 +16,12 @@ from gns3_minivm.ops.kernels.choice import KernelChoice
 from gns3_minivm.ops.templates.reconcile import Announce, Policy, Target, reconcile
 from gns3_minivm.ops.templates.report import SyncResult
 from gns3_minivm.ops.templates.sources import ImageSettings
-from gns3_minivm.ops.templates.supply import Supply, Wanted
+from gns3_minivm.ops.templates.supply import BuiltSupply, Wanted
 from gns3_minivm.ops.templates.template import TemplateSettings
 from gns3_minivm.settings import Settings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SyncRequest:
     """``catalogue`` is None for the usual file, ``servers`` names of it, none for all of them.
 
@@ -71,7 +71,7 @@ async def _reconcile(
     targets = await run_blocking(_targets, catalogue, chosen)
     image = replace(request.image, size=catalogue.size, compression=catalogue.compression)
     kernel = request.kernel if request.kernel != KernelChoice() else _standing(catalogue.kernel)
-    supply = Supply(settings, image, kernel, events, dry_run=policy.dry_run)
+    supply = BuiltSupply(settings, image, kernel, events, dry_run=policy.dry_run)
     try:
         named = replace(policy, catalogue=catalogue.name or "")
         return await reconcile(targets, supply, named, events, announce)
@@ -116,8 +116,8 @@ def _target(catalogue: Catalogue, name: str, server: CatalogueServer) -> Target:
         )
     except UserError as error:
         # One server whose password is missing does not keep the others from being served.
-        return Target(name, name, None, wanted, error=error)
-    return Target(name, address.url, address, wanted, server.compute)
+        return Target(name=name, url=name, address=None, wanted=wanted, error=error)
+    return Target(name=name, url=address.url, address=address, wanted=wanted, compute=server.compute)
 
 
 def _wanted(item: CatalogueAppliance) -> Wanted:
@@ -133,7 +133,7 @@ def _wanted(item: CatalogueAppliance) -> Wanted:
         compute=item.compute,
     )
     kernel = _standing(item.kernel) if item.kernel else None
-    return Wanted(item.source, item.name, settings, item.size, kernel)
+    return Wanted(image=item.source, name=item.name, template=settings, size=item.size, kernel=kernel)
 
 
 def _standing(name: str | None) -> KernelChoice:

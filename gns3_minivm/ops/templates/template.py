@@ -12,13 +12,13 @@ from gns3_minivm.base.errors import UsageError
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.guest import contract as guest
-from gns3_minivm.ops.templates.sources import Source
+from gns3_minivm.ops.templates.sources import FoundImage
 
 PLAIN_IMAGE_RAM_MB = 256
 """Memory for an image that is no appliance and so does not say."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TemplateSettings:
     """Settings that replace the appliance's; None leaves it to the appliance.  ``ram`` in MB.
 
@@ -71,7 +71,7 @@ ZSTD_QEMU = (5, 1)
 
 
 def describe(
-    source: Source,
+    source: FoundImage,
     bundle: Bundle | None,
     settings: TemplateSettings,
     *,
@@ -120,8 +120,8 @@ def describe(
         )
     zstd = source.recipe.options.compression == "zstd" or "hdb_disk_image" in images
     return DesiredAppliance(
-        template,
-        tuple(files),
+        template=template,
+        files=tuple(files),
         user_fields=USER_FIELDS - stated,
         catalogue=catalogue,
         symbol_svg=appliance.symbol_svg if appliance and settings.symbol is None else None,
@@ -133,7 +133,7 @@ def describe(
     )
 
 
-def origin_text(source: Source) -> str:
+def origin_text(source: FoundImage) -> str:
     """The image of a disk with its digest, as a template's usage text says it."""
     image = source.resolved.image
     found = image.source_digest

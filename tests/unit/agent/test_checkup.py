@@ -7,10 +7,10 @@ import pytest
 from gns3_minivm.agent.checkup import Finding, look
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
-from gns3_minivm.gns3.transport import Limits
+from gns3_minivm.gns3.transport import ConnectionLimits
 from tests.support.fake_gns3 import FakeGNS3, fake_gns3, reply
 
-QUICK = Limits(attempts=1, answer_s=2)
+QUICK = ConnectionLimits(attempts=1, answer_s=2)
 
 
 async def findings(fake: FakeGNS3, check: str, url: str = "") -> list[Finding]:

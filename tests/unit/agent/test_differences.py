@@ -15,8 +15,10 @@ OURS = f"{MARK} Catalogue: lab."
 
 
 def wanted(catalogue: str = "lab", users: frozenset[str] = USERS) -> DesiredAppliance:
-    template = QemuTemplate(template_id("vm"), "vm", usage="Log in.", kernel_command_line="quiet rw", options="-m q35")
-    return DesiredAppliance(template, (), users, catalogue)
+    template = QemuTemplate(
+        template_id=template_id("vm"), name="vm", usage="Log in.", kernel_command_line="quiet rw", options="-m q35"
+    )
+    return DesiredAppliance(template=template, files=(), user_fields=users, catalogue=catalogue)
 
 
 def changed(appliance: DesiredAppliance, **values: object) -> tuple[dict[str, object], set[str]]:

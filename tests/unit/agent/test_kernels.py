@@ -17,8 +17,12 @@ IMAGES = {"disk.qcow2", *HAS.values()}
 
 def appliance(**files: str) -> DesiredAppliance:
     names = {name: value for name, value in (files or OURS).items() if value}
-    template = QemuTemplate(template_id("vm"), "vm", hda_disk_image="disk.qcow2", hdb_disk_interface="virtio", **names)  # type: ignore[arg-type]
-    return DesiredAppliance(template, tuple(WantedFile(name, 1, "m") for name in ("disk.qcow2", *names.values())))
+    template = QemuTemplate(
+        template_id=template_id("vm"), name="vm", hda_disk_image="disk.qcow2", hdb_disk_interface="virtio", **names
+    )  # type: ignore[arg-type]
+    return DesiredAppliance(
+        template=template, files=tuple(WantedFile(name, 1, "m") for name in ("disk.qcow2", *names.values()))
+    )
 
 
 def existing(**values: str) -> QemuTemplate:

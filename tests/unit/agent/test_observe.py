@@ -20,9 +20,12 @@ class Recorded:
     have_template_versions = False
 
     def __init__(self, *templates: QemuTemplate, images: dict[str, str | None] | None = None) -> None:
-        self._templates = [ServerTemplate(t.template_id, t.name, "qemu", False, t) for t in templates]
+        self._templates = [
+            ServerTemplate(template_id=t.template_id, name=t.name, template_type="qemu", builtin=False, values=t)
+            for t in templates
+        ]
         found = {"disk": "1" * 32, "kernel": "2" * 32} if images is None else images
-        self._images = [ServerImage(name, 10, md5) for name, md5 in found.items()]
+        self._images = [ServerImage(filename=name, size_bytes=10, md5=md5) for name, md5 in found.items()]
         self.asked: list[str] = []
 
     def check_template(self, template: QemuTemplate) -> None:
@@ -50,10 +53,12 @@ class Recorded:
 
 
 def appliance(compute: str | None = None, known: bool = False) -> DesiredAppliance:
-    template = QemuTemplate(template_id("vm"), "vm", hda_disk_image="disk", kernel_image="kernel", compute_id=compute)
+    template = QemuTemplate(
+        template_id=template_id("vm"), name="vm", hda_disk_image="disk", kernel_image="kernel", compute_id=compute
+    )
     md5s = {"disk": "1" * 32, "kernel": "2" * 32}
     files = [WantedFile(name, 10, md5) if known else WantedFile(name) for name, md5 in md5s.items()]
-    return DesiredAppliance(template, tuple(files), qemu_minimum=(5, 1))
+    return DesiredAppliance(template=template, files=tuple(files), qemu_minimum=(5, 1))
 
 
 async def look(server: Recorded, wanted: DesiredAppliance, compute: str | None = None) -> Observed:
@@ -89,7 +94,7 @@ async def test_an_appliances_own_compute_goes_before_that_of_the_server_and_a_te
     [item] = (await look(Recorded(there), appliance("gpu"), compute="other")).desired
     assert (item.compute_id, item.offered) == ("vm", (("compute_id", "gpu"),))
     # That a new one gets the server's default is nothing that was asked of this one.
-    new = DesiredAppliance(QemuTemplate(template_id("new"), "new", compute_id=None), ())
+    new = DesiredAppliance(template=QemuTemplate(template_id=template_id("new"), name="new", compute_id=None), files=())
     on_far = Recorded(replace(appliance().template, compute_id="far"))
     first, second = (await observe(cast(Server, on_far), [new, appliance()])).desired
     assert (first.compute_id, second.compute_id, second.offered) == ("vm", "far", ())

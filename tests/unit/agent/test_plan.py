@@ -19,13 +19,21 @@ MD5 = {name: character * 32 for name, character in {"disk": "1", "kernel": "2", 
 
 
 def appliance(name: str = "vm", *, known: bool = False, **values: object) -> DesiredAppliance:
-    template = QemuTemplate(template_id(name), name, hda_disk_image="disk", kernel_image="kernel", **values)  # type: ignore[arg-type]
+    template = QemuTemplate(
+        template_id=template_id(name), name=name, hda_disk_image="disk", kernel_image="kernel", **values
+    )  # type: ignore[arg-type]
     files = [WantedFile(file, 10, MD5[file]) if known else WantedFile(file) for file in ("disk", "kernel")]
-    return DesiredAppliance(template, tuple(files))
+    return DesiredAppliance(template=template, files=tuple(files))
 
 
 def server_template(values: QemuTemplate, kind: str = "qemu") -> ServerTemplate:
-    return ServerTemplate(values.template_id, values.name, kind, False, values if kind == "qemu" else None)
+    return ServerTemplate(
+        template_id=values.template_id,
+        name=values.name,
+        template_type=kind,
+        builtin=False,
+        values=values if kind == "qemu" else None,
+    )
 
 
 def observed(
@@ -35,16 +43,16 @@ def observed(
     compute: str = "local",
 ) -> Observed:
     if images is None:
-        images = {name: ServerImage(name, 10, MD5[name]) for name in ("disk", "kernel")}
-    return Observed(URL, one_name_per_content, {compute: images}, templates)
+        images = {name: ServerImage(filename=name, size_bytes=10, md5=MD5[name]) for name in ("disk", "kernel")}
+    return Observed(url=URL, one_name_per_content=one_name_per_content, images={compute: images}, templates=templates)
 
 
 def test_an_empty_server_gets_everything() -> None:
     wanted = appliance()
     found = plan(observed(images={}), [wanted])
     assert found.appliances[0].actions == (
-        Upload("disk", None, "local"),
-        Upload("kernel", None, "local"),
+        Upload(filename="disk", size_bytes=None, compute_id="local"),
+        Upload(filename="kernel", size_bytes=None, compute_id="local"),
         CreateTemplate(wanted.template),
     )
     assert not found.nothing_to_do
@@ -58,32 +66,48 @@ def test_a_server_in_the_desired_state_needs_nothing() -> None:
 
 
 def test_a_file_by_its_name_alone_is_trusted_and_one_with_known_content_is_compared() -> None:
-    images = {"disk": ServerImage("disk", 10, MD5["other"]), "kernel": ServerImage("kernel", 9, MD5["kernel"])}
+    images = {
+        "disk": ServerImage(filename="disk", size_bytes=10, md5=MD5["other"]),
+        "kernel": ServerImage(filename="kernel", size_bytes=9, md5=MD5["kernel"]),
+    }
     assert plan(observed(images=images), [appliance()]).uploads == ()
     uploads = plan(observed(images=images), [appliance(known=True)]).uploads
     assert uploads == (
-        Upload("disk-2", 10, "local", content="disk", damaged="disk", distrusted=("disk",)),
-        Upload("kernel-2", 10, "local", content="kernel", damaged="kernel", distrusted=("kernel",)),
+        Upload(
+            filename="disk-2", size_bytes=10, compute_id="local", content="disk", damaged="disk", distrusted=("disk",)
+        ),
+        Upload(
+            filename="kernel-2",
+            size_bytes=10,
+            compute_id="local",
+            content="kernel",
+            damaged="kernel",
+            distrusted=("kernel",),
+        ),
     )
 
 
 def test_a_file_that_was_sent_again_is_found_by_its_content_or_by_its_number() -> None:
-    images = {name: ServerImage(name, 10, MD5["other"]) for name in ("disk", "disk-2", "kernel")}
-    images["disk-3"] = ServerImage("disk-3", 10, MD5["disk"])
-    images["kernel"] = ServerImage("kernel", 10, MD5["kernel"])
+    images = {
+        name: ServerImage(filename=name, size_bytes=10, md5=MD5["other"]) for name in ("disk", "disk-2", "kernel")
+    }
+    images["disk-3"] = ServerImage(filename="disk-3", size_bytes=10, md5=MD5["disk"])
+    images["kernel"] = ServerImage(filename="kernel", size_bytes=10, md5=MD5["kernel"])
     for known in (True, False):
         found = plan(observed(images=images), [appliance(known=known)]).appliances[0]
         assert found.uploads == () and found.desired.template.hda_disk_image == "disk-3"
-    images["disk-3"] = ServerImage("disk-3", 10, MD5["other"])
+    images["disk-3"] = ServerImage(filename="disk-3", size_bytes=10, md5=MD5["other"])
     [upload] = plan(observed(images=images), [appliance(known=True)]).uploads
     distrusted = ("disk", "disk-2", "disk-3")
-    assert upload == Upload("disk-4", 10, "local", content="disk", damaged="disk", distrusted=distrusted)
+    assert upload == Upload(
+        filename="disk-4", size_bytes=10, compute_id="local", content="disk", damaged="disk", distrusted=distrusted
+    )
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_of_several_whole_copies_a_template_keeps_the_one_that_it_has(known: bool) -> None:
-    images = {name: ServerImage(name, 10, MD5["disk"]) for name in ("disk", "disk-2", "disk-3")}
-    images["kernel"] = ServerImage("kernel", 10, MD5["kernel"])
+    images = {name: ServerImage(filename=name, size_bytes=10, md5=MD5["disk"]) for name in ("disk", "disk-2", "disk-3")}
+    images["kernel"] = ServerImage(filename="kernel", size_bytes=10, md5=MD5["kernel"])
     wanted = appliance(known=known)
     for has in ("disk", "disk-2", "disk-3"):
         there = server_template(replace(wanted.template, hda_disk_image=has))
@@ -94,15 +118,22 @@ def test_of_several_whole_copies_a_template_keeps_the_one_that_it_has(known: boo
 
 def test_a_file_that_is_gone_comes_back_under_its_name_and_a_damaged_one_is_no_twin() -> None:
     images = {
-        "disk": ServerImage("disk", 10, MD5["disk"], "gone"),
-        "kernel": ServerImage("kernel", 10, MD5["kernel"], "damaged"),
+        "disk": ServerImage(filename="disk", size_bytes=10, md5=MD5["disk"], state="gone"),
+        "kernel": ServerImage(filename="kernel", size_bytes=10, md5=MD5["kernel"], state="damaged"),
     }
     for known in (True, False):
         size_bytes = 10 if known else None
         uploads = plan(observed(images=images, one_name_per_content=True), [appliance(known=known)]).uploads
         assert uploads == (
-            Upload("disk", size_bytes, "local", content="disk", gone=True),
-            Upload("kernel-2", size_bytes, "local", content="kernel", damaged="kernel", distrusted=("kernel",)),
+            Upload(filename="disk", size_bytes=size_bytes, compute_id="local", content="disk", gone=True),
+            Upload(
+                filename="kernel-2",
+                size_bytes=size_bytes,
+                compute_id="local",
+                content="kernel",
+                damaged="kernel",
+                distrusted=("kernel",),
+            ),
         )
 
 
@@ -112,7 +143,7 @@ def test_the_number_of_a_file_stands_before_its_ending() -> None:
 
 
 def test_what_a_server_does_not_say_is_no_difference() -> None:
-    images = {name: ServerImage(name, None, None) for name in ("disk", "kernel")}
+    images = {name: ServerImage(filename=name, size_bytes=None, md5=None) for name in ("disk", "kernel")}
     assert plan(observed(images=images), [appliance(known=True)]).uploads == ()
 
 
@@ -136,7 +167,7 @@ def test_a_template_of_another_emulator_with_our_id_is_a_conflict() -> None:
 
 
 def test_a_built_in_template_of_our_name_is_a_conflict() -> None:
-    cloud = ServerTemplate("c", "Cloud", "cloud", True, None)
+    cloud = ServerTemplate(template_id="c", name="Cloud", template_type="cloud", builtin=True, values=None)
     assert plan(observed(cloud), [appliance("Cloud")]).conflicts
 
 
@@ -157,7 +188,10 @@ def test_fields_of_the_user_and_fields_set_once_are_left() -> None:
 
 
 def test_the_same_content_under_another_name_is_used_where_the_server_wants_it_so() -> None:
-    images = {"old": ServerImage("old", 10, MD5["disk"]), "kernel": ServerImage("kernel", 10, MD5["kernel"])}
+    images = {
+        "old": ServerImage(filename="old", size_bytes=10, md5=MD5["disk"]),
+        "kernel": ServerImage(filename="kernel", size_bytes=10, md5=MD5["kernel"]),
+    }
     strict = plan(observed(images=images, one_name_per_content=True), [appliance(known=True)]).appliances[0]
     assert strict.uploads == () and strict.desired.template.hda_disk_image == "old"
     assert isinstance(strict.template, CreateTemplate) and strict.template.template.hda_disk_image == "old"
@@ -208,7 +242,7 @@ def test_files_and_template_must_name_the_same_images() -> None:
 
 
 def marked(name: str, catalogue: str) -> ServerTemplate:
-    values = QemuTemplate(template_id(name), name, usage=with_mark("", catalogue))
+    values = QemuTemplate(template_id=template_id(name), name=name, usage=with_mark("", catalogue))
     return server_template(values)
 
 
@@ -246,7 +280,9 @@ def test_a_template_of_another_catalogue_is_a_conflict_unless_it_is_adopted() ->
 
 def test_adopting_keeps_the_settings_that_people_change_and_takes_ours_for_the_rest() -> None:
     wanted = replace(of_catalogue(adapters=4), user_fields=frozenset({"ram_mb", "usage", "name"}))
-    theirs = QemuTemplate(str(uuid.uuid4()), "vm", ram_mb=99, adapters=1, usage="Theirs.", hda_disk_image="old.img")
+    theirs = QemuTemplate(
+        template_id=str(uuid.uuid4()), name="vm", ram_mb=99, adapters=1, usage="Theirs.", hda_disk_image="old.img"
+    )
     action = plan(observed(server_template(theirs)), [wanted], adopt=True).appliances[0].template
     assert isinstance(action, AdoptTemplate) and action.foreign_id == theirs.template_id
     made = action.template
@@ -255,13 +291,13 @@ def test_adopting_keeps_the_settings_that_people_change_and_takes_ours_for_the_r
 
 
 def test_only_one_qemu_template_can_be_adopted() -> None:
-    values = [QemuTemplate(str(uuid.uuid4()), "vm") for _ in range(2)]
+    values = [QemuTemplate(template_id=str(uuid.uuid4()), name="vm") for _ in range(2)]
     for there in ([server_template(value) for value in values], [server_template(values[0], "docker")]):
         assert plan(observed(*there), [appliance()], adopt=True).conflicts
 
 
 def test_a_foreign_template_is_not_in_the_way_of_one_that_keeps_its_own_name() -> None:
-    foreign = server_template(QemuTemplate(str(uuid.uuid4()), "vm"))
+    foreign = server_template(QemuTemplate(template_id=str(uuid.uuid4()), name="vm"))
     ours = server_template(replace(appliance().template, name="renamed"))
     for adopt in (False, True):
         [conflict] = plan(observed(foreign, ours), [appliance()], adopt=adopt).conflicts

@@ -22,7 +22,9 @@ DEFAULT = b"<svg>a computer</svg>"
 
 
 def desired(svg: bytes | None = SVG) -> DesiredAppliance:
-    return DesiredAppliance(QemuTemplate(template_id("mine"), "mine", symbol=NAME), (), symbol_svg=svg)
+    return DesiredAppliance(
+        template=QemuTemplate(template_id=template_id("mine"), name="mine", symbol=NAME), files=(), symbol_svg=svg
+    )
 
 
 @pytest.fixture(params=[2, 3])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gns3_minivm.appliances import Appliance, Appliances, Category, Source, read_appliance
+from gns3_minivm.appliances import Appliance, Appliances, Category, RootSource, read_appliance
 from gns3_minivm.base.errors import ConfigError
 
 GOOD = """\
@@ -35,7 +35,7 @@ def refusal(folder: Path, text: str) -> str:
 
 def test_a_short_manifest_has_defaults_that_boot(tmp_path: Path) -> None:
     appliance = read_appliance(write(tmp_path, GOOD))
-    assert appliance.source is Source.BUILD
+    assert appliance.source is RootSource.BUILD
     assert appliance.folder == tmp_path / "mine"
     assert (appliance.category, appliance.ram, appliance.adapters) == (Category.GUEST, 256, 1)
     assert appliance.adapter_type == "virtio-net-pci"

@@ -17,7 +17,7 @@ from tests.support.minivm import gns3_minivm
 
 
 def settings(folder: Path, *named: Path) -> Settings:
-    return Settings(folder / "cache", appliances=named, user_appliances=folder / "data" / "appliances")
+    return Settings(cache_root=folder / "cache", appliances=named, user_appliances=folder / "data" / "appliances")
 
 
 async def test_a_new_appliance_can_be_used_as_it_is(tmp_path: Path) -> None:

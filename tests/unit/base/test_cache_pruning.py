@@ -320,7 +320,7 @@ async def test_the_list_says_what_each_entry_is_and_who_uses_it(cache: Cache) ->
     with cache.hold("apt") as folder:
         (folder / "list").write_text("12345")
     cache.use("disks", recipe(1))
-    found = await cache_list(Settings(cache.root))
+    found = await cache_list(Settings(cache_root=cache.root))
     assert [(item.name, item.in_use) for item in found.items] == [("image1", True), ("", False)]
     assert found.limit_bytes == 20 << 30
     assert found.others == ((cache.root / "apt", 5),)
@@ -330,7 +330,7 @@ async def test_the_list_says_what_each_entry_is_and_who_uses_it(cache: Cache) ->
 async def test_a_flipped_bit_is_found_by_reading_everything_and_pruned(tmp_path: Path) -> None:
     (tmp_path / "root.tar").write_bytes(tar_bytes([file("data", b"data")]))
     image, cache = find_rootfs(str(tmp_path / "root.tar")), Cache(tmp_path / "cache")
-    disks = [convert(image, DiskOptions(size << 20), cache, Events()) for size in (64, 65)]
+    disks = [convert(image, DiskOptions(size_bytes=size << 20), cache, Events()) for size in (64, 65)]
     path, status = disks[0].path, disks[0].path.stat()
     path.chmod(0o644)
     data = bytearray(path.read_bytes())
@@ -338,7 +338,7 @@ async def test_a_flipped_bit_is_found_by_reading_everything_and_pruned(tmp_path:
     path.write_bytes(data)
     # As when the disk underneath forgets: nobody has written.
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    settings = Settings(cache.root)
+    settings = Settings(cache_root=cache.root)
     unread, found = await cache_list(settings), await cache_list(settings, verify=True)
     assert {item.is_intact for item in unread.items} == {None} and unread.exit_status == 0
     assert {item.stored.folder: item.is_intact for item in found.items} == {
@@ -358,11 +358,13 @@ async def test_pruning_all_also_takes_the_other_folders(cache: Cache) -> None:
     fill(cache, 1)
     with cache.hold("apt") as folder:
         (folder / "list").write_text("12345")
-        held = await cache_prune(PruneRequest(everything=True, dry_run=True), Settings(cache.root), Events())
+        held = await cache_prune(PruneRequest(everything=True, dry_run=True), Settings(cache_root=cache.root), Events())
         assert folder.is_dir() and len(held.removed) == 1 and held.dry_run
-        assert (await cache_prune(PruneRequest(everything=True), Settings(cache.root), Events())).others == ()
+        assert (
+            await cache_prune(PruneRequest(everything=True), Settings(cache_root=cache.root), Events())
+        ).others == ()
         assert folder.is_dir()
-    result = await cache_prune(PruneRequest(everything=True), Settings(cache.root), Events())
+    result = await cache_prune(PruneRequest(everything=True), Settings(cache_root=cache.root), Events())
     assert result.others == ((cache.root / "apt", 5),)
     assert not folder.exists() and numbers(cache) == [] and leftovers(cache) == []
 
@@ -370,11 +372,13 @@ async def test_pruning_all_also_takes_the_other_folders(cache: Cache) -> None:
 async def test_pruning_without_a_wish_keeps_the_limit(cache: Cache) -> None:
     for number in range(3):
         fill(cache, number, age_s=10 - number)
-    result = await cache_prune(PruneRequest(), Settings(cache.root, "200K"), Events())
+    result = await cache_prune(PruneRequest(), Settings(cache_root=cache.root, cache_size="200K"), Events())
     assert [item.name for item in result.removed] == ["image0", "image1"]
-    assert (await cache_prune(PruneRequest(older_than="1h"), Settings(cache.root, "0K"), Events())).removed == ()
+    assert (
+        await cache_prune(PruneRequest(older_than="1h"), Settings(cache_root=cache.root, cache_size="0K"), Events())
+    ).removed == ()
 
 
 async def test_contradicting_wishes_are_refused(cache: Cache) -> None:
     with pytest.raises(UsageError, match="--all and --to"):
-        await cache_prune(PruneRequest(to="1G", everything=True), Settings(cache.root), Events())
+        await cache_prune(PruneRequest(to="1G", everything=True), Settings(cache_root=cache.root), Events())

@@ -212,4 +212,4 @@ def test_a_bundle_is_taken_by_flavour_version_or_id_and_never_for_another(cache:
         assert f"custom:{VERSION} ({custom.id[:12]})" in caught.value.message
     assert find_chosen(cache, KernelChoice(name="monolithic")) is None, "it can be built now"
     with pytest.raises(UsageError):
-        find_chosen(cache, KernelChoice((tmp_path,), "custom"))
+        find_chosen(cache, KernelChoice(debs=(tmp_path,), name="custom"))

@@ -31,8 +31,16 @@ CONFIG = GuestConfig(entrypoint=("/bin/a b",), env=("A=\x1b[31mred",), labels={"
 
 
 def recipe(config: GuestConfig = CONFIG, size_bytes: int = SIZE, compression: qcow2.Compression = "zlib") -> DiskRecipe:
-    info = ImageInfo("the/reference:1", "reference", "1", "amd64", DIFF_IDS, config, None)
-    return DiskRecipe(info, DiskOptions(size_bytes, compression))
+    info = ImageInfo(
+        reference="the/reference:1",
+        name="reference",
+        version="1",
+        architecture="amd64",
+        diff_ids=DIFF_IDS,
+        config=config,
+        size_bytes=None,
+    )
+    return DiskRecipe(info, DiskOptions(size_bytes=size_bytes, compression=compression))
 
 
 def write_disk(path: Path, tree: FileTree, made_by: DiskRecipe | None = None, label: str = "") -> Path:
@@ -90,11 +98,11 @@ async def test_a_disk_that_was_converted_here_is_known_by_its_images_name(tmp_pa
             "reference": "the/reference:1",
             "disk": {"size_bytes": disk.stat().st_size, "sha256": "0" * 64},
         }
-    known = await inspect(disk, Settings(cache.root), Events())
+    known = await inspect(disk, Settings(cache_root=cache.root), Events())
     assert known.image == "the/reference:1" and known.is_as_converted is None
-    changed = await inspect(disk, Settings(cache.root), Events(), digest=True)
+    changed = await inspect(disk, Settings(cache_root=cache.root), Events(), digest=True)
     assert changed.is_as_converted is False
-    elsewhere = await inspect(disk, Settings(tmp_path / "none"), Events())
+    elsewhere = await inspect(disk, Settings(cache_root=tmp_path / "none"), Events())
     assert elsewhere.image == "t" and elsewhere.known is None
 
 
@@ -107,7 +115,7 @@ async def test_a_recipe_that_cannot_be_worked_out_is_found_in_the_cache_by_the_u
     cache = Cache(tmp_path / "cache")
     with cache.make("disks", made_by.id) as work:
         work.manifest = {"reference": "grown", "disk": {"size_bytes": 1, "sha256": "0" * 64}}
-    found = await inspect(tmp_path / "disk", Settings(cache.root), Events())
+    found = await inspect(tmp_path / "disk", Settings(cache_root=cache.root), Events())
     assert found.report.recipe is None and found.image == "grown"
     assert found.known is not None and found.known.recipe == made_by.id
 
@@ -116,7 +124,7 @@ async def test_a_damaged_cache_does_not_keep_a_disk_from_being_looked_at(tmp_pat
     cache = Cache(tmp_path / "cache")
     with cache.make("disks", recipe().id) as work:
         work.manifest = {"reference": 5}
-    assert (await inspect(disk, Settings(cache.root), Events())).known is None
+    assert (await inspect(disk, Settings(cache_root=cache.root), Events())).known is None
 
 
 def test_the_node_that_booted_the_disk_is_told(tmp_path: Path) -> None:

@@ -50,7 +50,15 @@ class FakeImage(Image):
     def __init__(self, data: bytes, *, before: Callable[[Path], None] = lambda spool: None) -> None:
         diff_id = f"sha256:{hashlib.sha256(data).hexdigest()}"
         config = GuestConfig(cmd=("/bin/sh",), env=("A=ä b ",))
-        self.info = ImageInfo("fake:1", "fake", "1", "amd64", (diff_id,), config, len(data))
+        self.info = ImageInfo(
+            reference="fake:1",
+            name="fake",
+            version="1",
+            architecture="amd64",
+            diff_ids=(diff_id,),
+            config=config,
+            size_bytes=len(data),
+        )
         self.fetched = 0
         self._data = data
         self._before = before
@@ -121,7 +129,7 @@ def test_a_disk_that_was_made_now_is_handed_out_whole_before_its_digests_are_kno
 
 @pytest.mark.parametrize("compression", ["zstd", "zlib", "none"])
 def test_the_same_image_gives_the_same_bytes(tmp_path: Path, compression: str) -> None:
-    options = DiskOptions(SMALL.size_bytes, compression)  # type: ignore[arg-type]
+    options = DiskOptions(size_bytes=SMALL.size_bytes, compression=compression)  # type: ignore[arg-type]
     first = convert(FakeImage(layer()), options, Cache(tmp_path / "one"), Events())
     second = convert(FakeImage(layer()), options, Cache(tmp_path / "two"), Events())
     assert first.sha256 == second.sha256

@@ -24,7 +24,7 @@ from gns3_minivm.gns3.address import Address, parse_address
     ],
 )
 def test_urls_get_the_default_scheme_and_port(text: str, url: str) -> None:
-    assert parse_address(text) == Address(url)
+    assert parse_address(text) == Address(url=url)
 
 
 def test_credentials_are_percent_decoded_and_taken_out() -> None:

@@ -184,7 +184,9 @@ def test_known_words_get_a_hint_of_their_own(words: str, hint: str) -> None:
 
 
 def test_a_short_password_is_not_blanked_out_of_ordinary_words() -> None:
-    error = from_status(Address("http://h:1", "admin", "admin"), "x", 409, b'{"message": "administrator"}')
+    error = from_status(
+        Address(url="http://h:1", username="admin", password="admin"), "x", 409, b'{"message": "administrator"}'
+    )
     assert "administrator" in error.message
 
 

@@ -48,7 +48,7 @@ def test_a_node_of_an_unknown_state_is_read() -> None:
         }
     )
     assert (found.status, found.console_port) == ("hibernating", None)
-    assert found.ports == (Port("eth0", 0, 0, None),)
+    assert found.ports == (Port(name="eth0", adapter=0, port=0, mac_address=None),)
 
 
 def test_a_link_has_only_what_its_style_says() -> None:

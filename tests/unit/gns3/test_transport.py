@@ -19,11 +19,11 @@ from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.gns3.transport import Limits, Transport
+from gns3_minivm.gns3.transport import ConnectionLimits, Transport
 from tests.support.fake_gns3 import FakeGNS3, Handler, drop, fake_gns3, reply, text
 
 # What stands still is given up after this; what only is slow, on a busy machine, is not.
-QUICK = Limits(connect_s=5, answer_s=1.5, node_s=1.5, listing_s=1.5, stall_s=1, backoff_s=0.01)
+QUICK = ConnectionLimits(connect_s=5, answer_s=1.5, node_s=1.5, listing_s=1.5, stall_s=1, backoff_s=0.01)
 
 
 @pytest.fixture
@@ -391,7 +391,7 @@ async def test_v3_two_changes_of_a_template_at_once_are_made_one_after_the_other
 
 
 async def test_a_template_that_another_agent_made_meanwhile_is_taken_as_it_is(client: Server, fake: FakeGNS3) -> None:
-    ours = QemuTemplate("11111111-1111-5111-8111-111111111111", "vm")
+    ours = QemuTemplate(template_id="11111111-1111-5111-8111-111111111111", name="vm")
     theirs = {"template_id": ours.template_id, "name": "vm", "template_type": "qemu", "ram": 99}
     route = f"GET /v3/templates/{ours.template_id}"
     for status in (409, 500):

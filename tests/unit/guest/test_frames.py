@@ -24,10 +24,18 @@ from tests.support.parsers import Parsers
 
 identifiers = st.text("0123456789abcdef", min_size=16, max_size=16)
 frames = st.builds(
-    Frame, st.sampled_from("oexabn"), identifiers, st.integers(0, 999_999_999), st.binary(max_size=DATA_MAX)
+    Frame,
+    kind=st.sampled_from("oexabn"),
+    id=identifiers,
+    number=st.integers(0, 999_999_999),
+    data=st.binary(max_size=DATA_MAX),
 )
 requests = st.builds(
-    Frame, st.sampled_from("HDEARB"), identifiers, st.integers(0, 999_999_999), st.binary(max_size=REQUEST_DATA_MAX)
+    Frame,
+    kind=st.sampled_from("HDEARB"),
+    id=identifiers,
+    number=st.integers(0, 999_999_999),
+    data=st.binary(max_size=REQUEST_DATA_MAX),
 )
 shown = st.binary(max_size=30).filter(lambda text: b"\x1b" not in text)
 keys = st.text("\r\n\t #$%&'()*-.:<>?@[]_{|}~\x03\x1b\x7f", max_size=10).map(str.encode)
@@ -42,7 +50,9 @@ def scan(parsers: Parsers, data: bytes, step: int = 255) -> tuple[list[Frame], b
     for (key, value), (_, data_text) in zip(items, [*items[1:], ("", "")], strict=True):
         if key == "frame":
             version, kind, identifier, number = value.split()
-            found.append(Frame(kind, identifier, int(number), bytes.fromhex(data_text), int(version)))
+            found.append(
+                Frame(kind=kind, id=identifier, number=int(number), data=bytes.fromhex(data_text), version=int(version))
+            )
         elif key == "typed":
             typed += bytes.fromhex(value)
     return found, typed
@@ -121,12 +131,12 @@ def test_the_guest_passes_over_a_frame_with_another_letter_in_it(
 @example(data=b"\x1e\x1e7\x1e74\r", step=1)
 def test_no_bytes_on_the_line_break_the_guest(parsers: Parsers, data: bytes, step: int) -> None:
     found, typed = scan(parsers, data, step)
-    assert all(frame == Frame("H", ANNOUNCEMENT) for frame in found)
+    assert all(frame == Frame(kind="H", id=ANNOUNCEMENT) for frame in found)
     assert len(typed) <= len(data)
 
 
 def test_the_rest_of_a_frame_that_began_before_the_line_was_open_is_not_typed(parsers: Parsers) -> None:
-    frame = encode_request(Frame("D", "0123456789abcdef", 0, b"arg ls\n\n"))
+    frame = encode_request(Frame(kind="D", id="0123456789abcdef", number=0, data=b"arg ls\n\n"))
     assert scan(parsers, frame[9:] + b"ls\r") == ([], b"ls\r")
 
 
@@ -135,14 +145,14 @@ def test_control_keys_of_the_protocol_are_still_keys(parsers: Parsers) -> None:
 
 
 def test_an_empty_frame_is_a_question(parsers: Parsers) -> None:
-    assert scan(parsers, b"a" + KNOCK + b"b") == ([Frame("H", ANNOUNCEMENT)], b"ab")
+    assert scan(parsers, b"a" + KNOCK + b"b") == ([Frame(kind="H", id=ANNOUNCEMENT)], b"ab")
 
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.binary(max_size=DATA_MAX))
 def test_the_host_reads_what_the_guest_writes(parsers: Parsers, data: bytes) -> None:
     [(_, written)] = parsers.run("write-frame", data)
-    frame = Frame("o", "0123456789abcdef", 7, data)
+    frame = Frame(kind="o", id="0123456789abcdef", number=7, data=data)
     assert bytes.fromhex(written) == encode_reply(frame)
     assert ReplyReader().feed(bytes.fromhex(written)) == (b"", [frame])
 
@@ -178,7 +188,7 @@ def test_frames_come_neither_inside_an_escape_sequence_nor_inside_a_character(
 def test_the_guest_understands_a_request_as_the_host_meant_it(
     parsers: Parsers, argv: list[str], environment: dict[str, str], user: str
 ) -> None:
-    document = ExecRequest(argv, environment=environment, user=user, working_dir="/a b").encode()
+    document = ExecRequest(argv=argv, environment=environment, user=user, working_dir="/a b").encode()
     assert document.endswith(b"\n\n") and document.count(b"\n\n") == 1
     expected = [("wrong", "-"), *(("arg", word) for word in argv)]
     expected += [("env", f"{name}={value}") for name, value in environment.items()]
@@ -195,7 +205,7 @@ def test_a_request_that_means_nothing_is_refused_by_the_guest(parsers: Parsers, 
     assert said in wrong
 
 
-@pytest.mark.parametrize("request_", [ExecRequest(), ExecRequest(["a"], shell="b")])
+@pytest.mark.parametrize("request_", [ExecRequest(), ExecRequest(argv=["a"], shell="b")])
 def test_a_request_is_words_or_a_line(request_: ExecRequest) -> None:
     with pytest.raises(UsageError, match="either words or a line"):
         request_.encode()
@@ -207,6 +217,6 @@ def test_a_request_that_is_too_long_is_refused_by_the_host() -> None:
 
 
 def test_a_frame_to_the_guest_fits_into_one_read_of_gns3s_console() -> None:
-    largest = encode_request(Frame("D", "0" * 16, 999_999_999, b"x" * REQUEST_DATA_MAX))
+    largest = encode_request(Frame(kind="D", id="0" * 16, number=999_999_999, data=b"x" * REQUEST_DATA_MAX))
     assert len(largest) <= 1024
     assert re.fullmatch(rb"\x1e[A-Za-z0-9+/=;]+\x1f", largest)

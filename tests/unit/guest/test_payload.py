@@ -41,8 +41,8 @@ FULL = NodePayload(
     modules=("vrf",),
     folders=(GuestFolder("/srv/www", "web", 0o2775),),
     files=(
-        GuestFile("/etc/motd", b"hello\n"),
-        GuestFile("/etc/secret key", b"\0\xff\n", "frr:frr", 0o600, When.BOOT),
+        GuestFile(path="/etc/motd", content=b"hello\n"),
+        GuestFile(path="/etc/secret key", content=b"\0\xff\n", owner="frr:frr", mode=0o600, when=When.BOOT),
     ),
     commands=(GuestCommand("echo 'a  b' >\\n"), GuestCommand(("ip", "link", ""), When.ONCE)),
 )
@@ -109,9 +109,14 @@ payloads = st.builds(
     args=st.none() | st.lists(texts, max_size=3).map(tuple),
     env=st.dictionaries(names, texts, max_size=3),
     sysctls=st.dictionaries(names.map(lambda name: f"a.{name}"), texts, max_size=3),
-    files=st.builds(GuestFile, paths.map(lambda p: f"/f{p}-"), st.binary(max_size=400), owners, modes, whens).map(
-        lambda file: (file,)
-    ),
+    files=st.builds(
+        GuestFile,
+        path=paths.map(lambda p: f"/f{p}-"),
+        content=st.binary(max_size=400),
+        owner=owners,
+        mode=modes,
+        when=whens,
+    ).map(lambda file: (file,)),
     folders=st.builds(GuestFolder, paths.map(lambda p: f"/d{p}"), owners, modes).map(lambda folder: (folder,)),
     commands=st.lists(commands, max_size=3).map(tuple),
 )
@@ -323,8 +328,11 @@ def test_no_payload_makes_the_guest_read_what_is_not_its_own(parsers: Parsers, l
         ({"routes": (("10.2.0.1/16", "10.0.0.2"),)}, "route to '10.2.0.1/16': 10.2.0.1/16 has host bits set"),
         ({"routes": (("10.2.0.0/16", "fd00::1"),)}, "of another IP version"),
         ({"dns": ("one.one",)}, "name server 'one.one'"),
-        ({"files": (GuestFile("/a", b""), GuestFile("/a", b""))}, "/a is there 2 times"),
-        ({"files": (GuestFile("/a", b""), GuestFile("/a/b", b""))}, "/a/b cannot be: /a is a file"),
+        ({"files": (GuestFile(path="/a", content=b""), GuestFile(path="/a", content=b""))}, "/a is there 2 times"),
+        (
+            {"files": (GuestFile(path="/a", content=b""), GuestFile(path="/a/b", content=b""))},
+            "/a/b cannot be: /a is a file",
+        ),
     ],
 )
 def test_what_the_guest_would_not_take_is_refused(settings: Mapping[str, Any], said: str) -> None:
@@ -336,12 +344,12 @@ def test_what_the_guest_would_not_take_is_refused(settings: Mapping[str, Any], s
 @pytest.mark.parametrize("path", ["etc/motd", "/", "/a/", "/a//b", "/a/../b", "/./a", "/a\nb", "", "/" + "n" * 241])
 def test_a_path_that_is_no_place_for_a_file_is_refused(path: str) -> None:
     with pytest.raises(UsageError, match="file "):
-        GuestFile(path, b"")
+        GuestFile(path=path, content=b"")
 
 
 def test_a_file_of_unknown_mode_or_owner_is_refused() -> None:
     with pytest.raises(UsageError, match="file /a: mode 10000 must be an octal number"):
-        GuestFile("/a", b"", mode=0o10000)
+        GuestFile(path="/a", content=b"", mode=0o10000)
     with pytest.raises(UsageError, match="folder /a: owner 'a b' must be NAME"):
         GuestFolder("/a", owner="a b")
     with pytest.raises(UsageError, match="a command is empty"):
@@ -351,16 +359,16 @@ def test_a_file_of_unknown_mode_or_owner_is_refused() -> None:
 def test_a_payload_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guest_payload, "SIZE_MAX_BYTES", 1000)
     with pytest.raises(UsageError, match="the payload has 1401 bytes; at most 1000"):
-        NodePayload(files=(GuestFile("/big", b"x" * 1000),)).encode()
+        NodePayload(files=(GuestFile(path="/big", content=b"x" * 1000),)).encode()
 
 
 def test_the_identifier_changes_with_everything_that_is_said_about_a_file() -> None:
     files = [
-        GuestFile("/a", b"x"),
-        GuestFile("/a", b"y"),
-        GuestFile("/b", b"x"),
-        GuestFile("/a", b"x", mode=0o600),
-        GuestFile("/a", b"x", owner="web"),
+        GuestFile(path="/a", content=b"x"),
+        GuestFile(path="/a", content=b"y"),
+        GuestFile(path="/b", content=b"x"),
+        GuestFile(path="/a", content=b"x", mode=0o600),
+        GuestFile(path="/a", content=b"x", owner="web"),
     ]
     assert len({identifiers(NodePayload(files=(file,)))[0] for file in files}) == len(files)
 

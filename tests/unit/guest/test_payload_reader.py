@@ -35,10 +35,10 @@ FULL = NodePayload(
     modules=("vrf",),
     folders=(GuestFolder("/srv/www", "web", 0o2775), GuestFolder("/srv/plain")),
     files=(
-        GuestFile("/etc/motd", b"hello\n\tworld\n"),
-        GuestFile("/etc/secret key", b"\0\xff\n", "frr:frr", 0o600, When.BOOT),
-        GuestFile("/etc/odd", "trailing \n  start\r\n\x85\N{SNOWMAN}".encode()),
-        GuestFile("/etc/empty", b"", None, 0o4755),
+        GuestFile(path="/etc/motd", content=b"hello\n\tworld\n"),
+        GuestFile(path="/etc/secret key", content=b"\0\xff\n", owner="frr:frr", mode=0o600, when=When.BOOT),
+        GuestFile(path="/etc/odd", content="trailing \n  start\r\n\x85\N{SNOWMAN}".encode()),
+        GuestFile(path="/etc/empty", content=b"", owner=None, mode=0o4755),
     ),
     commands=(GuestCommand("echo 'a  b' >\\n"), GuestCommand(("ip", "link", ""), When.ONCE)),
 )
@@ -47,11 +47,11 @@ names = st.text(string.ascii_letters, min_size=1, max_size=6)
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 entries = st.builds(
     GuestFile,
-    names.map(lambda name: f"/{name}"),
-    st.binary(max_size=60) | texts.map(str.encode),
-    st.none() | st.just("root"),
-    st.none() | st.integers(0, 0o7777),
-    st.sampled_from(When),
+    path=names.map(lambda name: f"/{name}"),
+    content=st.binary(max_size=60) | texts.map(str.encode),
+    owner=st.none() | st.just("root"),
+    mode=st.none() | st.integers(0, 0o7777),
+    when=st.sampled_from(When),
 )
 payloads = st.builds(
     NodePayload,

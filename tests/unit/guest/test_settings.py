@@ -70,11 +70,11 @@ def test_settings_become_a_payload(tmp_path: Path) -> None:
         modules=("vrf",),
         folders=(GuestFolder("/var/lib/x"), GuestFolder("/srv", "web", 0o2775)),
         files=(
-            GuestFile("/etc/motd", b"welcome\n"),
-            GuestFile("/etc/frr/frr.conf", b"hostname r1\n", "frr:frr", 0o640, When.BOOT),
-            GuestFile("/site/index", b"\xff", "web"),
-            GuestFile("/site/sub/tool", b"#!", "web", 0o755),
-            GuestFile("/etc/key", b"\0\xff"),
+            GuestFile(path="/etc/motd", content=b"welcome\n"),
+            GuestFile(path="/etc/frr/frr.conf", content=b"hostname r1\n", owner="frr:frr", mode=0o640, when=When.BOOT),
+            GuestFile(path="/site/index", content=b"\xff", owner="web"),
+            GuestFile(path="/site/sub/tool", content=b"#!", owner="web", mode=0o755),
+            GuestFile(path="/etc/key", content=b"\0\xff"),
         ),
         commands=(GuestCommand("ip link"), GuestCommand(("ip", "addr")), GuestCommand("make-keys", When.ONCE)),
     )

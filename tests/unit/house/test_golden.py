@@ -44,7 +44,9 @@ def test_the_environment_makes_no_difference(tmp_path: Path, variables: dict[str
 
 def test_manifests_say_which_codecs_made_the_bytes(tmp_path: Path) -> None:
     write_image(tmp_path / "image")
-    disk = convert(find_in_folder(str(tmp_path / "image")), DiskOptions(64 << 20), Cache(tmp_path / "c"), Events())
+    disk = convert(
+        find_in_folder(str(tmp_path / "image")), DiskOptions(size_bytes=64 << 20), Cache(tmp_path / "c"), Events()
+    )
     manifest = json.loads(disk.path.with_name("manifest.json").read_text())
     assert manifest["made_by"]["codecs"] == made_with()
     make_bundle(tmp_path / "bundle")

@@ -56,7 +56,16 @@ def nothing() -> NoReturn:
 def find(
     name: str, *, connect: Any = nothing, busybox: Any = nothing, folders: tuple[Path, ...] = (), registry: str = ""
 ) -> Resolved:
-    return resolve(name, Sources(lambda: Appliances(folders), connect, busybox, RegistryOptions(registry)), Events())
+    return resolve(
+        name,
+        Sources(
+            appliances=lambda: Appliances(folders),
+            connect=connect,
+            busybox=busybox,
+            registries=RegistryOptions(default=registry),
+        ),
+        Events(),
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -80,7 +80,7 @@ def test_a_registrys_image_has_the_digest_of_its_manifest(registry: FakeRegistry
 
 def test_a_name_without_a_host_is_pinned_to_the_registry_and_never_to_this_users_mirror(registry: FakeRegistry) -> None:
     # The registry itself does not answer: what is found comes from the mirror.
-    options = RegistryOptions("127.0.0.1:9", {"127.0.0.1:9": (registry.host,)})
+    options = RegistryOptions(default="127.0.0.1:9", mirrors={"127.0.0.1:9": (registry.host,)})
     assert find_in_registry("team/app:1", options, {}).source_digest.repository == "127.0.0.1:9/team/app"
 
 

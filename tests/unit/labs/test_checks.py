@@ -28,7 +28,7 @@ def lab(*tests: dict[str, Any]) -> Lab:
 
 
 def said(status: int = 0, stdout: bytes = b"", stderr: bytes = b"", failure: str = "") -> ExecResult:
-    return ExecResult(status, 0, failure, stdout, stderr)
+    return ExecResult(status=status, signal=0, failure=failure, stdout=stdout, stderr=stderr)
 
 
 async def check(answer: Answer, *tests: dict[str, Any]) -> list[CheckResult]:

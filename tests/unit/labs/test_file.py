@@ -57,7 +57,9 @@ def test_a_file_becomes_a_lab(tmp_path: Path) -> None:
     assert [lab.adapters_needed(name) for name in lab.nodes] == [2, 4, 0]
     found = payloads(lab)
     assert set(found) == {"r1", "h1"}
-    assert found["r1"].files == (GuestFile("/etc/frr/frr.conf", b"router ospf\n", "frr:frr", 0o640),)
+    assert found["r1"].files == (
+        GuestFile(path="/etc/frr/frr.conf", content=b"router ospf\n", owner="frr:frr", mode=0o640),
+    )
     text, box = sketches(lab)
     assert "&lt;Area&gt; 0" in text.svg and box.z == -1
 

@@ -23,10 +23,16 @@ from gns3_minivm.labs.read import payloads, read_lab
 from gns3_minivm.labs.state import HALF_MADE, LabState, mark
 
 VALUES = QemuTemplate(
-    template_id("vm"), "vm", adapters=2, kernel_command_line=kernel_command_line(), options=QEMU_OPTIONS
+    template_id=template_id("vm"),
+    name="vm",
+    adapters=2,
+    kernel_command_line=kernel_command_line(),
+    options=QEMU_OPTIONS,
 )
-TEMPLATE = ServerTemplate(VALUES.template_id, "vm", "qemu", False, VALUES)
-SWITCH = ServerTemplate(str(uuid.uuid4()), "Ethernet switch", "ethernet_switch", True, None)
+TEMPLATE = ServerTemplate(template_id=VALUES.template_id, name="vm", template_type="qemu", builtin=False, values=VALUES)
+SWITCH = ServerTemplate(
+    template_id=str(uuid.uuid4()), name="Ethernet switch", template_type="ethernet_switch", builtin=True, values=None
+)
 FILE = """
 name: lab
 nodes:
@@ -62,13 +68,28 @@ class Case:
 
 def node_of(desired: DesiredNode) -> Node:
     switch = desired.template is SWITCH
-    ports = [Port(f"Ethernet{n}", 0, n, None, f"e{n}") for n in range(8)] if switch else [
-        Port(f"eth{n}", n, 0, None, f"eth{n}") for n in range(desired.properties["adapters"])
-    ]  # fmt: skip
+    ports = (
+        [Port(name=f"Ethernet{n}", adapter=0, port=n, mac_address=None, short_name=f"e{n}") for n in range(8)]
+        if switch
+        else [
+            Port(name=f"eth{n}", adapter=n, port=0, mac_address=None, short_name=f"eth{n}")
+            for n in range(desired.properties["adapters"])
+        ]
+    )
     return Node(
-        "project", str(uuid.uuid4()), desired.name, "ethernet_switch" if switch else "qemu", "started", "local",
-        desired.template_id, "127.0.0.1", 5000, tuple(ports), {**desired.properties, "usage": "x"}, console_type="telnet",
-    )  # fmt: skip
+        project_id="project",
+        node_id=str(uuid.uuid4()),
+        name=desired.name,
+        node_type="ethernet_switch" if switch else "qemu",
+        status="started",
+        compute_id="local",
+        template_id=desired.template_id,
+        console_host="127.0.0.1",
+        console_port=5000,
+        ports=tuple(ports),
+        properties={**desired.properties, "usage": "x"},
+        console_type="telnet",
+    )
 
 
 def case(folder: Path, text: str = FILE) -> Case:
@@ -87,12 +108,21 @@ def case(folder: Path, text: str = FILE) -> Case:
     for number, link in enumerate(lab.links):
         ends = new_ends(link, nodes, minivms, taken)
         taken |= set(ends)
-        links.append(Link("project", f"link-{number}", ends))
-    drawings = [Drawing(str(n), s.svg, s.x, s.y, s.z, s.rotation) for n, s in enumerate(sketches(lab))]
+        links.append(Link(project_id="project", link_id=f"link-{number}", ends=ends))
+    drawings = [
+        Drawing(drawing_id=str(n), svg=s.svg, x=s.x, y=s.y, z=s.z, rotation=s.rotation)
+        for n, s in enumerate(sketches(lab))
+    ]
     variables = mark("lab", {name: node.node_id for name, node in nodes.items()})
     record = {name: node.node_id[:8] for name, node in nodes.items()}
     project = Project("project", "lab", "opened", variables)
-    return Case(lab, desired, LabState(project, tuple(nodes.values()), tuple(links), tuple(drawings), record))
+    return Case(
+        lab,
+        desired,
+        LabState(
+            project=project, nodes=tuple(nodes.values()), links=tuple(links), drawings=tuple(drawings), record=record
+        ),
+    )
 
 
 def verbs(planned: LabPlan) -> dict[str, str]:
@@ -224,7 +254,7 @@ def test_links_of_people_stay_unless_their_port_is_needed(tmp_path: Path) -> Non
     there = case(tmp_path)
     a = there.state.nodes[0]
     stranger = replace(a, node_id=str(uuid.uuid4()), name="somebodys")
-    theirs = Link("project", "theirs", (LinkEnd(stranger.node_id, 0), LinkEnd(a.node_id, 2)))
+    theirs = Link(project_id="project", link_id="theirs", ends=(LinkEnd(stranger.node_id, 0), LinkEnd(a.node_id, 2)))
     there.state = replace(there.state, nodes=(*there.state.nodes, stranger), links=(*there.state.links, theirs))
     assert not link_verbs(there.plan())
     wanting = there.with_file(tmp_path, FILE.replace("[a:eth0, b:eth0]", "[a:eth2, b:eth0]")).plan()
@@ -233,7 +263,7 @@ def test_links_of_people_stay_unless_their_port_is_needed(tmp_path: Path) -> Non
 
 def test_drawings_of_the_lab_are_replaced_and_those_of_people_stay(tmp_path: Path) -> None:
     there = case(tmp_path, FILE + "drawings: [{text: one, position: [0, 0]}]")
-    theirs = Drawing("theirs", "<svg><text>theirs</text></svg>", 0, 0)
+    theirs = Drawing(drawing_id="theirs", svg="<svg><text>theirs</text></svg>", x=0, y=0)
     there.state = replace(there.state, drawings=(*there.state.drawings, theirs))
     assert there.plan().nothing_to_do
     planned = there.with_file(tmp_path, FILE + "drawings: [{text: two, position: [0, 0]}]").plan()

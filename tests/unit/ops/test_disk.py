@@ -24,9 +24,9 @@ def work(tmp_path: Path) -> Path:
 
 
 def converted(work: Path, name: str) -> ConvertResult:
-    settings = Settings(work / "cache")
+    settings = Settings(cache_root=work / "cache")
     source = f"rootfs:{work / 'root.tar'}"
-    return asyncio.run(convert_image(source, work / name, ImageSettings("64M"), settings, Events()))
+    return asyncio.run(convert_image(source, work / name, ImageSettings(size="64M"), settings, Events()))
 
 
 def test_the_copy_is_made_once_and_is_the_disk(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

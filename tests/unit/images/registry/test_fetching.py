@@ -51,7 +51,7 @@ class Source(Blobs):
 
 
 def image(packed: bytes = PACKED) -> OciImage:
-    return OciImage({}, [Descriptor("", digest(packed), len(packed))], (digest(PLAIN),))
+    return OciImage({}, [Descriptor(media_type="", digest=digest(packed), size=len(packed))], (digest(PLAIN),))
 
 
 def fetch(source: Source, folder: Path, progress: Callable[[int], None] = lambda amount: None) -> bytes:

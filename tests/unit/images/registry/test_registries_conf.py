@@ -43,7 +43,7 @@ def test_plain_names_are_looked_for_in_the_registries_of_the_search_list(
 
 def test_a_registry_that_is_named_comes_before_the_search_list(registry: FakeRegistry, environ: dict[str, str]) -> None:
     write(environ, 'unqualified-search-registries = ["127.0.0.1:9"]\n[aliases]\n"team/app" = "127.0.0.1:9/x"')
-    assert find_in_registry("team/app:1", RegistryOptions(registry.host), environ).info.version == "1"
+    assert find_in_registry("team/app:1", RegistryOptions(default=registry.host), environ).info.version == "1"
 
 
 def test_an_alias_stands_for_a_full_name(registry: FakeRegistry, environ: dict[str, str]) -> None:

@@ -7,7 +7,10 @@ from xml.etree import ElementTree
 from gns3_minivm.labs.canvas.picture import PictureLink, PictureNode, draw_picture
 
 SVG = "{http://www.w3.org/2000/svg}"
-PAIR = [PictureNode("r1", -200, 0, "router", "frr", "started"), PictureNode("sw", 100, 50, "switch", status="stopped")]
+PAIR = [
+    PictureNode(name="r1", x=-200, y=0, shape="router", what="frr", status="started"),
+    PictureNode(name="sw", x=100, y=50, shape="switch", status="stopped"),
+]
 
 
 def draw(nodes: list[PictureNode], links: list[PictureLink]) -> ElementTree.Element:
@@ -53,7 +56,7 @@ def test_a_link_of_a_node_with_itself_is_a_loop() -> None:
 
 
 def test_names_with_markup_and_control_characters_make_a_sound_document() -> None:
-    nodes = [PictureNode('a<b>&"c', 0, 0, what="\x1b[31m"), PictureNode("\N{SNOWMAN}", 200, 0)]
+    nodes = [PictureNode(name='a<b>&"c', x=0, y=0, what="\x1b[31m"), PictureNode(name="\N{SNOWMAN}", x=200, y=0)]
     root = draw(nodes, [PictureLink('a<b>&"c', "\N{SNOWMAN}", "e<0", "e\x000")])
     assert texts(root, "name") == ['a<b>&"c', "\N{SNOWMAN}"]
     assert texts(root, "port") == ["e<0", "e\N{REPLACEMENT CHARACTER}0"]

@@ -7,9 +7,16 @@ from xml.etree import ElementTree
 from gns3_minivm.labs.written.junit import TestCase, junit_xml
 
 CASES = [
-    TestCase("h1 pings h2", "h1", "passed", 1.5, output="2 packets"),
-    TestCase("r1: show", "r1", "failed", 60.0004, "no 'Full' in the output", "\x1b[31mInit\x1b[0m <x>"),
-    TestCase("r2: show", "r2", "error", 0.0, "the console has closed"),
+    TestCase(name="h1 pings h2", group="h1", outcome="passed", elapsed_s=1.5, output="2 packets"),
+    TestCase(
+        name="r1: show",
+        group="r1",
+        outcome="failed",
+        elapsed_s=60.0004,
+        message="no 'Full' in the output",
+        output="\x1b[31mInit\x1b[0m <x>",
+    ),
+    TestCase(name="r2: show", group="r2", outcome="error", elapsed_s=0.0, message="the console has closed"),
 ]
 
 

@@ -20,30 +20,69 @@ from gns3_minivm.labs.written.inventory import Inventory, InventoryHost, group_n
 from gns3_minivm.labs.written.save import SavedProject, lab_text
 
 WORDS = "console=ttyS0 root=/dev/vda"
-MINIVM = QemuTemplate("t-1", "frr-minivm", kernel_image="vmlinuz", kernel_command_line=WORDS, adapters=2)
+MINIVM = QemuTemplate(
+    template_id="t-1", name="frr-minivm", kernel_image="vmlinuz", kernel_command_line=WORDS, adapters=2
+)
 TEMPLATES = {
-    "t-1": ServerTemplate("t-1", "frr-minivm", "qemu", False, MINIVM),
-    "t-2": ServerTemplate("t-2", "my-image", "qemu", False, replace(MINIVM, template_id="t-2", name="my-image")),
-    "sw": ServerTemplate("sw", "Ethernet switch", "ethernet_switch", True, None),
+    "t-1": ServerTemplate(template_id="t-1", name="frr-minivm", template_type="qemu", builtin=False, values=MINIVM),
+    "t-2": ServerTemplate(
+        template_id="t-2",
+        name="my-image",
+        template_type="qemu",
+        builtin=False,
+        values=replace(MINIVM, template_id="t-2", name="my-image"),
+    ),
+    "sw": ServerTemplate(
+        template_id="sw", name="Ethernet switch", template_type="ethernet_switch", builtin=True, values=None
+    ),
 }
 PORTS = [{"name": f"Ethernet{n}", "port_number": n, "type": "access", "vlan": 1} for n in range(8)]
 
 
 def node(name: str, template: str = "t-1", **values: Any) -> Node:
     properties = {"ram": 256, "cpus": 1, "adapters": 2, "kernel_command_line": WORDS} | values.pop("properties", {})
-    first = Node("p", f"id-{name}", name, "qemu", "stopped", "local", template, "127.0.0.1", 5000, (), properties,
-                 symbol=MINIVM.symbol)  # fmt: skip
+    first = Node(
+        project_id="p",
+        node_id=f"id-{name}",
+        name=name,
+        node_type="qemu",
+        status="stopped",
+        compute_id="local",
+        template_id=template,
+        console_host="127.0.0.1",
+        console_port=5000,
+        ports=(),
+        properties=properties,
+        symbol=MINIVM.symbol,
+    )
     return replace(first, **values)
 
 
 def switch(name: str, mapping: list[dict[str, Any]]) -> Node:
-    ports = tuple(Port(port["name"], 0, port["port_number"], None, f"e{port['port_number']}") for port in mapping)
+    ports = tuple(
+        Port(
+            name=port["name"],
+            adapter=0,
+            port=port["port_number"],
+            mac_address=None,
+            short_name=f"e{port['port_number']}",
+        )
+        for port in mapping
+    )
     return node(name, "sw", node_type="ethernet_switch", properties={"ports_mapping": mapping}, ports=ports, symbol="s")
 
 
 def project(*nodes: Node, links: tuple[Link, ...] = (), **values: Any) -> SavedProject:
     settings = {"sw": {"symbol": "s", "ports_mapping": PORTS}}
-    return SavedProject("lab", nodes, links, values.pop("drawings", ()), TEMPLATES, settings, **values)
+    return SavedProject(
+        name="lab",
+        nodes=nodes,
+        links=links,
+        drawings=values.pop("drawings", ()),
+        templates=TEMPLATES,
+        template_settings=settings,
+        **values,
+    )
 
 
 def read_back(text: str) -> Lab:
@@ -63,7 +102,7 @@ def test_a_node_as_its_template_makes_it_has_only_a_place() -> None:
 def test_what_differs_from_the_template_is_saved() -> None:
     changed = {"ram": 512, "adapters": 5, "kernel_command_line": f"{WORDS} mem=99"}
     one = node("r1", properties=changed, symbol=":/symbols/router.svg", compute_id="vm")
-    payload = NodePayload(addresses={"eth0": ("10.0.0.1/24",)}, files=(GuestFile("/etc/motd", b"hi\n"),))
+    payload = NodePayload(addresses={"eth0": ("10.0.0.1/24",)}, files=(GuestFile(path="/etc/motd", content=b"hi\n"),))
     saved = read_back(lab_text(project(one, payloads={"id-r1": payload}), [])).nodes["r1"]
     assert (saved.template, saved.ram, saved.cpus, saved.adapters) == ("frr-minivm", 512, None, 5)
     assert (saved.kernel_args, saved.symbol, saved.compute) == ("mem=99", ":/symbols/router.svg", "vm")
@@ -102,9 +141,17 @@ def test_where_nodes_come_from_and_the_checks_are_kept_from_the_file() -> None:
 
 def test_links_have_ports_by_name_filters_and_style() -> None:
     ends = (LinkEnd("id-r1", 1), LinkEnd("id-sw", 0, 3))
-    plain = Link("p", "l1", (replace(ends[0], label="eth1"), replace(ends[1], label="Ethernet3")))
-    special = Link("p", "l2", (LinkEnd("id-r1", 0), LinkEnd("id-sw", 0, 4)), {"delay": [50, 10], "packet_loss": [5]},
-                   {"color": "#ff0000", "width": 3, "type": 2}, True)  # fmt: skip
+    plain = Link(
+        project_id="p", link_id="l1", ends=(replace(ends[0], label="eth1"), replace(ends[1], label="Ethernet3"))
+    )
+    special = Link(
+        project_id="p",
+        link_id="l2",
+        ends=(LinkEnd("id-r1", 0), LinkEnd("id-sw", 0, 4)),
+        filters={"delay": [50, 10], "packet_loss": [5]},
+        style={"color": "#ff0000", "width": 3, "type": 2},
+        suspended=True,
+    )
     text = lab_text(project(node("r1"), switch("sw", PORTS), links=(plain, special)), [])
     assert yaml.safe_load(text)["links"][0] == ["r1:eth1", "sw:e3"]
     saved = read_back(text).links[1]
@@ -114,7 +161,9 @@ def test_links_have_ports_by_name_filters_and_style() -> None:
 
 
 def test_labels_of_links_are_saved_where_they_are_not_the_ports_names() -> None:
-    link = Link("p", "l1", (LinkEnd("id-r1", 1, label="wan"), LinkEnd("id-sw", 0, 3, label="e3")))
+    link = Link(
+        project_id="p", link_id="l1", ends=(LinkEnd("id-r1", 1, label="wan"), LinkEnd("id-sw", 0, 3, label="e3"))
+    )
     saved = read_back(lab_text(project(node("r1"), switch("sw", PORTS), links=(link,)), [])).links[0]
     assert saved.labels == ["wan", "e3"]
 
@@ -135,14 +184,22 @@ def test_ports_that_the_built_in_switch_of_api_v2_has_anyway_are_not_saved() -> 
 def test_drawings_are_saved_as_they_are_drawn() -> None:
     file = read_back("{name: lab, nodes: {a: {image: i}}, drawings: [{text: Site A, position: [5, 6], layer: 2}]}")
     (sketch,) = sketches(file)
-    drawing = Drawing("d", sketch.svg, sketch.x, sketch.y, sketch.z, sketch.rotation)
+    drawing = Drawing(drawing_id="d", svg=sketch.svg, x=sketch.x, y=sketch.y, z=sketch.z, rotation=sketch.rotation)
     (again,) = sketches(read_back(lab_text(project(node("a"), drawings=(drawing,)), [])))
     assert again.is_drawn_as(drawing)
 
 
 HOSTS = (
-    InventoryHost("r1", "frr-minivm", "10.0.0.1", "127.0.0.1", 5000, "n-1", ("10.0.0.1/24", "fd00::1/64")),
-    InventoryHost("pc", "VPCS", "", "127.0.0.1", None, "n-2"),
+    InventoryHost(
+        name="r1",
+        group="frr-minivm",
+        address="10.0.0.1",
+        console_host="127.0.0.1",
+        console_port=5000,
+        node_id="n-1",
+        addresses=("10.0.0.1/24", "fd00::1/64"),
+    ),
+    InventoryHost(name="pc", group="VPCS", address="", console_host="127.0.0.1", console_port=None, node_id="n-2"),
 )
 INVENTORY = Inventory("http://gns3.example:3080", "lab", "p-1", HOSTS)
 

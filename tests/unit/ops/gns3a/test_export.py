@@ -19,7 +19,7 @@ from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.gns3a.model import RECORD
 from gns3_minivm.gns3a.read import read_gns3a
-from gns3_minivm.ops.gns3a.export import ExportRequest, ExportResult, export_appliances
+from gns3_minivm.ops.gns3a.export import ApplianceExport, ExportRequest, export_appliances
 from gns3_minivm.ops.templates.template import TemplateSettings
 from gns3_minivm.settings import Settings
 from tests.support.bundles import put_bundle
@@ -33,13 +33,13 @@ def export(tmp_path: Path) -> Export:
     """Export a root file with this text, on a machine that has a kernel bundle."""
     put_bundle(Cache(tmp_path / "cache"))
 
-    async def perform(text: str = "hello", **values: Any) -> ExportResult:
+    async def perform(text: str = "hello", **values: Any) -> ApplianceExport:
         path = tmp_path / f"{text}.tar"
         write_root(path, text)
         request = ExportRequest(
             **{"names": (f"rootfs:{path}",), "folder": tmp_path / "out", "template_name": "vm", **values}
         )
-        return await export_appliances(request, Settings(tmp_path / "cache"), Events())
+        return await export_appliances(request, Settings(cache_root=tmp_path / "cache"), Events())
 
     return perform
 
@@ -77,8 +77,10 @@ async def test_an_appliance_of_the_users_with_modules_and_a_picture_has_both_bes
     )
     picture = b'<svg xmlns="http://www.w3.org/2000/svg" width="50" height="50"/>'
     (folder / "symbol.svg").write_bytes(picture)
-    settings = Settings(tmp_path / "cache", appliances=(tmp_path / "appliances",))
-    result = await export_appliances(ExportRequest(("my-switch",), tmp_path / "out", portable=True), settings, Events())
+    settings = Settings(cache_root=tmp_path / "cache", appliances=(tmp_path / "appliances",))
+    result = await export_appliances(
+        ExportRequest(names=("my-switch",), folder=tmp_path / "out", portable=True), settings, Events()
+    )
     values = written(tmp_path, "my-switch")
     [version] = values["versions"]
     assert version["name"] == "7" and version["images"]["hdb_disk_image"].startswith("modules-")
@@ -93,8 +95,8 @@ async def test_an_appliance_of_the_users_with_modules_and_a_picture_has_both_bes
 async def test_a_kernel_of_one_file_is_exported_as_one(tmp_path: Path) -> None:
     put_bundle(Cache(tmp_path / "cache"), kinds=(Kind.KERNEL,))
     write_root(tmp_path / "root.tar", "hello")
-    request = ExportRequest((f"rootfs:{tmp_path / 'root.tar'}",), tmp_path / "out", "vm")
-    await export_appliances(request, Settings(tmp_path / "cache"), Events())
+    request = ExportRequest(names=(f"rootfs:{tmp_path / 'root.tar'}",), folder=tmp_path / "out", template_name="vm")
+    await export_appliances(request, Settings(cache_root=tmp_path / "cache"), Events())
     [version] = written(tmp_path)["versions"]
     assert list(version["images"]) == ["hda_disk_image", "kernel_image"]
 
@@ -190,8 +192,10 @@ async def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_built
 
 
 def desired(disk: str, origin: str, usage: str = "Text.") -> DesiredAppliance:
-    template = QemuTemplate(template_id("vm"), "vm", hda_disk_image=disk, usage=usage)
-    return DesiredAppliance(template, (WantedFile(disk),), frozenset({"usage"}), origin=origin)
+    template = QemuTemplate(template_id=template_id("vm"), name="vm", hda_disk_image=disk, usage=usage)
+    return DesiredAppliance(
+        template=template, files=(WantedFile(disk),), user_fields=frozenset({"usage"}), origin=origin
+    )
 
 
 def test_a_template_says_which_image_its_disk_came_from() -> None:

@@ -39,7 +39,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def finder(path: Path, cache: Path, *folders: Path, **changes: Any) -> AsyncIterator[ImageFinder]:
     appliance = read_gns3a(path) if path.is_file() else ApplianceFile.model_validate(original(**changes))
-    found = ImageFinder(path, appliance, folders, ImageSettings(), Settings(cache), Events())
+    found = ImageFinder(path, appliance, folders, ImageSettings(), Settings(cache_root=cache), Events())
     try:
         yield found
     finally:
@@ -114,8 +114,13 @@ async def exported(tmp_path: Path, *, portable: bool = False, name: str = "") ->
     """An appliance that was exported on a machine with a kernel bundle; its images are taken away."""
     put_bundle(Cache(tmp_path / "cache"))
     write_root(tmp_path / "root.tar", "hello")
-    request = ExportRequest((name or f"rootfs:{tmp_path / 'root.tar'}",), tmp_path / "out", "vm", portable=portable)
-    await export_appliances(request, Settings(tmp_path / "cache"), Events())
+    request = ExportRequest(
+        names=(name or f"rootfs:{tmp_path / 'root.tar'}",),
+        folder=tmp_path / "out",
+        template_name="vm",
+        portable=portable,
+    )
+    await export_appliances(request, Settings(cache_root=tmp_path / "cache"), Events())
     for path in (tmp_path / "out").iterdir():
         if path.suffix != ".gns3a":
             path.unlink()
@@ -169,8 +174,13 @@ async def test_an_image_of_a_registry_that_does_not_answer_is_told_with_its_reas
 async def test_a_size_that_no_disk_has_is_told_and_other_places_are_tried(tmp_path: Path) -> None:
     with running_site() as site:
         site.answers["/disk"] = (200, {}, CONTENT)
-        disk = {"image": f"docker://127.0.0.1:9/x@sha256:{'a' * 64}", "digest": f"sha256:{'a' * 64}", "recipe": "b" * 64,
-                "size_bytes": 1, "compression": "zstd"}  # fmt: skip
+        disk = {
+            "image": f"docker://127.0.0.1:9/x@sha256:{'a' * 64}",
+            "digest": f"sha256:{'a' * 64}",
+            "recipe": "b" * 64,
+            "size_bytes": 1,
+            "compression": "zstd",
+        }
         record = {"format": 1, "release": "1", "made": {NAME: {"sha256": "c" * 64, "disk": disk}}}
         wanted = ImageFile.model_validate(image(NAME, CONTENT, direct_download_url=f"{site.url}/disk"))
         async with finder(tmp_path / "x.gns3a", tmp_path / "cache", **{RECORD: record}) as found:
@@ -211,9 +221,11 @@ def test_no_other_package_is_ever_asked_for(tmp_path: Path, requirement: str) ->
 async def test_an_export_tells_what_keeps_it_from_being_portable(tmp_path: Path) -> None:
     put_bundle(Cache(tmp_path / "cache"), kinds=(Kind.KERNEL, Kind.INITRD))
     write_root(tmp_path / "root.tar", "hello")
-    request = ExportRequest((f"rootfs:{tmp_path / 'root.tar'}",), tmp_path / "out", "vm", portable=True)
+    request = ExportRequest(
+        names=(f"rootfs:{tmp_path / 'root.tar'}",), folder=tmp_path / "out", template_name="vm", portable=True
+    )
     told: list[Event] = []
-    result = await export_appliances(request, Settings(tmp_path / "cache"), Events(told.append))
+    result = await export_appliances(request, Settings(cache_root=tmp_path / "cache"), Events(told.append))
     [appliance] = result.appliances
     assert not appliance.is_portable
     assert [file.state for file in appliance.files] == ["written"] * 3

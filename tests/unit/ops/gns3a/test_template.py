@@ -175,15 +175,15 @@ def test_names_that_servers_do_not_take_are_changed(filename: str, wanted: str) 
 
 
 def test_another_file_of_an_authors_name_is_never_replaced() -> None:
-    template = QemuTemplate(template_id("vm"), "vm", kernel_image="vmlinuz")
-    there = {"local": {"vmlinuz": ServerImage("vmlinuz", 5, "a" * 32)}}
-    desired = DesiredAppliance(template, (WantedFile("vmlinuz", 7, "b" * 32, has_recipe=False),))
-    [upload] = plan(Observed("http://h", False, there, ()), [desired]).uploads
+    template = QemuTemplate(template_id=template_id("vm"), name="vm", kernel_image="vmlinuz")
+    there = {"local": {"vmlinuz": ServerImage(filename="vmlinuz", size_bytes=5, md5="a" * 32)}}
+    desired = DesiredAppliance(template=template, files=(WantedFile("vmlinuz", 7, "b" * 32, has_recipe=False),))
+    [upload] = plan(Observed(url="http://h", one_name_per_content=False, images=there, templates=()), [desired]).uploads
     assert (upload.filename, upload.source, upload.damaged) == ("vmlinuz-2", "vmlinuz", "")
 
 
 def request(**values: Any) -> ImportRequest:
-    return ImportRequest(PATH, (parse_address("http://h"),), **values)
+    return ImportRequest(path=PATH, servers=(parse_address("http://h"),), **values)
 
 
 def test_the_first_version_that_boots_directly_is_meant_unless_others_are_named() -> None:

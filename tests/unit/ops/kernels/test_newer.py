@@ -45,14 +45,31 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def bundle(folder: Path, version: str, flavour: str = "monolithic") -> Bundle:
-    record = PackageRecord("linux-source-6.1", version, "all", f"linux {version}", "x.deb", "00", 1)
+    record = PackageRecord(
+        name="linux-source-6.1",
+        version=version,
+        architecture="all",
+        source=f"linux {version}",
+        filename="x.deb",
+        sha256="00",
+        size_bytes=1,
+    )
     return Bundle(
-        "0" * 64, flavour, f"{version}-monolithic", "amd64", random_artifact(folder), None, None, (record,), {}, folder
+        id="0" * 64,
+        flavour=flavour,
+        kernel_version=f"{version}-monolithic",
+        architecture="amd64",
+        kernel=random_artifact(folder),
+        initrd=None,
+        modules=None,
+        packages=(record,),
+        made_by={},
+        folder=folder,
     )
 
 
 async def test_a_newer_source_is_told_for_the_newest_bundle_of_a_flavour(tmp_path: Path) -> None:
-    settings = Settings(tmp_path / "cache")
+    settings = Settings(cache_root=tmp_path / "cache")
     old, new = bundle(tmp_path, "6.1.5-2"), bundle(tmp_path, "6.1.6-1")
     (newer,) = await newer_kernels(settings, [old], Events())
     assert newer.as_dict() == {
@@ -63,7 +80,7 @@ async def test_a_newer_source_is_told_for_the_newest_bundle_of_a_flavour(tmp_pat
 
 
 async def test_a_source_that_lags_behind_the_bundle_is_not_newer(tmp_path: Path) -> None:
-    settings = Settings(tmp_path / "cache")
+    settings = Settings(cache_root=tmp_path / "cache")
     for version in ("6.1.10-1", "6.1.6-2", "6.1.6-1+b1", "6.12.1-1~bpo12+1"):
         assert await newer_kernels(settings, [bundle(tmp_path, version)], Events()) == []
     (newer,) = await newer_kernels(settings, [bundle(tmp_path, "6.1.6-1~deb12u1")], Events())
@@ -73,14 +90,14 @@ async def test_a_source_that_lags_behind_the_bundle_is_not_newer(tmp_path: Path)
 async def test_what_apt_cannot_say_is_a_warning(tmp_path: Path) -> None:
     seen: list[Event] = []
     bundles = [bundle(tmp_path, "6.1.6-1"), bundle(tmp_path, "6.1.5-1", "debian")]
-    assert await newer_kernels(Settings(tmp_path / "cache"), bundles, Events(seen.append)) == []
+    assert await newer_kernels(Settings(cache_root=tmp_path / "cache"), bundles, Events(seen.append)) == []
     notes = [event.message for event in seen if isinstance(event, Note)]
     assert any("apt offers no kernel for virtual machines" in note for note in notes)
     assert any("one of the servers is asleep" in note for note in notes)
 
 
 async def test_without_an_apt_or_a_bundle_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(tmp_path / "cache")
+    settings = Settings(cache_root=tmp_path / "cache")
     assert await newer_kernels(settings, [], Events()) == []
     assert await newer_kernels(settings, [bundle(tmp_path, "6.1.5-2", "custom")], Events()) == []
     monkeypatch.setattr(kernel_news, "has_apt", lambda: False)

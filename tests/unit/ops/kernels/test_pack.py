@@ -45,7 +45,7 @@ def tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(tmp_path / "cache")
+    return Settings(cache_root=tmp_path / "cache")
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ async def test_doctor_has_no_problem_with_a_kernel_that_came_with_pip(
     with zipfile.ZipFile(await pack(settings, tmp_path)) as archive:
         archive.extractall(tmp_path / "site")
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    empty = Settings(tmp_path / "empty")
+    empty = Settings(cache_root=tmp_path / "empty")
 
     async def kernel() -> tuple[str, str]:
         places = (await doctor.examine((), empty, Events())).places

@@ -43,7 +43,11 @@ def test_the_difference_is_a_line_for_each_change(tmp_path: Path) -> None:
     text = text.replace("  - [a:eth1, sw]\n", "").replace("10.0.0.1", "10.0.0.9") + "  - [a:eth2, b:eth2]\n"
     changed = there.with_file(tmp_path, text).with_node("sw", name="sw")
     planned = plan(changed.lab, changed.desired, changed.state)
-    shown = show_labs.difference(LabReport("lab", "http://here", "p", (), planned, foreign=("theirs",), dry_run=True))
+    shown = show_labs.difference(
+        LabReport(
+            lab="lab", url="http://here", project_id="p", rows=(), plan=planned, foreign=("theirs",), dry_run=True
+        )
+    )
     assert shown.splitlines() == [
         "lab on http://here:",
         "  ~ node a: restart (adapters 2 -> 3; settings)",
@@ -53,17 +57,23 @@ def test_the_difference_is_a_line_for_each_change(tmp_path: Path) -> None:
         "  not of this lab, left alone: theirs",
         "dry run: nothing was changed",
     ]
-    same = LabReport("lab", "http://here", "p", (), there.plan())
+    same = LabReport(lab="lab", url="http://here", project_id="p", rows=(), plan=there.plan())
     assert show_labs.difference(same) == "lab on http://here: nothing to do"
 
 
 def test_the_table_and_what_went_wrong(tmp_path: Path) -> None:
     rows = (
-        NodeRow("r1", "frr-minivm", "ready", "telnet://127.0.0.1:5000", ("eth0 10.0.0.1/24",)),
-        NodeRow("h1", "debian", "missing"),
+        NodeRow(
+            name="r1",
+            source="frr-minivm",
+            state="ready",
+            console="telnet://127.0.0.1:5000",
+            addresses=("eth0 10.0.0.1/24",),
+        ),
+        NodeRow(name="h1", source="debian", state="missing"),
     )
     errors = {"node h1": NodeError("no room", hint="Make room.")}
-    report = LabReport("lab", "http://here", "p", rows, errors=errors, elapsed_s=1.26)
+    report = LabReport(lab="lab", url="http://here", project_id="p", rows=rows, errors=errors, elapsed_s=1.26)
     assert show_labs.outcome(report).splitlines() == [
         "node  from        state    console                  addresses",
         "r1    frr-minivm  ready    telnet://127.0.0.1:5000  eth0 10.0.0.1/24",
@@ -76,5 +86,7 @@ def test_the_table_and_what_went_wrong(tmp_path: Path) -> None:
         "What could be done is done; `lab up` tries the rest again.",
     ]
     assert report.exit_status == 3
-    gone = LabReport("lab", "http://here", "p", rows[1:], errors=errors, gone=ConnectError("gone"))
+    gone = LabReport(
+        lab="lab", url="http://here", project_id="p", rows=rows[1:], errors=errors, gone=ConnectError("gone")
+    )
     assert gone.exit_status == 1 and "given up" in show_labs.problems(gone)

@@ -16,16 +16,30 @@ from gns3_minivm.ops.templates.report import ServerReport, SyncResult
 
 
 def report(*, conflict: bool = False, error: MiniVMError | None = None, failed: bool | None = None) -> ServerReport:
-    template = QemuTemplate(template_id("vm"), "vm")
+    template = QemuTemplate(template_id=template_id("vm"), name="vm")
     conflicts = (Conflict("in the way", "Move it."),) if conflict else ()
     planned = Plan(
-        "http://h", (AppliancePlan(DesiredAppliance(template, ()), (), CreateTemplate(template), conflicts),)
+        url="http://h",
+        appliances=(
+            AppliancePlan(
+                desired=DesiredAppliance(template=template, files=()),
+                uploads=(),
+                template=CreateTemplate(template),
+                conflicts=conflicts,
+            ),
+        ),
     )
     results: tuple[ApplianceResult, ...] = ()
     if failed is not None:
         reason = ConnectError("broke") if failed else None
-        results = (ApplianceResult("vm", template.template_id, "failed" if failed else "created", error=reason),)
-    return ServerReport("h", "http://h", "3.0.6", plan=None if error else planned, results=results, error=error)
+        results = (
+            ApplianceResult(
+                name="vm", template_id=template.template_id, outcome="failed" if failed else "created", error=reason
+            ),
+        )
+    return ServerReport(
+        name="h", url="http://h", version="3.0.6", plan=None if error else planned, results=results, error=error
+    )
 
 
 GOOD, CONFLICT, BROKEN = report(failed=False), report(conflict=True), report(failed=True)
@@ -52,22 +66,30 @@ DEAD, LOCKED = report(error=ConnectError("nobody")), report(error=ConfigError("n
 def test_the_exit_status_tells_all_some_or_none(
     servers: list[ServerReport], errors: list[MiniVMError], status: int
 ) -> None:
-    result = SyncResult(tuple(servers), False, 1.0, errors=tuple(("a", error) for error in errors))
+    result = SyncResult(
+        servers=tuple(servers), dry_run=False, elapsed_s=1.0, errors=tuple(("a", error) for error in errors)
+    )
     assert result.exit_status == status
 
 
 def test_a_result_is_json() -> None:
-    template = QemuTemplate(template_id("vm"), "vm")
-    desired = DesiredAppliance(template, ())
+    template = QemuTemplate(template_id=template_id("vm"), name="vm")
+    desired = DesiredAppliance(template=template, files=())
     left = {"ram_mb": (1, 256)}
     planned = Plan(
-        "http://h",
-        (AppliancePlan(desired, (), Unchanged(template.template_id, "vm", left), ()),),
-        (RemoveTemplate("t", "old"),),
+        url="http://h",
+        appliances=(
+            AppliancePlan(
+                desired=desired, uploads=(), template=Unchanged(template.template_id, "vm", left), conflicts=()
+            ),
+        ),
+        leftovers=(RemoveTemplate("t", "old"),),
     )
-    node = OldNode("lab", "pc1", "n", "vm", (("old.qcow2", "new.qcow2"),))
-    server = ServerReport("h", "http://h", plan=planned, old_nodes=(node,))
-    found = json.loads(json.dumps(SyncResult((server, DEAD), True, 0.1234, ("build",)).as_dict()))
+    node = OldNode(project="lab", node="pc1", node_id="n", template="vm", images=(("old.qcow2", "new.qcow2"),))
+    server = ServerReport(name="h", url="http://h", plan=planned, old_nodes=(node,))
+    found = json.loads(
+        json.dumps(SyncResult(servers=(server, DEAD), dry_run=True, elapsed_s=0.1234, pending=("build",)).as_dict())
+    )
     one, two = found["servers"]
     assert (found["dry_run"], found["elapsed_s"], found["pending"]) == (True, 0.123, ["build"])
     assert (one["in_step"], two["in_step"], two["error"]["code"]) == (True, False, "server-unreachable")
