@@ -78,7 +78,7 @@ ROOMS: dict[str, Room] = {
     "gns3.v3": _room("what is API v3's own", "gns3", "pydantic"),
     "gns3a": _room("GNS3's appliance files: model, reader, writer, downloads", "", "pydantic requests urllib3"),
     "agent": _room(
-        "templates and images of servers: desired state, observe, plan, apply; checkup, uses of images", "gns3 guest"
+        "templates and images of servers: desired state, observe, plan, apply; checkup, uses of images", "gns3"
     ),
     "labs": _room(
         "lab files: their model, what a server has of them, the difference, and how it is made good",
