@@ -16,7 +16,7 @@ from gns3_minivm.convert.open_disk import OpenDisk, open_disk
 from gns3_minivm.convert.options import SIZE_DEFAULT, Compression
 from gns3_minivm.convert.recipe import find_recipe
 from gns3_minivm.convert.report import DiskReport, FileSystem, FoundFile
-from gns3_minivm.formats.ext4.reader import Ext4Reader
+from gns3_minivm.formats.ext4.reader import LINKS_FOLLOWED_MAX, Ext4Reader
 from gns3_minivm.formats.ext4.reader_journal import read_journal
 from gns3_minivm.formats.ext4.reader_replay import open_replayed
 from gns3_minivm.formats.ext4.reader_superblock import Superblock
@@ -81,26 +81,34 @@ def inspect_disk(path: Path) -> DiskReport:
 def list_files(path: Path, top: bytes) -> Iterator[FoundFile]:
     """The files below a folder of the disk (or the one file that it names), a folder before its content (blocking).
 
-    Raises what ``inspect_disk`` raises, and UsageError if there is no such path.
+    A link to a folder stands for the folder, any other link for itself.  Raises what ``inspect_disk`` raises, and
+    UsageError if there is no such path.
     """
     with _opened(path) as disk:
         reader, _ = open_replayed(disk.source)
-        ino = _find(reader, path, top)
         prefix = top.strip(b"/")
-        if not Node(reader.stat(ino).mode, None).is_directory:
-            yield _found(reader, prefix, ino)
+        folder = reader.find(top).ino
+        if folder is None or not Node(reader.stat(folder).mode, None).is_directory:
+            yield _found(reader, prefix, _find(reader, path, top, follow=False))
             return
-        for name, number in reader.walk(ino):
+        for name, number in reader.walk(folder):
             yield _found(reader, prefix + b"/" + name if prefix else name, number)
 
 
 def file_chunks(path: Path, name: bytes) -> Iterator[bytes]:
-    """The bytes of a file on the disk, piece by piece (blocking); raises as ``list_files`` does."""
+    """The bytes of a file on the disk, piece by piece (blocking); links are followed.  Raises as ``list_files`` does."""
     with _opened(path) as disk:
         reader, _ = open_replayed(disk.source)
         ino = _find(reader, path, name)
-        if not Node(reader.stat(ino).mode, None).is_file:
-            raise UsageError(f"{path}: {printable(name)} is no regular file", hint="--files shows what there is.")
+        node = Node(reader.stat(ino).mode, None)
+        if node.is_directory:
+            shown = printable(name)
+            raise UsageError(f"{path}: {shown} is a folder", hint=f"`--files {shown}` lists what is in it.")
+        if not node.is_file:
+            raise UsageError(
+                f"{path}: {printable(name)} is a device, a pipe or a socket, and has no content",
+                hint="--cat prints regular files; `--files /` shows of which kind each file is.",
+            )
         yield from reader.chunks(ino)
 
 
@@ -209,11 +217,24 @@ def _small_file(reader: Ext4Reader, path: bytes, size_max: int) -> bytes | None:
     return reader.read_file(ino)
 
 
-def _find(reader: Ext4Reader, path: Path, name: bytes) -> int:
-    ino = reader.lookup(name)
-    if ino is None:
-        raise UsageError(f"{path} has no {printable(name)}", hint="`--files /` lists all that it has.")
-    return ino
+def _find(reader: Ext4Reader, path: Path, name: bytes, *, follow: bool = True) -> int:
+    place = reader.find(name, follow=follow)
+    if place.ino is not None:
+        return place.ino
+    shown, end = printable(name), printable(b"/" + place.path)
+    if place.why == "too many links":
+        raise UsageError(
+            f"{path}: {shown} leads through more than {LINKS_FOLLOWED_MAX} symbolic links, which may be a circle of them",
+            hint=f"`--files {end}` shows where one of them points.",
+        )
+    if place.why == "not a folder":
+        raise UsageError(f"{path} has no {shown}: {end} is not a folder", hint="`--files /` lists all that it has.")
+    if not place.links_followed:
+        raise UsageError(f"{path} has no {shown}", hint="`--files /` lists all that it has.")
+    raise UsageError(
+        f"{path}: symbolic links lead from {shown} to {end}, which is not on the disk",
+        hint="A guest may make it when it boots; `--files /` lists what is there now.",
+    )
 
 
 def _found(reader: Ext4Reader, path: bytes, ino: int) -> FoundFile:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gns3_minivm.base.errors import DamagedImageError
+from gns3_minivm.base.errors import DamagedImageError, UsageError
 from gns3_minivm.convert.inspect import file_chunks, inspect_disk, list_files
 from gns3_minivm.formats import qcow2
 from gns3_minivm.formats.tree import FileTree
@@ -114,6 +114,27 @@ def test_a_disk_of_ours_is_what_the_judges_say(tmp_path: Path, compression: qcow
     assert report.config is not None and report.config.labels == {"l": "v=w"} and report.config.cmd == ()
     assert report.diff_ids == ("sha256:" + "0" * 64,)
     same_files(path, raw_of(path), tmp_path / "scratch")
+
+
+def test_links_lead_where_the_system_leads_them(tmp_path: Path) -> None:
+    """A folder with links, once as this system reads it and once from a disk that mke2fs has made of it."""
+    folder = tmp_path / "root"
+    (folder / "usr" / "lib").mkdir(parents=True)
+    (folder / "etc").mkdir()
+    (folder / "usr" / "lib" / "os-release").write_text("ID=test\n")
+    (folder / "lib").symlink_to("usr/lib")
+    (folder / "etc" / "os-release").symlink_to("../usr/lib/os-release")
+    (folder / "etc" / "long").symlink_to("../" * 30 + "usr/lib/os-release")  # too long for the inode
+    (folder / "etc" / "self").symlink_to("self")
+    raw = tmp_path / "raw.img"
+    run(require_tool("mke2fs"), "-q", "-t", "ext4", "-d", folder, raw, "16M")
+    for name in ("etc/os-release", "lib/os-release"):
+        assert b"".join(file_chunks(raw, name.encode())) == (folder / name).read_bytes()
+    assert b"".join(file_chunks(raw, b"etc/long")) == b"ID=test\n"
+    with pytest.raises(OSError, match="Too many levels"):
+        (folder / "etc" / "self").read_bytes()
+    with pytest.raises(UsageError, match="more than 40 symbolic links"):
+        list(file_chunks(raw, b"etc/self"))
 
 
 FOREIGN = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from gns3_minivm.base.errors import DamagedImageError
 from gns3_minivm.formats.ext4 import structs as s
@@ -20,7 +21,8 @@ from gns3_minivm.formats.sink import BlockSource
 from gns3_minivm.formats.tree import Node, printable
 
 _DEPTH_MAX = 5
-_LINKS_FOLLOWED_MAX = 40
+LINKS_FOLLOWED_MAX = 40
+"""As many as the kernel follows in one path."""
 _LOGICAL_BLOCKS_MAX = 1 << 32
 _DIRECTORY_BLOCKS_MAX = 1 << 20
 """For all directories that one walk reads: some 50 million names."""
@@ -41,6 +43,16 @@ class Stat:
     flags: int
     mtime_ns: int
     device: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a path leads: ``path`` is free of links; without an inode, it is where the way ends, and ``why`` says why."""
+
+    ino: int | None
+    path: bytes
+    links_followed: int
+    why: Literal["", "missing", "not a folder", "too many links"] = ""
 
 
 class Ext4Reader:
@@ -116,31 +128,40 @@ class Ext4Reader:
 
     def lookup(self, path: bytes, *, follow: bool = False) -> int | None:
         """The inode number of a path, or None; symbolic links on the way (and, if asked, at its end) are followed."""
-        trail = [s.ROOT_INO]
+        return self.find(path, follow=follow).ino
+
+    def find(self, path: bytes, *, follow: bool = True) -> Place:
+        """Where a path leads; links are followed as by ``lookup``, and never out of the file system's root."""
+        trail = [(b"", s.ROOT_INO)]
         todo = path.split(b"/")[::-1]
         followed = 0
+        known: dict[tuple[int, bytes], int | None] = {}  # a target may go through one large folder many times
         while todo:
             part = todo.pop()
             if part in (b"", b"."):
                 continue
             if part == b"..":
-                trail = trail[:-1] or [s.ROOT_INO]
+                trail = trail[:-1] or trail
                 continue
-            if not Node(self.stat(trail[-1]).mode, None).is_directory:
-                return None
-            ino = next((number for name, number in self.entries(trail[-1]) if name == part), None)
+            above = trail[-1][1]
+            here = b"/".join([*(name for name, _ in trail[1:]), part])
+            if not Node(self.stat(above).mode, None).is_directory:
+                return Place(None, b"/".join(name for name, _ in trail[1:]), followed, "not a folder")
+            if (above, part) not in known:
+                known[above, part] = next((number for name, number in self.entries(above) if name == part), None)
+            ino = known[above, part]
             if ino is None:
-                return None
+                return Place(None, here, followed, "missing")
             if Node(self.stat(ino).mode, None).is_symlink and (any(todo) or follow):
+                if followed == LINKS_FOLLOWED_MAX:
+                    return Place(None, here, followed, "too many links")
                 followed += 1
-                if followed > _LINKS_FOLLOWED_MAX:
-                    return None
                 target = self.read_symlink(ino)
-                trail = [s.ROOT_INO] if target.startswith(b"/") else trail
+                trail = trail[:1] if target.startswith(b"/") else trail
                 todo += reversed(target.split(b"/"))
                 continue
-            trail.append(ino)
-        return trail[-1]
+            trail.append((part, ino))
+        return Place(trail[-1][1], b"/".join(name for name, _ in trail[1:]), followed)
 
     def entries(self, ino: int) -> Iterator[tuple[bytes, int]]:
         """The names of a directory and their inode numbers, without ``.`` and ``..``, in the order on the disk."""

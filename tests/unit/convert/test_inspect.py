@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from gns3_minivm.base.errors import DamagedImageError, HostError, UsageError
 from gns3_minivm.base.events import Events
 from gns3_minivm.cli.frame.run import run_command_line
 from gns3_minivm.convert import recipe as recipe_module
-from gns3_minivm.convert.inspect import inspect_disk, list_files
+from gns3_minivm.convert.inspect import file_chunks, inspect_disk, list_files
 from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.recipe import DiskRecipe, find_recipe
 from gns3_minivm.formats import ext4, qcow2
@@ -227,7 +228,80 @@ def test_a_file_is_printed_as_it_is(disk: Path, capfdbinary: pytest.CaptureFixtu
     assert run_command_line(["inspect", str(disk), "--cat", "/etc/motd"]) == 0
     assert capfdbinary.readouterr().out == b"hello\n"
     assert run_command_line(["inspect", str(disk), "--cat", "/etc"]) == 2
-    assert b"no regular file" in capfdbinary.readouterr().err
+    assert b"'/etc' is a folder\nhint: `--files '/etc'`" in capfdbinary.readouterr().err
+    assert run_command_line(["inspect", str(disk), "--cat", "/dev/null"]) == 2
+    assert b"'/dev/null' is a device, a pipe or a socket" in capfdbinary.readouterr().err
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """A disk with links as images have them, and as they should not be."""
+    tree = root_tree()
+    tree.add_file(b"usr/lib/os-release", b"ID=test\n")
+    links = {
+        b"etc/os-release": b"../usr/lib/os-release",
+        b"lib": b"usr/lib",
+        b"etc/absolute": b"/lib/os-release",
+        b"etc/chain": b"absolute",
+        b"etc/out": b"../../../../etc/motd",
+        b"etc/self": b"self",
+        b"etc/one": b"two",
+        b"etc/two": b"/etc/one",
+        b"etc/nowhere": b"/run/missing/file",
+        b"etc/below-a-file": b"motd/more",
+        b"etc/00": b"motd",
+    }
+    for name, target in links.items():
+        tree.add_symlink(name, target)
+    for number in range(1, 41):
+        tree.add_symlink(b"etc/%02d" % number, b"%02d" % (number - 1))
+    return write_disk(tmp_path / "linked.qcow2", tree)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("/etc/os-release", b"ID=test\n"),
+        ("/etc/absolute", b"ID=test\n"),
+        ("etc/chain", b"ID=test\n"),
+        ("/lib/os-release", b"ID=test\n"),
+        ("/lib/../lib/os-release", b"ID=test\n"),
+        ("/lib/../../etc/link", b"hello\n"),
+        ("/etc/out", b"hello\n"),
+        ("/../../etc/motd", b"hello\n"),
+        ("/etc/39", b"hello\n"),
+    ],
+)
+def test_links_are_followed_inside_the_disk(linked: Path, name: str, content: bytes) -> None:
+    assert b"".join(file_chunks(linked, name.encode())) == content
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("/etc/self", "'/etc/self' leads through more than 40 symbolic links"),
+        ("/etc/one", "'/etc/one' leads through more than 40 symbolic links"),
+        ("/etc/self/below", "'/etc/self/below' leads through more than 40 symbolic links"),
+        ("/etc/40", "'/etc/40' leads through more than 40 symbolic links"),
+        ("/etc/nowhere", "symbolic links lead from '/etc/nowhere' to '/run', which is not on the disk"),
+        ("/etc/nothing/below", "has no '/etc/nothing/below'"),
+        ("/etc/motd/below", "has no '/etc/motd/below': '/etc/motd' is not a folder"),
+        ("/etc/below-a-file", "has no '/etc/below-a-file': '/etc/motd' is not a folder"),
+        ("/lib", "'/lib' is a folder"),
+    ],
+)
+def test_a_link_that_leads_to_no_file_says_where_it_ends(linked: Path, name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        list(file_chunks(linked, name.encode()))
+
+
+def test_a_link_to_a_folder_is_listed_as_the_folder_and_any_other_link_as_itself(linked: Path) -> None:
+    assert [file.path for file in list_files(linked, b"/lib")] == [b"lib/os-release"]
+    for name in (b"etc/os-release", b"etc/self", b"etc/nowhere"):
+        [found] = list_files(linked, name)
+        assert found.path == name and found.target
+    with pytest.raises(UsageError, match="'/etc/one/x' leads through more than 40 symbolic links"):
+        list(list_files(linked, b"/etc/one/x"))
 
 
 @pytest.mark.parametrize("words", [("--cat", "/x", "--json"), ("--files", "/", "--digest")])
