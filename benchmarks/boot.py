@@ -45,8 +45,9 @@ from gns3_minivm.base.events import Events
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.formats.cpio import write_cpio
 from gns3_minivm.formats.tree import FileTree
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.kernels.choice import KernelChoice
-from gns3_minivm.ops.templates.sources import ImageSettings, Workshop
+from gns3_minivm.ops.templates.sources import Workshop
 from gns3_minivm.ops.templates.template import TemplateSettings, describe
 from gns3_minivm.qemu.command import GuestMachine, command_line, find_qemu
 from gns3_minivm.qemu.probe import acceleration_works
@@ -135,7 +136,7 @@ async def template_machine(
     image: str, settings: Settings, events: Events, kernel: KernelChoice | None = None
 ) -> tuple[GuestMachine, Bundle]:
     """The machine that GNS3 would start for the template of an image."""
-    workshop = Workshop(settings, ImageSettings(), events, kernel=kernel)
+    workshop = Workshop(RunContext(settings=settings, events=events, kernel=kernel or KernelChoice()))
     try:
         bundle = await workshop.bundle()
         source = await workshop.find(image)

@@ -24,18 +24,17 @@ import sys
 import tempfile
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gns3_minivm.base.errors import MiniVMError
-from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import Address, parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.guest.contract import kernel_command_line
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.labs.state import lab_destroy
 from gns3_minivm.ops.labs.up import LabRequest, lab_up
-from gns3_minivm.settings import Settings
 
 WAYS = {"one-by-one": (1, False), "at-once": (8, False), "whole": (8, True)}
 """How many requests at a time, and whether as a project file."""
@@ -75,16 +74,16 @@ def cpu_s(pid: int | None) -> float | None:
 
 async def one_run(address: Address, path: Path, way: str, pid: int | None) -> Sample:
     at_once, whole = WAYS[way]
-    settings, events = Settings.from_environment(), Events()
+    context = RunContext()
     request = LabRequest(path=path, server=address, start=False, at_once=at_once, whole=whole)
     before, started = cpu_s(pid), time.monotonic()
-    report = await lab_up(request, settings, events)
+    report = await lab_up(request, context)
     wall_s, after = time.monotonic() - started, cpu_s(pid)
     if report.errors:
         raise next(iter(report.errors.values()))
-    again = await lab_up(LabRequest(path=path, server=address, start=False, dry_run=True), settings, events)
+    again = await lab_up(LabRequest(path=path, server=address, start=False), replace(context, dry_run=True))
     assert again.plan is not None and again.plan.nothing_to_do, f"{way}: something is left to do"
-    await lab_destroy(address, str(path), events, yes=True)
+    await lab_destroy(address, str(path), context.events, yes=True)
     return Sample(wall_s, None if before is None or after is None else after - before)
 
 

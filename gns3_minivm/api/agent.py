@@ -20,6 +20,7 @@ from gns3_minivm.api.lab import Lab
 from gns3_minivm.base.errors import ConflictError, MiniVMError, UsageError
 from gns3_minivm.base.events import Events, Sink
 from gns3_minivm.gns3.address import Address, parse_address
+from gns3_minivm.ops.context import ImageSettings, RunContext
 from gns3_minivm.ops.disk import ConvertResult, convert_image
 from gns3_minivm.ops.doctor import Diagnosis, examine
 from gns3_minivm.ops.gns3a.export import ApplianceExport, ExportRequest, export_appliances
@@ -32,7 +33,6 @@ from gns3_minivm.ops.new import NewAppliance, new_appliance
 from gns3_minivm.ops.templates.register import RegisterRequest, register
 from gns3_minivm.ops.templates.remove import RemoveRequest, RemoveResult, remove
 from gns3_minivm.ops.templates.report import ServerReport, SyncResult
-from gns3_minivm.ops.templates.sources import ImageSettings
 from gns3_minivm.ops.templates.sync import SyncRequest, status, sync
 from gns3_minivm.ops.templates.template import TemplateSettings
 from gns3_minivm.settings import Settings
@@ -66,10 +66,12 @@ class Agent:
         self.servers = tuple(parse_address(one) if isinstance(one, str) else one for one in servers)
         settings = Settings.from_environment()
         folders = (*appliances, *settings.appliances)
-        self._settings = replace(settings, cache_root=cache or settings.cache_root, appliances=folders)
-        self._image = image or ImageSettings()
-        self._kernel = kernel or KernelChoice()
-        self._events = Events(on_event)
+        self._context = RunContext(
+            settings=replace(settings, cache_root=cache or settings.cache_root, appliances=folders),
+            image=image or ImageSettings(),
+            kernel=kernel or KernelChoice(),
+            events=Events(on_event),
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -96,13 +98,10 @@ class Agent:
             compute=compute,
             template_name=template_name,
             template=template or TemplateSettings(),
-            image=self._image,
-            kernel=self._kernel,
             adopt=adopt,
             verify=verify,
-            dry_run=dry_run,
         )
-        return _checked(await register(request, self._settings, self._events))
+        return _checked(await register(request, self._run(dry_run=dry_run)))
 
     async def sync(
         self,
@@ -118,23 +117,18 @@ class Agent:
         request = SyncRequest(
             catalogue=catalogue,
             servers=tuple(servers),
-            image=self._image,
-            kernel=self._kernel,
             prune=prune,
             adopt=adopt,
             verify=verify,
-            dry_run=dry_run,
         )
-        return _checked(await sync(request, self._settings, self._events))
+        return _checked(await sync(request, self._run(dry_run=dry_run)))
 
     async def status(
         self, catalogue: Path | None = None, *, servers: Iterable[str] = (), verify: bool = False
     ) -> SyncResult:
         """Say how servers differ from their catalogue; nothing is changed."""
-        request = SyncRequest(
-            catalogue=catalogue, servers=tuple(servers), image=self._image, kernel=self._kernel, verify=verify
-        )
-        return _checked(await status(request, self._settings, self._events))
+        request = SyncRequest(catalogue=catalogue, servers=tuple(servers), verify=verify)
+        return _checked(await status(request, self._context))
 
     async def export(
         self,
@@ -155,14 +149,11 @@ class Agent:
             template_name=template_name,
             version=version,
             template=template or TemplateSettings(),
-            image=self._image,
-            kernel=self._kernel,
             portable=portable,
             add=add,
             force=force,
-            dry_run=dry_run,
         )
-        return await export_appliances(request, self._settings, self._events)
+        return await export_appliances(request, self._run(dry_run=dry_run))
 
     async def import_appliance(
         self,
@@ -183,52 +174,50 @@ class Agent:
             template_name=template_name,
             folders=tuple(folders),
             compute=compute,
-            image=self._image,
             adopt=adopt,
             verify=verify,
-            dry_run=dry_run,
         )
-        done = await import_appliance(request, self._settings, self._events)
+        done = await import_appliance(request, self._run(dry_run=dry_run))
         _checked(done.result)
         return done
 
     async def remove(self, name: str, *, delete_images: bool = False, dry_run: bool = False) -> RemoveResult:
         """Take the template of this name away from all servers."""
-        request = RemoveRequest(name=name, servers=self.servers, delete_images=delete_images, dry_run=dry_run)
-        return _checked(await remove(request, self._events))
+        request = RemoveRequest(name=name, servers=self.servers, delete_images=delete_images)
+        return _checked(await remove(request, self._run(dry_run=dry_run)))
 
     async def doctor(self, *, try_nodes: bool = False) -> Diagnosis:
         """Find what keeps MiniVMs from working; ``try_nodes`` starts a node on each server for a moment."""
-        return await examine(self.servers, self._settings, self._events, try_nodes=try_nodes)
+        return await examine(self.servers, self._context, try_nodes=try_nodes)
 
     async def convert(self, image: str, output: Path, *, force: bool = False, dry_run: bool = False) -> ConvertResult:
         """Write the disk of an image or appliance to a qcow2 file."""
-        return await convert_image(
-            image, output, self._image, self._settings, self._events, force=force, kernel=self._kernel, dry_run=dry_run
-        )
+        return await convert_image(image, output, self._run(dry_run=dry_run), force=force)
 
     async def new(self, name: str, image: str, *, folder: Path | None = None, dry_run: bool = False) -> NewAppliance:
         """Make the folder of a new appliance that starts from an image."""
-        return await new_appliance(name, image, self._settings, folder=folder, dry_run=dry_run)
+        return await new_appliance(name, image, self._run(dry_run=dry_run), folder=folder)
 
-    async def kernel_build(self, origin: KernelOrigin | None = None, *, rebuild: bool = False) -> BuildResult:
+    async def kernel_build(
+        self, origin: KernelOrigin | None = None, *, rebuild: bool = False, dry_run: bool = False
+    ) -> BuildResult:
         """Make a kernel bundle, unless there is one: the distribution's where nothing else is named."""
-        return await kernel_build(self._settings, self._events, origin or KernelOrigin(), rebuild=rebuild)
+        return await kernel_build(origin or KernelOrigin(), self._run(dry_run=dry_run), rebuild=rebuild)
 
     async def kernel_pack(self, name: str, folder: Path, *, force: bool = False, dry_run: bool = False) -> PackResult:
         """Write a wheel of a kernel bundle, named as for ``KernelChoice``, into a folder."""
-        return await kernel_pack(self._settings, self._events, name, folder, force=force, dry_run=dry_run)
+        return await kernel_pack(name, folder, self._run(dry_run=dry_run), force=force)
 
     async def newer_kernels(self) -> list[Newer]:
         """Say which kernels this machine's apt offers, and the bundles at hand are not made of."""
-        return await newer_kernels(self._settings, kernel_list(self._settings), self._events)
+        return await newer_kernels(kernel_list(self._context.settings), self._context)
 
     def lab(self, lab: str | Path, server: str | Address | None = None) -> Lab:
         """A lab, by its file or its name, on a server; the agent's own one where there is only one.
 
         Raises UsageError where no server is meant.
         """
-        return Lab(lab, self._only_server(server, "a lab"), self._settings, self._image, self._kernel, self._events)
+        return Lab(lab, self._only_server(server, "a lab"), self._context)
 
     async def gns3fy(self, server: str | Address | None = None) -> Connector:
         """Return a connector of gns3fy's line for a server, logged in; the agent's own one where there is only one.
@@ -242,6 +231,9 @@ class Agent:
                 f"gns3fy cannot be used: {error}", hint="Install it: pip install 'gns3-minivm[gns3fy]'"
             ) from error
         return await connector(self._only_server(server, "a connector"))
+
+    def _run(self, *, dry_run: bool) -> RunContext:
+        return replace(self._context, dry_run=dry_run)
 
     def _only_server(self, server: str | Address | None, what: str) -> Address:
         if server is None and len(self.servers) != 1:

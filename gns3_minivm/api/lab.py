@@ -8,15 +8,15 @@ answer = await lab.exec("r1", "ip", "-brief", "address")
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import GuestError, UsageError
-from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.guest.exec import ExecRequest, ExecResult
-from gns3_minivm.ops.kernels.choice import KernelChoice
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.labs.check import TestReport, lab_test
 from gns3_minivm.ops.labs.exec import WAIT_S, lab_exec
 from gns3_minivm.ops.labs.find import is_file, project_of
@@ -25,8 +25,6 @@ from gns3_minivm.ops.labs.report import LabReport
 from gns3_minivm.ops.labs.state import lab_destroy, lab_down, lab_status, lab_wait
 from gns3_minivm.ops.labs.up import LabRequest, lab_up
 from gns3_minivm.ops.project import ProjectExport
-from gns3_minivm.ops.templates.sources import ImageSettings
-from gns3_minivm.settings import Settings
 
 if TYPE_CHECKING:
     from gns3fy_next import Project
@@ -41,21 +39,10 @@ class Lab:
     returned and has their errors.
     """
 
-    def __init__(
-        self,
-        lab: str | Path,
-        server: Address,
-        settings: Settings,
-        image: ImageSettings,
-        kernel: KernelChoice,
-        events: Events,
-    ) -> None:
+    def __init__(self, lab: str | Path, server: Address, context: RunContext) -> None:
         self.name_or_file = str(lab)
         self.server = server
-        self._settings = settings
-        self._image = image
-        self._kernel = kernel
-        self._events = events
+        self._context = context
 
     async def up(
         self,
@@ -73,32 +60,33 @@ class Lab:
         request = LabRequest(
             path=Path(self.name_or_file),
             server=self.server,
-            image=self._image,
-            kernel=self._kernel,
             start=start,
             wait_s=wait_s,
             at_once=at_once,
-            whole=adopt,
-            adopt=yes,
-            yes=dry_run,
+            adopt=adopt,
+            yes=yes,
         )
-        return _checked(await lab_up(request, self._settings, self._events))
+        return _checked(await lab_up(request, replace(self._context, dry_run=dry_run)))
 
     async def down(self, *, close: bool = False, dry_run: bool = False) -> LabReport:
         """Stop its nodes."""
-        return _checked(await lab_down(self.server, self.name_or_file, self._events, close=close, dry_run=dry_run))
+        return _checked(
+            await lab_down(self.server, self.name_or_file, self._context.events, close=close, dry_run=dry_run)
+        )
 
     async def destroy(self, *, yes: bool = False, dry_run: bool = False) -> LabReport:
         """Delete it, with its disks; nothing is deleted without ``yes``."""
-        return _checked(await lab_destroy(self.server, self.name_or_file, self._events, yes=yes, dry_run=dry_run))
+        return _checked(
+            await lab_destroy(self.server, self.name_or_file, self._context.events, yes=yes, dry_run=dry_run)
+        )
 
     async def status(self) -> LabReport:
         """Its nodes, their state and their consoles."""
-        return _checked(await lab_status(self.server, self.name_or_file, self._events))
+        return _checked(await lab_status(self.server, self.name_or_file, self._context.events))
 
     async def wait(self, wait_s: float = 300.0) -> LabReport:
         """Wait until the consoles of its nodes answer."""
-        return _checked(await lab_wait(self.server, self.name_or_file, self._events, wait_s=wait_s))
+        return _checked(await lab_wait(self.server, self.name_or_file, self._context.events, wait_s=wait_s))
 
     async def exec(
         self,
@@ -123,7 +111,7 @@ class Lab:
 
     async def test(self, *, junit: Path | None = None, at_once: int = 8) -> TestReport:
         """Run the checks of its file.  A check that fails is in the report, and no error."""
-        return await lab_test(self.server, self.name_or_file, self._events, junit=junit, at_once=at_once)
+        return await lab_test(self.server, self.name_or_file, self._context.events, junit=junit, at_once=at_once)
 
     async def graph(self, *, live: bool = False) -> str:
         """A picture (SVG): of its file, or as it is on the server."""
@@ -136,13 +124,11 @@ class Lab:
 
     async def save(self) -> str:
         """What the server has of it, as the text of a lab file."""
-        return (await lab_save(self.server, self.name_or_file, self._settings, self._events)).text
+        return (await lab_save(self.server, self.name_or_file, self._context.settings, self._context.events)).text
 
     async def export(self, output: Path, *, force: bool = False) -> ProjectExport:
         """Write it as a portable project; its nodes must be stopped."""
-        return await lab_export(
-            self.server, self.name_or_file, output, self._settings, self._events, force=force, dry_run=False
-        )
+        return await lab_export(self.server, self.name_or_file, output, self._context, force=force)
 
     async def gns3fy_project(self) -> Project:
         """Its project for a script that uses gns3fy, with nodes and links read.

@@ -20,7 +20,7 @@ from gns3_minivm.settings import Settings
 @options.dry_run
 @options.common
 @pass_session
-def new(session: Session, /, name: str, image: str, dry_run: bool) -> None:
+def new(session: Session, /, name: str, image: str) -> None:
     """Make the folder of a new appliance.
 
     It is made in the folder of --appliances, else in the user's own one (gns3-minivm/appliances in the user's data
@@ -28,10 +28,12 @@ def new(session: Session, /, name: str, image: str, dry_run: bool) -> None:
     """
     from gns3_minivm.ops.new import new_appliance
 
-    result = session.perform(lambda events: new_appliance(name, image, session.settings, dry_run=dry_run))
+    result = session.perform(lambda context: new_appliance(name, image, context))
     made = [f"{result.folder / file}" for file in result.files]
     # Of the folders that are looked into, those of the option are not remembered.
     known = result.folder.parent in Settings.from_environment().appliance_folders
     where = "" if known else f" --appliances {shlex.quote(str(result.folder.parent))}"
-    last = "dry run: nothing was written" if dry_run else f"Next: change them, then gns3-minivm boot {name}{where}"
+    last = (
+        "dry run: nothing was written" if session.dry_run else f"Next: change them, then gns3-minivm boot {name}{where}"
+    )
     session.show(result.as_dict(), "\n".join([*made, last]))

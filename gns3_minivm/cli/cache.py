@@ -33,7 +33,7 @@ def cache_list(session: Session, verify: bool) -> int:
     """List what is in the cache, used last first."""
     from gns3_minivm.ops.cache import cache_list as perform
 
-    found = session.perform(lambda events: perform(session.settings, events, verify=verify))
+    found = session.perform(lambda context: perform(context, verify=verify))
     session.show(found.as_dict(), _listed(found))
     if found.exit_status:
         session.complain("Damaged entries are made again once `gns3-minivm cache prune --damaged` has removed them.")
@@ -49,9 +49,7 @@ def cache_list(session: Session, verify: bool) -> int:
 @options.dry_run
 @options.common
 @pass_session
-def cache_prune(
-    session: Session, everything: bool, to: str | None, older_than: str | None, damaged: bool, dry_run: bool
-) -> None:
+def cache_prune(session: Session, everything: bool, to: str | None, older_than: str | None, damaged: bool) -> None:
     """Remove entries from the cache, but none that a running gns3-minivm uses.
 
     It also happens by itself: what was not used for the longest time is removed when something new is made and the
@@ -60,8 +58,8 @@ def cache_prune(
     from gns3_minivm.ops.cache import PruneRequest
     from gns3_minivm.ops.cache import cache_prune as perform
 
-    request = PruneRequest(to=to, older_than=older_than, everything=everything, damaged=damaged, dry_run=dry_run)
-    result = session.perform(lambda events: perform(request, session.settings, events))
+    request = PruneRequest(to=to, older_than=older_than, everything=everything, damaged=damaged)
+    result = session.perform(lambda context: perform(request, context))
     session.show(result.as_dict(), _pruned(result))
 
 

@@ -28,7 +28,7 @@ def doctor(session: Session, /, servers: options.ServerChoice, try_nodes: bool) 
     from gns3_minivm.ops.doctor import examine
 
     addresses = servers.addresses()
-    diagnosis = session.perform(lambda events: examine(addresses, session.settings, events, try_nodes=try_nodes))
+    diagnosis = session.perform(lambda context: examine(addresses, context, try_nodes=try_nodes))
     session.show(diagnosis.as_dict(), _text(diagnosis))
     return diagnosis.exit_status
 

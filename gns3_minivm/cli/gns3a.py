@@ -17,8 +17,6 @@ from gns3_minivm.cli.show import results as show
 if TYPE_CHECKING:
     from gns3_minivm.ops.gns3a.export import ApplianceExport, ExportedAppliance
     from gns3_minivm.ops.gns3a.import_file import ApplianceImport
-    from gns3_minivm.ops.kernels.choice import KernelChoice
-    from gns3_minivm.ops.templates.sources import ImageSettings
     from gns3_minivm.ops.templates.template import TemplateSettings
 
 
@@ -48,10 +46,7 @@ def export_appliances(
     version: str | None,
     add: bool,
     force: bool,
-    kernel: KernelChoice,
-    dry_run: bool,
     template_settings: TemplateSettings,
-    image_settings: ImageSettings,
 ) -> None:
     """Write appliances or images as .gns3a files for GNS3's own import, with their images beside them.
 
@@ -66,14 +61,11 @@ def export_appliances(
         template_name=template_name,
         version=version,
         template=template_settings,
-        image=image_settings,
-        kernel=kernel,
         portable=portable,
         add=add,
         force=force,
-        dry_run=dry_run,
     )
-    result = session.perform(lambda events: perform(request, session.settings, events))
+    result = session.perform(lambda context: perform(request, context))
     session.show(result.as_dict(), _exported(result))
 
 
@@ -104,8 +96,6 @@ def import_appliance(
     compute: str | None,
     adopt: bool,
     verify: bool,
-    dry_run: bool,
-    source_settings: ImageSettings,
 ) -> int:
     """Make a template of a .gns3a file whose machine boots a kernel directly, on GNS3 servers.
 
@@ -122,12 +112,10 @@ def import_appliance(
         template_name=template_name,
         folders=folders,
         compute=compute,
-        image=source_settings,
         adopt=adopt,
         verify=verify,
-        dry_run=dry_run,
     )
-    done = session.perform(lambda events: perform(request, session.settings, events))
+    done = session.perform(lambda context: perform(request, context))
     session.show(done.as_dict(), _imported(done))
     session.complain(show_plans.problems(done.result))
     return done.exit_status

@@ -13,8 +13,6 @@ from gns3_minivm.cli.frame.session import Session
 from gns3_minivm.cli.show import results as show
 
 if TYPE_CHECKING:
-    from gns3_minivm.ops.kernels.choice import KernelChoice
-    from gns3_minivm.ops.templates.sources import ImageSettings
     from gns3_minivm.ops.templates.template import TemplateSettings
 
 
@@ -34,18 +32,11 @@ def convert(
     image: str,
     output: Path,
     force: bool,
-    kernel: KernelChoice,
-    dry_run: bool,
-    image_settings: ImageSettings,
 ) -> None:
     """Write the disk of an image or appliance to a qcow2 file."""
     from gns3_minivm.ops.disk import convert_image
 
-    result = session.perform(
-        lambda events: convert_image(
-            image, output, image_settings, session.settings, events, force=force, kernel=kernel, dry_run=dry_run
-        )
-    )
+    result = session.perform(lambda context: convert_image(image, output, context, force=force))
     session.show(result.as_dict(), show.converted(result))
 
 
@@ -74,10 +65,7 @@ def boot(
     command: str | None,
     keep: Path | None,
     node_settings: Path | None,
-    kernel: KernelChoice,
-    dry_run: bool,
     template_settings: TemplateSettings,
-    image_settings: ImageSettings,
 ) -> int:
     """Run the guest of an image under the local QEMU, as GNS3 would.
 
@@ -95,10 +83,7 @@ def boot(
         keep=keep,
         node_settings=node_settings,
         settings=template_settings,
-        disk=image_settings,
-        kernel=kernel,
-        dry_run=dry_run,
     )
-    result = session.perform(lambda events: perform(request, session.settings, events))
+    result = session.perform(lambda context: perform(request, context))
     session.show(result.as_dict(), show.booted(result))
     return result.exit_status

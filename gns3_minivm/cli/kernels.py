@@ -27,7 +27,7 @@ def kernel() -> None:
 @options.dry_run
 @options.common
 @pass_session
-def kernel_build(session: Session, origin: KernelOrigin, rebuild: bool, dry_run: bool) -> None:
+def kernel_build(session: Session, origin: KernelOrigin, rebuild: bool) -> None:
     """Make the kernel bundle from the distribution's packages, once for all images.
 
     With --flavour monolithic, a kernel is compiled that needs neither an initial RAM disk nor a module disk.
@@ -37,7 +37,7 @@ def kernel_build(session: Session, origin: KernelOrigin, rebuild: bool, dry_run:
     """
     from gns3_minivm.ops.kernels.bundles import kernel_build as perform
 
-    result = session.perform(lambda events: perform(session.settings, events, origin, rebuild=rebuild, dry_run=dry_run))
+    result = session.perform(lambda context: perform(origin, context, rebuild=rebuild))
     session.show(result.as_dict(), show.bundle_built(result))
 
 
@@ -52,7 +52,7 @@ def kernel_list(session: Session, offline: bool) -> None:
     from gns3_minivm.ops.kernels.newer import newer_kernels
 
     bundles = perform(session.settings)
-    newer = [] if offline else session.perform(lambda events: newer_kernels(session.settings, bundles, events))
+    newer = [] if offline else session.perform(lambda context: newer_kernels(bundles, context))
     described = {"bundles": [bundle_dict(bundle) for bundle in bundles], "newer": [one.as_dict() for one in newer]}
     session.show(described, show.bundles(bundles, newer))
 
@@ -65,7 +65,7 @@ def kernel_list(session: Session, offline: bool) -> None:
 @options.dry_run
 @options.common
 @pass_session
-def kernel_pack(session: Session, name: str, folder: Path, force: bool, dry_run: bool) -> None:
+def kernel_pack(session: Session, name: str, folder: Path, force: bool) -> None:
     """Make a wheel of the kernel bundle NAME (default: monolithic), named as for --kernel.
 
     Where pip installs it beside gns3-minivm, templates get this kernel, and neither apt nor Docker nor a compiler is
@@ -73,7 +73,5 @@ def kernel_pack(session: Session, name: str, folder: Path, force: bool, dry_run:
     """
     from gns3_minivm.ops.kernels.pack import kernel_pack as perform
 
-    result = session.perform(
-        lambda events: perform(session.settings, events, name, folder, force=force, dry_run=dry_run)
-    )
+    result = session.perform(lambda context: perform(name, folder, context, force=force))
     session.show(result.as_dict(), show.packed(result))

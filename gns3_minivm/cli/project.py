@@ -30,9 +30,7 @@ def project() -> None:
 @options.dry_run
 @options.common
 @pass_session
-def project_export(
-    session: Session, /, name: str, output: Path, force: bool, servers: options.ServerChoice, dry_run: bool
-) -> None:
+def project_export(session: Session, /, name: str, output: Path, force: bool, servers: options.ServerChoice) -> None:
     """Write a project with all its images to a file.
 
     NAME is the project's name or id. GNS3's own export leaves initial RAM disks out; this one does not. The project's
@@ -41,9 +39,7 @@ def project_export(
     from gns3_minivm.ops.project import export_project, only_server
 
     address = only_server(servers.addresses())
-    result = session.perform(
-        lambda events: export_project(address, name, output, session.settings, events, force=force, dry_run=dry_run)
-    )
+    result = session.perform(lambda context: export_project(address, name, output, context, force=force))
     session.show(result.as_dict(), exported(result))
 
 
@@ -55,9 +51,7 @@ def project_export(
 @options.dry_run
 @options.common
 @pass_session
-def project_import(
-    session: Session, /, file: Path, name: str, open_it: bool, servers: options.ServerChoice, dry_run: bool
-) -> None:
+def project_import(session: Session, /, file: Path, name: str, open_it: bool, servers: options.ServerChoice) -> None:
     """Make a project from a portable file, and send the images that it lacks.
 
     FILE may come from `project export` or from GNS3 itself. The server gives it another name if the name is taken.
@@ -65,11 +59,7 @@ def project_import(
     from gns3_minivm.ops.project import import_project, only_server
 
     address = only_server(servers.addresses())
-    result = session.perform(
-        lambda events: import_project(
-            address, file, session.settings, events, name=name, open_it=open_it, dry_run=dry_run
-        )
-    )
+    result = session.perform(lambda context: import_project(address, file, context, name=name, open_it=open_it))
     session.show(result.as_dict(), _imported(result))
 
 

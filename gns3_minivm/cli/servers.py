@@ -13,8 +13,6 @@ from gns3_minivm.cli.show import plans as show_plans
 from gns3_minivm.cli.show import results as show
 
 if TYPE_CHECKING:
-    from gns3_minivm.ops.kernels.choice import KernelChoice
-    from gns3_minivm.ops.templates.sources import ImageSettings
     from gns3_minivm.ops.templates.template import TemplateSettings
 
 
@@ -41,10 +39,7 @@ def register(
     template_name: str | None,
     adopt: bool,
     verify: bool,
-    kernel: KernelChoice,
-    dry_run: bool,
     template_settings: TemplateSettings,
-    image_settings: ImageSettings,
 ) -> int:
     """Make templates for appliances or images on GNS3 servers.
 
@@ -60,13 +55,10 @@ def register(
         compute=compute,
         template_name=template_name,
         template=template_settings,
-        image=image_settings,
-        kernel=kernel,
         adopt=adopt,
         verify=verify,
-        dry_run=dry_run,
     )
-    result = session.perform(lambda events: perform(request, session.settings, events))
+    result = session.perform(lambda context: perform(request, context))
     session.show(result.as_dict(), show_plans.registered(result))
     session.complain(show_plans.problems(result))
     return result.exit_status
@@ -100,7 +92,7 @@ def server(session: Session, /, url: str | None, find: bool, servers: options.Se
         session.show({"urls": urls}, "\n".join(urls))
         return 0
     addresses = servers.addresses(url)
-    found = session.perform(lambda events: describe_servers(addresses, events))
+    found = session.perform(lambda context: describe_servers(addresses))
     session.show({"servers": [description.as_dict() for description in found]}, show.servers(found))
     session.complain(show.not_answering(found))
     failed = [description for description in found if description.error]
@@ -114,5 +106,5 @@ def engine(session: Session) -> None:
     """Say which Docker engine answers."""
     from gns3_minivm.ops.overview import describe_engine
 
-    found = session.perform(describe_engine)
+    found = session.perform(lambda context: describe_engine())
     session.show(found.as_dict(), show.engine(found))

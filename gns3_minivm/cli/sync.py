@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -11,10 +10,6 @@ from gns3_minivm.cli.frame import options
 from gns3_minivm.cli.frame.options import pass_session
 from gns3_minivm.cli.frame.session import Session
 from gns3_minivm.cli.show import plans as show_plans
-
-if TYPE_CHECKING:
-    from gns3_minivm.ops.kernels.choice import KernelChoice
-    from gns3_minivm.ops.templates.sources import ImageSettings
 
 _CATALOGUE = click.argument("catalogue", required=False, type=options.FILE)
 _SERVER = click.option("--server", "servers", multiple=True, metavar="NAME", help="Only this server of the catalogue; "
@@ -42,9 +37,6 @@ def sync(
     prune: bool,
     adopt: bool,
     verify: bool,
-    kernel: KernelChoice,
-    dry_run: bool,
-    source_settings: ImageSettings,
 ) -> int:
     """Bring all servers of a catalogue into the state that it describes.
 
@@ -58,18 +50,14 @@ def sync(
     request = SyncRequest(
         catalogue=catalogue,
         servers=servers,
-        image=source_settings,
-        kernel=kernel,
         prune=prune,
         adopt=adopt,
         verify=verify,
-        dry_run=dry_run,
     )
     result = session.perform(
-        lambda events: perform(
+        lambda context: perform(
             request,
-            session.settings,
-            events,
+            context,
             lambda plan: session.announce({"event": "plan", **plan.as_dict()}, show_plans.plan(plan)),
         )
     )
@@ -95,8 +83,6 @@ def status(
     servers: tuple[str, ...],
     nodes: bool,
     verify: bool,
-    kernel: KernelChoice,
-    source_settings: ImageSettings,
 ) -> int:
     """Say how the servers of a catalogue differ from it; nothing is changed.
 
@@ -105,10 +91,8 @@ def status(
     from gns3_minivm.ops.templates.sync import SyncRequest
     from gns3_minivm.ops.templates.sync import status as perform
 
-    request = SyncRequest(
-        catalogue=catalogue, servers=servers, image=source_settings, kernel=kernel, verify=verify, dry_run=True
-    )
-    result = session.perform(lambda events: perform(request, session.settings, events, nodes=nodes))
+    request = SyncRequest(catalogue=catalogue, servers=servers, verify=verify)
+    result = session.perform(lambda context: perform(request, context, nodes=nodes))
     session.show(result.as_dict(), show_plans.status(result))
     session.complain(show_plans.problems(result))
     return result.exit_status
@@ -122,7 +106,7 @@ def status(
 @options.dry_run
 @options.common
 @pass_session
-def remove(session: Session, /, name: str, servers: options.ServerChoice, delete_images: bool, dry_run: bool) -> int:
+def remove(session: Session, /, name: str, servers: options.ServerChoice, delete_images: bool) -> int:
     """Take the template NAME away from GNS3 servers.
 
     Only templates of ours are removed. Nodes that were made from it stay and keep working; they are listed.
@@ -130,8 +114,8 @@ def remove(session: Session, /, name: str, servers: options.ServerChoice, delete
     from gns3_minivm.ops.templates.remove import RemoveRequest
     from gns3_minivm.ops.templates.remove import remove as perform
 
-    request = RemoveRequest(name=name, servers=servers.addresses(), delete_images=delete_images, dry_run=dry_run)
-    result = session.perform(lambda events: perform(request, events))
+    request = RemoveRequest(name=name, servers=servers.addresses(), delete_images=delete_images)
+    result = session.perform(lambda context: perform(request, context))
     session.show(result.as_dict(), show_plans.removed(result))
     session.complain(show_plans.not_removed(result))
     return result.exit_status

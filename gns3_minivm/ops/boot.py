@@ -30,13 +30,12 @@ from gns3_minivm.gns3.server import Server
 from gns3_minivm.guest.exec import ExecRequest
 from gns3_minivm.guest.payload import NODE_FILE_NAME, qemu_option
 from gns3_minivm.guest.settings import read_settings
-from gns3_minivm.ops.kernels.choice import KernelChoice
-from gns3_minivm.ops.templates.sources import ImageSettings, NotYet, Workshop
+from gns3_minivm.ops.context import RunContext
+from gns3_minivm.ops.templates.sources import NotYet, Workshop
 from gns3_minivm.ops.templates.template import TemplateSettings, describe
 from gns3_minivm.qemu.command import GuestMachine, command_line, find_qemu
 from gns3_minivm.qemu.probe import acceleration_works
 from gns3_minivm.qemu.run import POWER_OFF_LIMIT_S, Guest, attach, prepare_overlay, running
-from gns3_minivm.settings import Settings
 
 ANSWER_LIMIT_S = 180.0
 COMMAND_LIMIT_S = 300.0
@@ -54,9 +53,6 @@ class BootRequest:
     node_settings: Path | None = None
     """A YAML file with the node's own settings."""
     settings: TemplateSettings = field(default_factory=TemplateSettings)
-    disk: ImageSettings = field(default_factory=ImageSettings)
-    kernel: KernelChoice = field(default_factory=KernelChoice)
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +84,7 @@ class BootResult:
         }
 
 
-async def boot(request: BootRequest, settings: Settings, events: Events) -> BootResult:
+async def boot(request: BootRequest, context: RunContext) -> BootResult:
     """Run a guest until it is off, with its console on this terminal or a command run in it.
 
     Raises UsageError, ToolError (no QEMU), GuestError (it does not answer), and what finding its disk raises.
@@ -97,23 +93,23 @@ async def boot(request: BootRequest, settings: Settings, events: Events) -> Boot
         wrong = "nothing to boot is named" if request.image is None else "an image and a template are named"
         raise UsageError(wrong, hint="Name an appliance or image, or a template with --template NAME --server URL.")
     qemu = find_qemu()
-    cache = settings.open_cache()
+    cache = context.settings.open_cache()
     payload = (await run_blocking(read_settings, request.node_settings)).encode() if request.node_settings else None
     async with AsyncExitStack() as stack:
         if request.image is not None:
             try:
-                machine = await _machine_of_image(request, settings, events)
+                machine = await _machine_of_image(request, context)
             except NotYet as first:
                 return BootResult(
                     command_line="", accelerated=False, output=None, status=None, dry_run=True, pending=(first.step,)
                 )
         else:
-            machine = await stack.enter_async_context(_machine_of_template(request, cache, events))
+            machine = await stack.enter_async_context(_machine_of_template(request, cache, context.events))
         if payload is not None:
-            machine = stack.enter_context(_handed_over(machine, payload, None if request.dry_run else cache))
-        accelerated = await acceleration_works(qemu, machine.kernel, settings.cache_root)
+            machine = stack.enter_context(_handed_over(machine, payload, None if context.dry_run else cache))
+        accelerated = await acceleration_works(qemu, machine.kernel, context.settings.cache_root)
         shown = shlex.join(command_line(machine, qemu=qemu, accelerated=accelerated))
-        if request.dry_run:
+        if context.dry_run:
             return BootResult(command_line=shown, accelerated=accelerated, output=None, status=None, dry_run=True)
         await run_blocking(prepare_overlay, machine)
         async with running(machine, qemu, accelerated=accelerated) as guest:
@@ -121,8 +117,8 @@ async def boot(request: BootRequest, settings: Settings, events: Events) -> Boot
                 await attach(guest)
                 await guest.wait(POWER_OFF_LIMIT_S)
                 return BootResult(command_line=shown, accelerated=accelerated, output=None, status=None, dry_run=False)
-            output, status = await _run_command(guest, request.command, machine.name, events)
-            with events.step("Power off"):
+            output, status = await _run_command(guest, request.command, machine.name, context.events)
+            with context.events.step("Power off"):
                 await guest.power_off()
             return BootResult(
                 command_line=shown, accelerated=accelerated, output=output.rstrip("\n"), status=status, dry_run=False
@@ -162,9 +158,9 @@ async def _run_command(guest: Guest, command: str, name: str, events: Events) ->
     return output.decode("utf-8", "replace"), result.exit_status
 
 
-async def _machine_of_image(request: BootRequest, settings: Settings, events: Events) -> GuestMachine:
+async def _machine_of_image(request: BootRequest, context: RunContext) -> GuestMachine:
     assert request.image is not None
-    workshop = Workshop(settings, request.disk, events, kernel=request.kernel, dry_run=request.dry_run)
+    workshop = Workshop(context)
     try:
         bundle = await workshop.bundle()
         source = await workshop.find(request.image)

@@ -16,7 +16,8 @@ from gns3_minivm.base.errors import UsageError
 from gns3_minivm.base.events import Events, Step
 from gns3_minivm.bundle.build import list_bundles
 from gns3_minivm.convert.pipeline import list_disks
-from gns3_minivm.settings import Settings, parse_cache_size
+from gns3_minivm.ops.context import RunContext
+from gns3_minivm.settings import parse_cache_size
 
 _AGE_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -87,7 +88,6 @@ class PruneRequest:
     older_than: str | None = None
     everything: bool = False
     damaged: bool = False
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,16 +113,16 @@ class PruneResult:
         }
 
 
-async def cache_list(settings: Settings, events: Events | None = None, *, verify: bool = False) -> CacheList:
+async def cache_list(context: RunContext, *, verify: bool = False) -> CacheList:
     """What the cache holds, used last first; ``verify`` reads everything.
 
     Raises ConfigError for a limit that is no size.
     """
 
     def look() -> CacheList:
-        cache = settings.open_cache()
+        cache = context.settings.open_cache()
         names = _names(cache)
-        verdicts = _verified(cache, events or Events()) if verify else {}
+        verdicts = _verified(cache, context.events) if verify else {}
 
         def item(entry: Stored) -> CacheItem:
             intact = verdicts.get(entry.folder, False) if verify else None
@@ -152,12 +152,12 @@ def _is_intact(file: Artifact, step: Step) -> bool:
     return found == file
 
 
-async def cache_prune(request: PruneRequest, settings: Settings, events: Events) -> PruneResult:
+async def cache_prune(request: PruneRequest, context: RunContext) -> PruneResult:
     """Remove what the request says, but nothing that a running program uses.
 
     Raises UsageError or ConfigError for sizes and ages that are none, DiskFullError where files cannot be removed.
     """
-    cache = settings.open_cache()
+    cache = context.settings.open_cache()
     limit_bytes, older_than_s = _limits(request, cache.limit_bytes)
 
     def prune() -> PruneResult:
@@ -166,23 +166,23 @@ async def cache_prune(request: PruneRequest, settings: Settings, events: Events)
         def items(entries: tuple[Stored, ...]) -> tuple[CacheItem, ...]:
             return tuple(CacheItem(entry, names.get(entry.folder, "")) for entry in entries)
 
-        with events.step("Prune the cache"):
-            verdicts = _verified(cache, events) if request.damaged else {}
+        with context.events.step("Prune the cache"):
+            verdicts = _verified(cache, context.events) if request.damaged else {}
             damaged = [folder for folder, intact in verdicts.items() if not intact]
             found: Pruned = cache.prune(
-                limit_bytes=limit_bytes, older_than_s=older_than_s, damaged=damaged, dry_run=request.dry_run
+                limit_bytes=limit_bytes, older_than_s=older_than_s, damaged=damaged, dry_run=context.dry_run
             )
             others = []
             for path in cache.others() if request.everything else ():
                 size_bytes = tree_size(path)
-                if request.dry_run or cache.remove_other(path):
+                if context.dry_run or cache.remove_other(path):
                     others.append((path, size_bytes))
         return PruneResult(
             removed=items(found.removed),
             in_use=items(found.in_use),
             others=tuple(others),
             left_bytes=found.left_bytes,
-            dry_run=request.dry_run,
+            dry_run=context.dry_run,
         )
 
     return await run_blocking(prune)

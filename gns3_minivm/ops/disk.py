@@ -11,11 +11,9 @@ from typing import Any
 from gns3_minivm.base.artifacts import Artifact
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import MiniVMError
-from gns3_minivm.base.events import Events
 from gns3_minivm.base.output import OutputCopy
-from gns3_minivm.ops.kernels.choice import KernelChoice
-from gns3_minivm.ops.templates.sources import ImageSettings, NotYet, Workshop
-from gns3_minivm.settings import Settings
+from gns3_minivm.ops.context import RunContext
+from gns3_minivm.ops.templates.sources import NotYet, Workshop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,34 +45,24 @@ class ConvertResult:
         }
 
 
-async def convert_image(
-    image: str,
-    output: Path,
-    image_settings: ImageSettings,
-    settings: Settings,
-    events: Events,
-    *,
-    force: bool = False,
-    kernel: KernelChoice | None = None,
-    dry_run: bool = False,
-) -> ConvertResult:
+async def convert_image(image: str, output: Path, context: RunContext, *, force: bool = False) -> ConvertResult:
     """Convert an image or appliance to the qcow2 file ``output``, which is replaced only with ``force``.
 
     Raises UserError, ImageError, HostError.
     """
     started = time.monotonic()
     copy = OutputCopy(output, replace=force)
-    workshop = Workshop(settings, image_settings, events, kernel=kernel, dry_run=dry_run)
+    workshop = Workshop(context)
     try:
         source = await workshop.find(image)
         artifact = workshop.converted(source)
         cached = artifact is not None
-        if dry_run:
+        if context.dry_run:
             artifact = None
         else:
             with copy:
                 artifact = artifact or await workshop.disk(source, lambda disk: _fill_early(copy, disk))
-                with events.step(f"Write {output}", total=artifact.size_bytes, unit="bytes") as step:
+                with context.events.step(f"Write {output}", total=artifact.size_bytes, unit="bytes") as step:
                     if not copy.is_filled:
                         await run_blocking(copy.fill, artifact.path, step)
                     await run_blocking(copy.name)

@@ -22,13 +22,13 @@ from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.on_each import on_each
 from gns3_minivm.gns3.server import Server
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.kernels.bundles import find_chosen
 from gns3_minivm.ops.kernels.choice import KernelChoice
 from gns3_minivm.ops.overview import describe_engine
 from gns3_minivm.ops.templates.cached_files import known_files
 from gns3_minivm.qemu.command import PROGRAM
 from gns3_minivm.qemu.probe import acceleration_works
-from gns3_minivm.settings import Settings
 
 _SCARCE_BYTES = 2_000_000_000
 
@@ -61,23 +61,21 @@ class Diagnosis:
         return {"problems": self.problems, "places": [place.as_dict() for place in self.places]}
 
 
-async def examine(
-    servers: Sequence[Address], settings: Settings, events: Events, *, try_nodes: bool = False
-) -> Diagnosis:
+async def examine(servers: Sequence[Address], context: RunContext, *, try_nodes: bool = False) -> Diagnosis:
     """Look at this machine and at every server at once.
 
     Nothing is changed anywhere; with ``try_nodes`` each server gets a project with a node for a moment.
     """
-    cache = Cache(settings.cache_root)
+    cache = Cache(context.settings.cache_root)
     known = await run_blocking(known_files, cache)
     by_url = {address.url: address for address in servers}
 
     async def one(server: Server) -> list[Finding]:
-        with events.step(f"Look at {server.url}"):
+        with context.events.step(f"Look at {server.url}"):
             found = await look(server, by_url[server.url], known, try_nodes=try_nodes)
         return [_seen_from_here(finding) for finding in found] if is_here(by_url[server.url]) else found
 
-    here, outcomes = await asyncio.gather(_this_machine(cache, events), on_each(servers, one))
+    here, outcomes = await asyncio.gather(_this_machine(cache, context.events), on_each(servers, one))
     places = [Examined("this machine", tuple(here))]
     for outcome in outcomes:
         found = outcome.value or ([failed("connection", outcome.error)] if outcome.error else [])
@@ -107,7 +105,7 @@ async def _this_machine(cache: Cache, events: Events) -> list[Finding]:
 
 async def _engine(events: Events) -> Finding:
     try:
-        engine = await describe_engine(events)
+        engine = await describe_engine()
     except EngineError as error:
         hint = f"Only needed to build appliances and for images of the engine. {error.hint}"
         return Finding("docker", "warning", error.message, hint)

@@ -10,11 +10,10 @@ from typing import Any
 from gns3_minivm.base.artifacts import Artifact, Kind, measure
 from gns3_minivm.base.cache import Cache
 from gns3_minivm.base.cancel import checkpoint, run_blocking
-from gns3_minivm.base.events import Events
 from gns3_minivm.convert.cached import KnownDisk, find_known
 from gns3_minivm.convert.inspect import file_chunks, inspect_disk, list_files
 from gns3_minivm.convert.report import DiskReport, FoundFile
-from gns3_minivm.settings import Settings
+from gns3_minivm.ops.context import RunContext
 
 # Where images that were not converted on this machine say what they are (OCI image specification, annotations.md).
 _TITLES = ("org.opencontainers.image.ref.name", "org.opencontainers.image.title")
@@ -56,7 +55,7 @@ class InspectResult:
         }
 
 
-async def inspect(path: Path, settings: Settings, events: Events, *, digest: bool = False) -> InspectResult:
+async def inspect(path: Path, context: RunContext, *, digest: bool = False) -> InspectResult:
     """Look at the disk image in a file; with ``digest``, read all of the file for its md5 and sha256.
 
     Raises UsageError for what is no file, DamagedImageError for what is damaged or no disk, HostError.
@@ -64,10 +63,10 @@ async def inspect(path: Path, settings: Settings, events: Events, *, digest: boo
 
     def look() -> InspectResult:
         report = inspect_disk(path)
-        known = find_known(Cache(settings.cache_root), report) if report.kind == "root disk" else None
+        known = find_known(Cache(context.settings.cache_root), report) if report.kind == "root disk" else None
         if not digest:
             return InspectResult(report=report, known=known, measured=None)
-        with events.step(f"Read {path}", total=report.files[0].size_bytes, unit="bytes"):
+        with context.events.step(f"Read {path}", total=report.files[0].size_bytes, unit="bytes"):
             return InspectResult(report=report, known=known, measured=measure(Kind.DISK, path, path.name))
 
     return await run_blocking(look)

@@ -15,6 +15,7 @@ from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import DiskFullError, UsageError
 from gns3_minivm.images.registry.reference import is_reference
 from gns3_minivm.images.resolve import ENGINE_SCHEME, REGISTRY_SCHEME, split_scheme
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.settings import Settings
 
 _MANIFEST = """\
@@ -65,15 +66,15 @@ class NewAppliance:
         }
 
 
-async def new_appliance(
-    name: str, image: str, settings: Settings, *, folder: Path | None = None, dry_run: bool = False
-) -> NewAppliance:
+async def new_appliance(name: str, image: str, context: RunContext, *, folder: Path | None = None) -> NewAppliance:
     """Make the folder ``name`` of an appliance whose Dockerfile starts from ``image``.
 
     It is made in ``folder``, else in the first folder with the user's own appliances.  Raises UsageError for a name that
     is none or is taken, and for an image that no Dockerfile can start from.
     """
-    return await run_blocking(_make, name, image, settings, folder or _own_folder(settings), dry_run)
+    return await run_blocking(
+        _make, name, image, context.settings, folder or _own_folder(context.settings), context.dry_run
+    )
 
 
 def _own_folder(settings: Settings) -> Path:

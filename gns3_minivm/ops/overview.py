@@ -10,7 +10,6 @@ from typing import Any
 from gns3_minivm.appliances import Appliance, Appliances
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import MiniVMError, UsageError
-from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import Address, parse_address
 from gns3_minivm.gns3.on_each import on_each
 from gns3_minivm.gns3.server import Server
@@ -51,7 +50,7 @@ class ServerDescription:
         }
 
 
-async def describe_servers(addresses: Sequence[Address], events: Events) -> list[ServerDescription]:
+async def describe_servers(addresses: Sequence[Address]) -> list[ServerDescription]:
     """Ask every server for its version and computes.  Raises UsageError if none is named."""
     if not addresses:
         raise UsageError(
@@ -81,7 +80,7 @@ class EngineDescription:
         return {"url": self.url, "version": self.version}
 
 
-async def describe_engine(events: Events) -> EngineDescription:
+async def describe_engine() -> EngineDescription:
     """Find the Docker engine; raises EngineError if none answers."""
 
     def ask() -> EngineDescription:

@@ -32,6 +32,7 @@ from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, Node, Project
 from gns3_minivm.gns3.project_archive import ProjectArchive, add_image, image_md5, read_archive, take_image
 from gns3_minivm.gns3.server import Server
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.templates.cached_files import known_files
 from gns3_minivm.settings import Settings
 
@@ -92,7 +93,7 @@ def only_server(addresses: Sequence[Address]) -> Address:
 
 
 async def export_project(
-    address: Address, name: str, output: Path, settings: Settings, events: Events, *, force: bool, dry_run: bool
+    address: Address, name: str, output: Path, context: RunContext, *, force: bool
 ) -> ProjectExport:
     """Write the project of this name or id to ``output`` with all images that its nodes need.
 
@@ -103,7 +104,7 @@ async def export_project(
         project = await _find(server, name)
         nodes = await server.nodes(project.project_id)
         _check_stopped(server, project, nodes)
-        if dry_run:
+        if context.dry_run:
             return ProjectExport(
                 project=project.name,
                 output=output,
@@ -115,10 +116,12 @@ async def export_project(
         folder = output.absolute().parent
         temporary = temporary_beside(output)
         try:
-            with events.step(f"Export {project.name}", unit="bytes") as step:
+            with context.events.step(f"Export {project.name}", unit="bytes") as step:
                 stream = server.export_project(project.project_id, with_images=True)
                 await _save(stream, temporary, step)
-            archive, added = await _complete(server, temporary, _computes_of_images(nodes), settings, events)
+            archive, added = await _complete(
+                server, temporary, _computes_of_images(nodes), context.settings, context.events
+            )
             size_bytes = temporary.stat().st_size
             await run_blocking(_finish, temporary, output, force)
         except OSError as error:
@@ -138,12 +141,10 @@ async def export_project(
 async def import_project(
     address: Address,
     path: Path,
-    settings: Settings,
-    events: Events,
+    context: RunContext,
     *,
     name: str = "",
     open_it: bool = False,
-    dry_run: bool = False,
 ) -> ProjectImport:
     """Make a project of a portable archive on a server that then has every image its nodes need.
 
@@ -153,15 +154,19 @@ async def import_project(
     archive = await run_blocking(read_archive, path)
     async with await connect(address) as server:
         _check_revision(server, archive)
-        lacking = await _compare_images(server, archive, events)
-        known = (await run_blocking(known_files, Cache(settings.cache_root))) if lacking else (lambda filename: None)
+        lacking = await _compare_images(server, archive, context.events)
+        known = (
+            (await run_blocking(known_files, Cache(context.settings.cache_root)))
+            if lacking
+            else (lambda filename: None)
+        )
         sources = {filename: known(filename) for filename in lacking}
         if nowhere := [filename for filename, source in sources.items() if source is None]:
             raise NotFoundError(
                 f"{path} lacks images that its nodes need, and {server.url} has none of them: {', '.join(nowhere)}",
                 hint="Export it again with `gns3-minivm project export`, or register the appliance there first.",
             )
-        if dry_run:
+        if context.dry_run:
             return ProjectImport(
                 project=name or archive.name,
                 project_id="",
@@ -172,9 +177,9 @@ async def import_project(
             )
         for filename, source in sources.items():
             assert source is not None
-            with events.step(f"Upload {filename}", total=source.size_bytes, unit="bytes") as step:
+            with context.events.step(f"Upload {filename}", total=source.size_bytes, unit="bytes") as step:
                 await server.upload_image(source.path, filename, source.size_bytes, source.md5, step.advance)
-        project = await _send(server, archive, name, events, open_it=open_it)
+        project = await _send(server, archive, name, context.events, open_it=open_it)
     return ProjectImport(
         project=project.name,
         project_id=project.project_id,

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from gns3_minivm.base.cache import Cache
-from gns3_minivm.base.events import Events
 from gns3_minivm.gns3a.read import read_gns3a
+from gns3_minivm.ops.context import ImageSettings, RunContext
 from gns3_minivm.ops.gns3a.export import ExportRequest, export_appliances
 from gns3_minivm.ops.gns3a.images import ImageFinder
-from gns3_minivm.ops.templates.sources import ImageSettings
 from gns3_minivm.settings import Settings
 from tests.support.bundles import put_bundle
 
@@ -23,15 +22,15 @@ async def test_the_image_is_found_by_its_digest_and_gives_the_checksum_of_the_fi
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", docker_host)
     put_bundle(Cache(tmp_path / "cache"))
-    request = ExportRequest(
-        names=("debian:bookworm-slim",), folder=tmp_path / "out", template_name="vm", image=ImageSettings(size="512M")
+    request = ExportRequest(names=("debian:bookworm-slim",), folder=tmp_path / "out", template_name="vm")
+    result = await export_appliances(
+        request, RunContext(settings=Settings(cache_root=tmp_path / "cache"), image=ImageSettings(size="512M"))
     )
-    result = await export_appliances(request, Settings(cache_root=tmp_path / "cache"), Events())
     path = result.appliances[0].path
     appliance = read_gns3a(path)
     [disk] = [image for image in appliance.images if image.filename.endswith(".qcow2")]
     (tmp_path / "out" / disk.filename).unlink()
-    finder = ImageFinder(path, appliance, (), ImageSettings(), Settings(cache_root=tmp_path / "other"), Events())
+    finder = ImageFinder(path, appliance, (), RunContext(settings=Settings(cache_root=tmp_path / "other")))
     try:
         obtained = await finder.obtain(disk)
     finally:

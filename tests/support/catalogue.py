@@ -15,6 +15,7 @@ from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.templates.sync import SyncRequest, status, sync
 from gns3_minivm.settings import Settings
 from tests.support.gns3 import GNS3Process
@@ -78,19 +79,18 @@ class TestSite:
     async def synced(self, *servers: str, events: Events | None = None, **options: Any) -> dict[str, dict[str, Any]]:
         """Sync in this process, which has to succeed; the reports by server."""
         request = SyncRequest(catalogue=self.write(), servers=servers, **options)
-        result = await sync(request, self._settings, events or Events())
+        result = await sync(request, self._context(events))
         assert result.exit_status == 0, result.as_dict()
         return {server.name: server.as_dict() for server in result.servers}
 
     async def status(self) -> dict[str, dict[str, Any]]:
         """The same for ``status``."""
-        result = await status(SyncRequest(catalogue=self.write(), dry_run=True), self._settings, Events())
+        result = await status(SyncRequest(catalogue=self.write()), self._context())
         assert result.exit_status == 0, result.as_dict()
         return {server.name: server.as_dict() for server in result.servers}
 
-    @property
-    def _settings(self) -> Settings:
-        return Settings(cache_root=self.cache or minivm_cache())
+    def _context(self, events: Events | None = None) -> RunContext:
+        return RunContext(settings=Settings(cache_root=self.cache or minivm_cache()), events=events or Events())
 
     async def template(self, server: str, name: str) -> QemuTemplate | None:
         """What a server has for an appliance."""

@@ -17,6 +17,7 @@ from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import Link, Node, Project, QemuTemplate
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.guest.contract import QEMU_OPTIONS
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.labs.report import LabReport
 from gns3_minivm.ops.labs.up import LabRequest, lab_up
 from gns3_minivm.settings import Settings
@@ -42,13 +43,14 @@ class DrawnLab:
         path.write_text(f"name: {self.name}\n{text.replace('VM', self.template)}")
         return path
 
-    async def up(self, text: str = "", *, url: str = "", **options: Any) -> LabReport:
+    async def up(self, text: str = "", *, url: str = "", dry_run: bool = False, **options: Any) -> LabReport:
         """Bring it up without starting anything."""
         path = self.write(text) if text else self.folder / "lab.yml"
         options = {"start": False, **options}
         request = LabRequest(path=path, server=parse_address(url or self.url), **options)
         self.warned.clear()
-        return await lab_up(request, Settings(cache_root=self.folder / "cache"), Events(self._hear))
+        settings, events = Settings(cache_root=self.folder / "cache"), Events(self._hear)
+        return await lab_up(request, RunContext(settings=settings, events=events, dry_run=dry_run))
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Note) and event.level == "warning":

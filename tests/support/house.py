@@ -89,26 +89,28 @@ ROOMS: dict[str, Room] = {
     "labs.containerlab": _room("containerlab topologies as labs", "documents guest labs", "pydantic"),
     "labs.written": _room(
         "files written from a lab: lab files, inventories, test reports",
-        "documents gns3 guest labs.canvas labs.model labs.ports labs.state",
+        "documents gns3 guest labs.canvas labs.model",
     ),
     "ops": _room(
         "one async function for each thing a user can ask for",
         "agent appliances bundle convert gns3 guest guest.settings images images.engine images.registry ops.kernels "
         "ops.templates qemu settings",
     ),
-    "ops.kernels": _room("operations on kernel bundles", "bundle bundle.packages bundle.source images.engine settings"),
+    "ops.kernels": _room(
+        "operations on kernel bundles", "bundle bundle.packages bundle.source images.engine ops.context settings"
+    ),
     "ops.templates": _room(
         "operations on templates: register, sync, status, remove, and what they share",
-        "agent appliances bundle catalogue convert gns3 guest images images.engine images.registry ops.kernels settings",
+        "agent appliances bundle catalogue convert gns3 guest images images.engine ops.context ops.kernels",
     ),
     "ops.gns3a": _room(
         "operations on GNS3's appliance files",
-        "agent appliances bundle convert gns3 gns3a images images.registry ops.kernels ops.templates settings",
+        "agent appliances bundle convert gns3 gns3a images images.registry ops.context ops.kernels ops.templates",
     ),
     "ops.labs": _room(
         "operations on labs",
-        "agent appliances gns3 guest guest.settings images labs labs.canvas labs.containerlab labs.written ops.kernels "
-        "ops.project ops.templates settings",
+        "agent appliances gns3 guest images labs labs.canvas labs.containerlab labs.written "
+        "ops.context ops.project ops.templates settings",
     ),
     "cli": _room(
         "the commands: each calls one operation and shows what it returns",
@@ -117,7 +119,7 @@ ROOMS: dict[str, Room] = {
     ),
     "cli.frame": _room(
         "what commands share: session, options, progress, the top-level handler",
-        "gns3.address ops.kernels ops.overview ops.templates settings",
+        "gns3.address ops.context ops.kernels ops.overview ops.templates settings",
         "click rich",
     ),
     "cli.show": _room(
@@ -126,7 +128,7 @@ ROOMS: dict[str, Room] = {
     ),
     "cli.labs": _room(
         "the commands of `gns3-minivm lab`",
-        "cli.frame cli.project cli.show guest.exec labs.checks ops ops.kernels ops.labs ops.templates",
+        "cli.frame cli.project cli.show guest.exec labs.checks ops ops.labs",
         "click",
     ),
     "api": _room(

@@ -16,8 +16,6 @@ from gns3_minivm.cli.frame.session import Session
 if TYPE_CHECKING:
     from gns3_minivm.gns3.address import Address
     from gns3_minivm.ops.kernels.bundles import KernelOrigin
-    from gns3_minivm.ops.kernels.choice import KernelChoice
-    from gns3_minivm.ops.templates.sources import ImageSettings
     from gns3_minivm.ops.templates.template import TemplateSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -126,7 +124,9 @@ def common(command: F) -> F:
 
 
 def dry_run(command: F) -> F:
-    return click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")(command)
+    """Nothing is made or written; it goes into the session's context."""
+    return click.option("--dry-run", is_flag=True, expose_value=False, callback=_set("dry_run"),
+                        help="Say what would be done, and do nothing.")(command)  # fmt: skip
 
 
 def verify(command: F) -> F:
@@ -138,10 +138,19 @@ def verify(command: F) -> F:
     )(command)
 
 
-def _image_settings(**values: Any) -> ImageSettings:
-    from gns3_minivm.ops.templates.sources import ImageSettings
+def _keep(group: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Put an option's value into a group of the session: ``image`` or ``kernel``."""
 
-    return ImageSettings(**values)
+    def store(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        session = context.find_object(Session)
+        if session and parameter.name:
+            getattr(session, group)[parameter.name] = value
+
+    return store
+
+
+_image = functools.partial(click.option, expose_value=False, callback=_keep("image"))
+_kernel = functools.partial(click.option, expose_value=False, callback=_keep("kernel"))
 
 
 def _template_settings(**values: Any) -> TemplateSettings:
@@ -151,38 +160,32 @@ def _template_settings(**values: Any) -> TemplateSettings:
 
 
 def image(command: F) -> F:
-    """How an image is found, built and converted; the command gets ``image_settings``."""
-    command = _gather(command, "image_settings", _image_settings, ("size", "compression", *_SOURCE_KEYS))
+    """How an image is found, built and converted; it goes into the session's context."""
     flags = [
-        click.option("--size", metavar="SIZE", help="Virtual size of the disk, as in 8G or 512M (default 8G)."),
-        click.option("--compression", type=click.Choice(["zstd", "zlib", "none"]), default="zstd", show_default=True,
-                     help="Compression inside the qcow2 file; zstd needs QEMU 5.1 on the server."),
+        _image("--size", metavar="SIZE", help="Virtual size of the disk, as in 8G or 512M (default 8G)."),
+        _image("--compression", type=click.Choice(["zstd", "zlib", "none"]), default="zstd", show_default=True,
+               help="Compression inside the qcow2 file; zstd needs QEMU 5.1 on the server."),
     ]  # fmt: skip
     return _apply(command, [*flags, *_source_flags()])
 
 
-_SOURCE_KEYS = ("rebuild", "build_network", "registry", "registry_mirrors", "insecure_registries")
-
-
 def sources(command: F) -> F:
-    """Where images are looked for; the command gets ``source_settings``."""
-    return _apply(_gather(command, "source_settings", _image_settings, _SOURCE_KEYS), _source_flags())
+    """Where images are looked for; it goes into the session's context."""
+    return _apply(command, _source_flags())
 
 
 def _source_flags() -> list[Callable[[Any], Any]]:
     return [
-        click.option("--rebuild", is_flag=True, help="Build the appliance's Dockerfile again from the start."),
-        click.option(
-            "--build-network", metavar="MODE", help="Network of the Docker build, as in docker build --network."
-        ),
-        click.option(
+        _image("--rebuild", is_flag=True, help="Build the appliance's Dockerfile again from the start."),
+        _image("--build-network", metavar="MODE", help="Network of the Docker build, as in docker build --network."),
+        _image(
             "--registry",
             metavar="HOST[/PATH]",
             envvar="GNS3_MINIVM_REGISTRY",
             help="Where names without a registry are looked for after the Docker engine (default: the "
             "environment variable GNS3_MINIVM_REGISTRY, else registries.conf, else where the engine would look).",
         ),
-        click.option(
+        _image(
             "--registry-mirror",
             "registry_mirrors",
             metavar="HOST=MIRROR",
@@ -191,7 +194,7 @@ def _source_flags() -> list[Callable[[Any], Any]]:
             help="Ask MIRROR (HOST[/PATH]) before the registry HOST; "
             "may be given several times (default: GNS3_MINIVM_REGISTRY_MIRRORS, separated by spaces).",
         ),
-        click.option(
+        _image(
             "--insecure-registry",
             "insecure_registries",
             metavar="HOST",
@@ -218,39 +221,24 @@ def template(command: F) -> F:
 
 
 def kernel(command: F) -> F:
-    """Which kernel bundle; the command gets ``kernel``, a KernelChoice."""
-    command = _gather(command, "kernel", _kernel_choice, ("debs", "name"))
+    """Which kernel bundle; it goes into the session's context."""
     flags = [
-        click.option(
-            "--kernel",
-            "name",
-            metavar="NAME",
-            help="The kernel bundle: debian, monolithic, host or custom (the newest "
-            "of that flavour), FLAVOUR:VERSION, or the start of its id, as gns3-minivm kernel list shows them "
-            "(default: that of an installed gns3-minivm-kernel, else debian). debian and monolithic are built where "
-            "they are missing.",
-        ),
-        debs,
-    ]
+        _kernel("--kernel", "name", metavar="NAME", help="The kernel bundle: debian, monolithic, host or custom (the "
+                "newest of that flavour), FLAVOUR:VERSION, or the start of its id, as gns3-minivm kernel list shows them "
+                "(default: that of an installed gns3-minivm-kernel, else debian). debian and monolithic are built where "
+                "they are missing."),
+        _kernel("--deb", "debs", **_DEB),
+    ]  # fmt: skip
     return _apply(command, flags)
 
 
-def _kernel_choice(debs: tuple[Path, ...], name: str | None) -> KernelChoice:
-    from gns3_minivm.ops.kernels.choice import KernelChoice
-
-    return KernelChoice(debs=debs, name=name)
-
-
-def debs(command: F) -> F:
-    return click.option(
-        "--deb",
-        "debs",
-        type=FILE,
-        multiple=True,
-        metavar="FILE",
-        help="Make the kernel bundle from this package instead of asking apt (kernel or its source, busybox "
-        "and e2fsck: name each).",
-    )(command)
+_DEB: dict[str, Any] = {
+    "type": FILE,
+    "multiple": True,
+    "metavar": "FILE",
+    "help": "Make the kernel bundle from this package instead of asking apt (kernel or its source, busybox and e2fsck: "
+    "name each).",
+}
 
 
 def kernel_origin(command: F) -> F:
@@ -282,7 +270,7 @@ def kernel_origin(command: F) -> F:
             metavar="DIR",
             help="The modules of that kernel, as at /lib/modules/VERSION; not needed if it has everything built in.",
         ),
-        debs,
+        click.option("--deb", "debs", **_DEB),
     ]
     return _apply(command, flags)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,6 +13,9 @@ from gns3_minivm.base.errors import MiniVMError
 from gns3_minivm.base.events import Events
 from gns3_minivm.cli.frame.progress import JsonLines, Renderer, choose
 from gns3_minivm.settings import Settings
+
+if TYPE_CHECKING:
+    from gns3_minivm.ops.context import RunContext
 
 T = TypeVar("T")
 
@@ -24,7 +27,12 @@ class Session:
         self.as_json = False
         self.quiet = False
         self.verbose = False
+        self.dry_run = False
         self.settings = Settings.from_environment()
+        self.image: dict[str, Any] = {}
+        """What the options say of images: the fields of ``ops.context.ImageSettings``."""
+        self.kernel: dict[str, Any] = {}
+        """What the options say of the kernel: the fields of ``ops.kernels.choice.KernelChoice``."""
         self._renderer: Renderer | None = None
 
     @property
@@ -33,7 +41,20 @@ class Session:
             self._renderer = choose(as_json=self.as_json, quiet=self.quiet)
         return self._renderer
 
-    def perform(self, operation: Callable[[Events], Awaitable[T]]) -> T:
+    def context(self) -> RunContext:
+        """What the options say of the circumstances, beside the request."""
+        from gns3_minivm.ops.context import ImageSettings, RunContext
+        from gns3_minivm.ops.kernels.choice import KernelChoice
+
+        return RunContext(
+            settings=self.settings,
+            image=ImageSettings(**self.image),
+            kernel=KernelChoice(**self.kernel),
+            events=Events(self.renderer),
+            dry_run=self.dry_run,
+        )
+
+    def perform(self, operation: Callable[[RunContext], Awaitable[T]]) -> T:
         """Run an operation of ``ops`` to its end; SIGTERM stops it as Ctrl-C does."""
 
         async def cancellable() -> T:
@@ -41,7 +62,7 @@ class Session:
             assert task is not None
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGTERM, task.cancel)
-            return await operation(Events(self.renderer))
+            return await operation(self.context())
 
         try:
             return asyncio.run(cancellable())

@@ -85,7 +85,7 @@ def lab_exec(
     )
     try:
         answer = session.perform(
-            lambda events: perform(
+            lambda context: perform(
                 address, chosen, node, request,
                 wait_s=wait_s, timeout_s=timeout, on_output=None if session.as_json else _pass_on,
             )
@@ -113,7 +113,7 @@ def lab_console(session: Session, /, node: str, lab: str | None, servers: option
     from gns3_minivm.ops.project import only_server
 
     address = only_server(servers.addresses())
-    session.perform(lambda events: perform(address, chosen_lab(lab), node))
+    session.perform(lambda context: perform(address, chosen_lab(lab), node))
 
 
 @click.command("test")
@@ -133,7 +133,6 @@ def lab_test(
     junit: Path | None,
     at_once: int,
     servers: options.ServerChoice,
-    dry_run: bool,
 ) -> int:
     """Run the checks of a lab file (`tests:`) in its running lab.
 
@@ -144,8 +143,8 @@ def lab_test(
 
     address = only_server(servers.addresses())
     report = session.perform(
-        lambda events: perform(
-            address, chosen_lab(lab), events, junit=junit, at_once=at_once, dry_run=dry_run,
+        lambda context: perform(
+            address, chosen_lab(lab), context.events, junit=junit, at_once=at_once, dry_run=session.dry_run,
             on_result=lambda result: session.announce({"event": "check", **result.as_dict()}, _result(result)),
         )
     )  # fmt: skip

@@ -16,9 +16,7 @@ from gns3_minivm.cli.labs.outputs import lab_export, lab_graph, lab_inventory, l
 from gns3_minivm.cli.show import labs as show_labs
 
 if TYPE_CHECKING:
-    from gns3_minivm.ops.kernels.choice import KernelChoice
     from gns3_minivm.ops.labs.report import Confirm, LabReport
-    from gns3_minivm.ops.templates.sources import ImageSettings
 
 _FILE = click.argument("file", required=False, type=options.FILE)
 _LAB = click.argument("lab", required=False, envvar="GNS3_MINIVM_LAB")
@@ -56,9 +54,6 @@ def lab_up(
     at_once: int,
     adopt: bool,
     yes: bool,
-    kernel: KernelChoice,
-    dry_run: bool,
-    source_settings: ImageSettings,
 ) -> int:
     """Make a lab from FILE and start it; again, change only what differs.
 
@@ -74,20 +69,16 @@ def lab_up(
     request = LabRequest(
         path=file or Path(default_lab()),
         server=only_server(servers.addresses()),
-        image=source_settings,
-        kernel=kernel,
         start=start,
         wait_s=wait_s,
         at_once=at_once,
         adopt=adopt,
         yes=yes,
-        dry_run=dry_run,
     )
     result = session.perform(
-        lambda events: perform(
+        lambda context: perform(
             request,
-            session.settings,
-            events,
+            context,
             lambda report: session.announce({"event": "plan", **report.as_dict()}, show_labs.difference(report)),
             _asking(session, "Remove these nodes, and all that is on their disks?"),
         )
@@ -104,7 +95,7 @@ def lab_up(
 @options.dry_run
 @options.common
 @pass_session
-def lab_down(session: Session, /, lab: str | None, servers: options.ServerChoice, close: bool, dry_run: bool) -> int:
+def lab_down(session: Session, /, lab: str | None, servers: options.ServerChoice, close: bool) -> int:
     """Stop the nodes of a lab; their disks stay as they are.
 
     LAB is a lab file or a lab's name; default: lab.yml in the working directory.
@@ -115,7 +106,7 @@ def lab_down(session: Session, /, lab: str | None, servers: options.ServerChoice
 
     address = only_server(servers.addresses())
     result = session.perform(
-        lambda events: perform(address, lab or default_lab(), events, close=close, dry_run=dry_run)
+        lambda context: perform(address, lab or default_lab(), context.events, close=close, dry_run=session.dry_run)
     )
     return _shown(session, result)
 
@@ -127,7 +118,7 @@ def lab_down(session: Session, /, lab: str | None, servers: options.ServerChoice
 @options.dry_run
 @options.common
 @pass_session
-def lab_destroy(session: Session, /, lab: str | None, servers: options.ServerChoice, yes: bool, dry_run: bool) -> int:
+def lab_destroy(session: Session, /, lab: str | None, servers: options.ServerChoice, yes: bool) -> int:
     """Delete a lab: its project, its nodes and all that is on their disks.
 
     LAB is as for `lab down`. Templates and images stay. Projects that are no labs are never deleted.
@@ -139,7 +130,9 @@ def lab_destroy(session: Session, /, lab: str | None, servers: options.ServerCho
     address = only_server(servers.addresses())
     confirm = _asking(session, "Delete this lab, and all that is on the disks of its nodes?", show=True)
     result = session.perform(
-        lambda events: perform(address, lab or default_lab(), events, yes=yes, dry_run=dry_run, confirm=confirm)
+        lambda context: perform(
+            address, lab or default_lab(), context.events, yes=yes, dry_run=session.dry_run, confirm=confirm
+        )
     )
     return _shown(session, result)
 
@@ -159,7 +152,7 @@ def lab_status(session: Session, /, lab: str | None, servers: options.ServerChoi
     from gns3_minivm.ops.project import only_server
 
     address = only_server(servers.addresses())
-    return _shown(session, session.perform(lambda events: perform(address, lab or default_lab(), events)))
+    return _shown(session, session.perform(lambda context: perform(address, lab or default_lab(), context.events)))
 
 
 @lab.command("wait")
@@ -178,7 +171,7 @@ def lab_wait(session: Session, /, lab: str | None, servers: options.ServerChoice
     from gns3_minivm.ops.project import only_server
 
     address = only_server(servers.addresses())
-    result = session.perform(lambda events: perform(address, lab or default_lab(), events, wait_s=wait_s))
+    result = session.perform(lambda context: perform(address, lab or default_lab(), context.events, wait_s=wait_s))
     return _shown(session, result)
 
 

@@ -44,7 +44,6 @@ def lab_graph(
     force: bool,
     live: bool,
     servers: options.ServerChoice,
-    dry_run: bool,
 ) -> None:
     """Draw a lab as an SVG picture.
 
@@ -57,7 +56,9 @@ def lab_graph(
 
     chosen = chosen_lab(lab)
     address = only_server(servers.addresses()) if live or not is_file(chosen) else None
-    result = session.perform(lambda events: perform(chosen, address, output=output, force=force, dry_run=dry_run))
+    result = session.perform(
+        lambda context: perform(chosen, address, output=output, force=force, dry_run=session.dry_run)
+    )
     _show(session, result)
 
 
@@ -78,7 +79,6 @@ def lab_inventory(
     output: Path | None,
     force: bool,
     servers: options.ServerChoice,
-    dry_run: bool,
 ) -> None:
     """Show the nodes of a lab as an inventory for Ansible or Nornir.
 
@@ -89,7 +89,7 @@ def lab_inventory(
 
     address = only_server(servers.addresses())
     result = session.perform(
-        lambda events: perform(address, chosen_lab(lab), form, output=output, force=force, dry_run=dry_run)
+        lambda context: perform(address, chosen_lab(lab), form, output=output, force=force, dry_run=session.dry_run)
     )
     _show(session, result)
 
@@ -109,7 +109,6 @@ def lab_save(
     output: Path | None,
     force: bool,
     servers: options.ServerChoice,
-    dry_run: bool,
 ) -> None:
     """Write what the server has as a lab file: nodes with their settings and places, links, drawings.
 
@@ -121,8 +120,14 @@ def lab_save(
 
     address = only_server(servers.addresses())
     result = session.perform(
-        lambda events: perform(
-            address, chosen_lab(lab), session.settings, events, output=output, force=force, dry_run=dry_run
+        lambda context: perform(
+            address,
+            chosen_lab(lab),
+            session.settings,
+            context.events,
+            output=output,
+            force=force,
+            dry_run=session.dry_run,
         )
     )
     _show(session, result)
@@ -144,7 +149,6 @@ def lab_export(
     output: Path,
     force: bool,
     servers: options.ServerChoice,
-    dry_run: bool,
 ) -> None:
     """Write a lab as a portable project that opens on another server, with disks and all images.
 
@@ -154,9 +158,7 @@ def lab_export(
     from gns3_minivm.ops.project import only_server
 
     address = only_server(servers.addresses())
-    result = session.perform(
-        lambda events: perform(address, chosen_lab(lab), output, session.settings, events, force=force, dry_run=dry_run)
-    )
+    result = session.perform(lambda context: perform(address, chosen_lab(lab), output, context, force=force))
     session.show(result.as_dict(), exported(result))
 
 

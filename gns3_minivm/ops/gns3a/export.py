@@ -13,17 +13,15 @@ from gns3_minivm.base.artifacts import Artifact, Kind, measure
 from gns3_minivm.base.cache import disk_error
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import UsageError
-from gns3_minivm.base.events import Events
 from gns3_minivm.base.output import check_output, copy_output, name_output, temporary_beside
 from gns3_minivm.gns3a.model import NAME_MAX, SUFFIX, ApplianceFile
 from gns3_minivm.gns3a.read import read_gns3a
 from gns3_minivm.gns3a.write import gns3a_text
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.gns3a.compose import ExportedVersion, compose, merge
 from gns3_minivm.ops.gns3a.portable import Portability, portability
-from gns3_minivm.ops.kernels.choice import KernelChoice
-from gns3_minivm.ops.templates.sources import ImageSettings, NotYet, Workshop
+from gns3_minivm.ops.templates.sources import NotYet, Workshop
 from gns3_minivm.ops.templates.template import TemplateSettings, describe
-from gns3_minivm.settings import Settings
 
 State = Literal["written", "there", "left out", "would be written"]
 
@@ -37,12 +35,9 @@ class ExportRequest:
     template_name: str | None = None
     version: str | None = None
     template: TemplateSettings = field(default_factory=TemplateSettings)
-    image: ImageSettings = field(default_factory=ImageSettings)
-    kernel: KernelChoice = field(default_factory=KernelChoice)
     portable: bool = False
     add: bool = False
     force: bool = False
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +104,7 @@ class ApplianceExport:
         }
 
 
-async def export_appliances(request: ExportRequest, settings: Settings, events: Events) -> ApplianceExport:
+async def export_appliances(request: ExportRequest, context: RunContext) -> ApplianceExport:
     """Write a ``.gns3a`` for each name, and the images that it needs; names of one template become its versions.
 
     The ``.gns3a`` comes last, so that one that is there is complete.  Raises UserError, ImageError, HostError.
@@ -124,7 +119,7 @@ async def export_appliances(request: ExportRequest, settings: Settings, events: 
     pending: list[str] = []
     for name in request.names:
         try:
-            version = await _version(name, request, settings, events)
+            version = await _version(name, request, context)
         except NotYet as step:
             pending.append(step.step)
             continue
@@ -133,19 +128,19 @@ async def export_appliances(request: ExportRequest, settings: Settings, events: 
     known = {name: await run_blocking(_known, request, name) for name in found}
     for name, versions in found.items():
         merge(compose(versions), known[name])
-    written = [await _export(name, versions, known[name], request, events) for name, versions in found.items()]
-    return ApplianceExport(appliances=tuple(written), dry_run=request.dry_run, pending=tuple(dict.fromkeys(pending)))
+    written = [await _export(name, versions, known[name], request, context) for name, versions in found.items()]
+    return ApplianceExport(appliances=tuple(written), dry_run=context.dry_run, pending=tuple(dict.fromkeys(pending)))
 
 
-async def _version(name: str, request: ExportRequest, settings: Settings, events: Events) -> ExportedVersion:
+async def _version(name: str, request: ExportRequest, context: RunContext) -> ExportedVersion:
     """What one name becomes.  Raises NotYet in a dry run."""
-    workshop = Workshop(settings, request.image, events, kernel=request.kernel, dry_run=request.dry_run)
+    workshop = Workshop(context)
     try:
         source = await workshop.find(name)
         bundle = await workshop.bundle()
         disk = await workshop.disk(source)
         desired = describe(source, bundle, request.template, name=request.template_name, converted=disk)
-        portable = await portability(source, bundle, workshop, events) if request.portable else Portability()
+        portable = await portability(source, bundle, workshop, context.events) if request.portable else Portability()
     finally:
         workshop.close()
     info = source.resolved.image.info
@@ -173,18 +168,18 @@ async def _export(
     versions: Sequence[ExportedVersion],
     known: ApplianceFile | None,
     request: ExportRequest,
-    events: Events,
+    context: RunContext,
 ) -> ExportedAppliance:
     appliance = merge(compose(versions), known)
     path, text = _path(request, name), gns3a_text(appliance).encode()
     files: dict[str, ExportedFile] = {}
-    if not request.dry_run:
+    if not context.dry_run:
         await run_blocking(_make_folder, request.folder)
     for version in versions:
         for artifact in version.artifacts:
             if artifact.filename not in files:
-                files[artifact.filename] = await _ship(artifact, version.portable, request, events)
-    if not request.dry_run:
+                files[artifact.filename] = await _ship(artifact, version.portable, request, context)
+    if not context.dry_run:
         for version in versions:
             if version.desired.symbol_svg is not None:
                 symbol = request.folder / version.template.symbol
@@ -201,7 +196,7 @@ async def _export(
     )
 
 
-async def _ship(artifact: Artifact, portable: Portability, request: ExportRequest, events: Events) -> ExportedFile:
+async def _ship(artifact: Artifact, portable: Portability, request: ExportRequest, context: RunContext) -> ExportedFile:
     """Put a file beside the ``.gns3a``, unless everybody can make it."""
     said = ExportedFile(filename=artifact.filename, size_bytes=artifact.size_bytes, md5=artifact.md5, state="left out")
     obstacle = portable.disk if artifact.kind is Kind.DISK else portable.kernel
@@ -211,9 +206,9 @@ async def _ship(artifact: Artifact, portable: Portability, request: ExportReques
     target = request.folder / artifact.filename
     if target.exists() and await run_blocking(_is_same, target, artifact):
         return replace(said, state="there", reason=reason)
-    if request.dry_run:
+    if context.dry_run:
         return replace(said, state="would be written", reason=reason)
-    with events.step(f"Write {target}", total=artifact.size_bytes, unit="bytes") as step:
+    with context.events.step(f"Write {target}", total=artifact.size_bytes, unit="bytes") as step:
         await run_blocking(copy_output, artifact.path, target, replace=request.force, step=step)
     return replace(said, state="written", reason=reason)
 

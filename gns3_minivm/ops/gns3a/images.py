@@ -21,15 +21,14 @@ from gns3_minivm.appliances import Appliances
 from gns3_minivm.base.artifacts import Artifact, Kind, measure
 from gns3_minivm.base.cancel import checkpoint, run_blocking
 from gns3_minivm.base.errors import DamagedImageError, HostError, ImageNotFoundError, MiniVMError
-from gns3_minivm.base.events import Events
 from gns3_minivm.bundle.build import list_bundles, usable_bundles
 from gns3_minivm.convert.pipeline import list_disks
 from gns3_minivm.gns3a.model import ApplianceFile, DiskSource, ImageFile, without_secrets
 from gns3_minivm.images.resolve import ENGINE_SCHEME, REGISTRY_SCHEME
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.gns3a.wheel import file_from_wheel
 from gns3_minivm.ops.kernels.choice import KernelChoice
-from gns3_minivm.ops.templates.sources import FoundImage, ImageSettings, Workshop
-from gns3_minivm.settings import Settings
+from gns3_minivm.ops.templates.sources import FoundImage, Workshop
 
 _PULL = f"{REGISTRY_SCHEME}://"
 
@@ -45,21 +44,13 @@ class Place:
 class ImageFinder:
     """Finds the images of one appliance file; close it."""
 
-    def __init__(
-        self,
-        path: Path,
-        appliance: ApplianceFile,
-        folders: Sequence[Path],
-        image: ImageSettings,
-        settings: Settings,
-        events: Events,
-    ) -> None:
+    def __init__(self, path: Path, appliance: ApplianceFile, folders: Sequence[Path], context: RunContext) -> None:
         self._appliance = appliance
         self._folders = [path.absolute().parent, *folders]
-        self._image = image
-        self._settings = settings
-        self._events = events
-        self._cache = settings.open_cache()
+        # Looking for an image makes nothing, and is done in a dry run too.
+        self._context = replace(context, dry_run=False)
+        self._events = context.events
+        self._cache = context.settings.open_cache()
         self._scratch: Path | None = None
         self._open = ExitStack()
         self._notes: dict[str, list[str]] = {}
@@ -158,7 +149,7 @@ class ImageFinder:
         return None
 
     async def _made_again(self, image: ImageFile, source: DiskSource) -> AsyncGenerator[Place, None]:
-        settings = replace(self._image, size=f"{source.size_bytes >> 20}M", compression=source.compression)
+        context = self._context.with_image(size=f"{source.size_bytes >> 20}M", compression=source.compression)
         kernel = KernelChoice()
         names = [f"{ENGINE_SCHEME}:{source.digest}"]
         if pinned := source.image.removeprefix(_PULL) if source.image.startswith(_PULL) else "":
@@ -173,7 +164,7 @@ class ImageFinder:
         for name in names:
             try:
                 # Whatever size the file says.
-                workshop = Workshop(self._settings, settings, self._events, kernel=kernel)
+                workshop = Workshop(replace(context, kernel=kernel))
             except MiniVMError as error:
                 self._note(image, error.message)
                 return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,12 @@ from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3a.model import KERNEL_SLOT, ApplianceFile, ImageFile, Version
 from gns3_minivm.gns3a.read import read_gns3a
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.gns3a.images import ImageFinder
 from gns3_minivm.ops.gns3a.template import ImportedVersion, imported
 from gns3_minivm.ops.templates.reconcile import Policy, Target, reconcile
 from gns3_minivm.ops.templates.report import SyncResult
-from gns3_minivm.ops.templates.sources import ImageSettings
 from gns3_minivm.ops.templates.supply import Found, Wanted
-from gns3_minivm.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +35,8 @@ class ImportRequest:
     template_name: str | None = None
     folders: tuple[Path, ...] = ()
     compute: str | None = None
-    image: ImageSettings = field(default_factory=ImageSettings)
     adopt: bool = False
     verify: bool = False
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +76,7 @@ class ApplianceImport:
         }
 
 
-async def import_appliance(request: ImportRequest, settings: Settings, events: Events) -> ApplianceImport:
+async def import_appliance(request: ImportRequest, context: RunContext) -> ApplianceImport:
     """Bring the templates of a file's versions, and their images, to every server of the request.
 
     Images that servers lack are at hand, and checked, before anything is sent.  An error of one server is in its report
@@ -95,18 +92,18 @@ async def import_appliance(request: ImportRequest, settings: Settings, events: E
     chosen = choose(request, appliance)
     versions = await run_blocking(_templates, request, appliance, chosen)
     for warning in dict.fromkeys(text for version in versions for text in version.warnings):
-        events.warn(warning)
+        context.events.warn(warning)
     wanted = {Wanted(image=str(request.path), name=version.desired.name): version for version in versions}
-    finder = ImageFinder(request.path, appliance, request.folders, request.image, settings, events)
-    supply = _FileSupply(wanted, finder, events)
+    finder = ImageFinder(request.path, appliance, request.folders, context)
+    supply = _FileSupply(wanted, finder, context.events)
     targets = [
         Target(name=one.url, url=one.url, address=one, wanted=tuple(wanted), compute=request.compute)
         for one in request.servers
     ]
     try:
-        policy = Policy(adopt=request.adopt, verify=request.verify, dry_run=request.dry_run)
-        result = await reconcile(targets, supply, policy, events)
-        if request.dry_run:
+        policy = Policy(adopt=request.adopt, verify=request.verify)
+        result = await reconcile(targets, supply, policy, context)
+        if context.dry_run:
             plans = [report.plan for report in result.servers if report.plan]
             await supply.locate([upload.source for plan in plans for upload in plan.uploads])
     finally:

@@ -29,6 +29,7 @@ from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.bundle.packages.apt import AptSource
 from gns3_minivm.bundle.packages.package_set import DebFiles, KernelPart, PackageSource
 from gns3_minivm.bundle.source.monolithic import FLAVOUR as MONOLITHIC
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.kernels.choice import KernelChoice
 from gns3_minivm.ops.kernels.monolithic import build_monolithic
 from gns3_minivm.settings import Settings
@@ -137,20 +138,18 @@ def bundle_dict(bundle: Bundle) -> dict[str, Any]:
     return {**bundle.as_dict(), "folder": str(bundle.folder)}
 
 
-async def kernel_build(
-    settings: Settings, events: Events, origin: KernelOrigin, *, rebuild: bool = False, dry_run: bool = False
-) -> BuildResult:
+async def kernel_build(origin: KernelOrigin, context: RunContext, *, rebuild: bool = False) -> BuildResult:
     """Make the kernel bundle unless there is one; ``rebuild`` asks for the newest packages in any case.
 
     Raises UsageError, PackageError, ToolError, DiskFullError.
     """
     started = time.monotonic()
-    cache = settings.open_cache()
+    cache = context.settings.open_cache()
     origin.check()
     known = {bundle.id for bundle in list_bundles(cache)}
     found = None if origin.is_named or rebuild else find(cache, origin.flavour)
-    if found is None and not dry_run:
-        found = await run_blocking(origin.build, cache, events)
+    if found is None and not context.dry_run:
+        found = await run_blocking(origin.build, cache, context.events)
     built = found is not None and found.id not in known
     return BuildResult(bundle=found, built=built, elapsed_s=time.monotonic() - started)
 

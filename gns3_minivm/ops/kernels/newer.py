@@ -8,7 +8,6 @@ from typing import Any
 
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import PackageError
-from gns3_minivm.base.events import Events
 from gns3_minivm.bundle.build import FLAVOUR
 from gns3_minivm.bundle.model import Bundle, PackageRecord
 from gns3_minivm.bundle.packages.apt import HostApt, choose_kernel, has_apt
@@ -16,7 +15,7 @@ from gns3_minivm.bundle.packages.package_set import KernelPart
 from gns3_minivm.bundle.packages.versions import version_key
 from gns3_minivm.bundle.source.monolithic import FLAVOUR as MONOLITHIC
 from gns3_minivm.bundle.wheel import kernel_package
-from gns3_minivm.settings import Settings
+from gns3_minivm.ops.context import RunContext
 
 _PARTS = {FLAVOUR: KernelPart.IMAGE, MONOLITHIC: KernelPart.SOURCE}
 
@@ -39,7 +38,7 @@ class Newer:
         }
 
 
-async def newer_kernels(settings: Settings, bundles: Sequence[Bundle], events: Events) -> list[Newer]:
+async def newer_kernels(bundles: Sequence[Bundle], context: RunContext) -> list[Newer]:
     """Ask this machine's apt about the flavours that ``bundles`` (newest first) are of; nothing without an apt.
 
     What cannot be found out is a warning.
@@ -50,20 +49,20 @@ async def newer_kernels(settings: Settings, bundles: Sequence[Bundle], events: E
             newest.setdefault(bundle.flavour, bundle)
     if not newest or not has_apt():
         return []
-    return await run_blocking(_ask, settings, newest, events)
+    return await run_blocking(_ask, newest, context)
 
 
-def _ask(settings: Settings, newest: Mapping[str, Bundle], events: Events) -> list[Newer]:
+def _ask(newest: Mapping[str, Bundle], context: RunContext) -> list[Newer]:
     found = []
-    with settings.open_cache().hold("apt") as folder:
+    with context.settings.open_cache().hold("apt") as folder:
         apt = HostApt(folder)
-        with events.step("Asking apt for newer kernels", total=100) as step:
+        with context.events.step("Asking apt for newer kernels", total=100) as step:
             complaint = apt.update(step)
             for flavour, bundle in newest.items():
                 try:
                     offered = choose_kernel(apt, complaint, _PARTS[flavour])
                 except PackageError as error:
-                    events.warn(error.message)
+                    context.events.warn(error.message)
                     continue
                 # A source that lags behind, or another distribution's, offers what is older than the bundle.
                 has = version_key(kernel_package(bundle).version)
@@ -71,5 +70,5 @@ def _ask(settings: Settings, newest: Mapping[str, Bundle], events: Events) -> li
                 found += [Newer(flavour, new)] if new else []
         failed = [line for line in complaint.splitlines() if "unsandboxed" not in line]
         if failed:
-            events.warn("\n".join(["apt could not bring all its lists up to date:", *failed]))
+            context.events.warn("\n".join(["apt could not bring all its lists up to date:", *failed]))
     return found

@@ -11,12 +11,11 @@ from gns3_minivm import __version__
 from gns3_minivm.base.cache import disk_error
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import UsageError
-from gns3_minivm.base.events import Events
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.bundle.wheel import wheel_name, write_wheel
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.kernels.bundles import bundle_dict, find_chosen
 from gns3_minivm.ops.kernels.choice import KernelChoice
-from gns3_minivm.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +36,13 @@ class PackResult:
         }
 
 
-async def kernel_pack(
-    settings: Settings, events: Events, name: str, folder: Path, *, force: bool = False, dry_run: bool = False
-) -> PackResult:
+async def kernel_pack(name: str, folder: Path, context: RunContext, *, force: bool = False) -> PackResult:
     """Write the wheel of a bundle that is in the cache; ``name`` is as for ``--kernel``.
 
     Raises UsageError for a bundle that is not there or a wheel that is, DiskFullError.
     """
     started = time.monotonic()
-    bundle = await run_blocking(find_chosen, settings.open_cache(), KernelChoice(name=name))
+    bundle = await run_blocking(find_chosen, context.settings.open_cache(), KernelChoice(name=name))
     if bundle is None:
         flavour = f" --flavour {name}" if name != "debian" else ""
         raise UsageError(
@@ -56,12 +53,16 @@ async def kernel_pack(
         raise UsageError(f"there is no folder {folder} for the wheel", hint="Make it, or name another: --output DIR.")
     if target.exists() and not force:
         raise UsageError(f"{target} is there already", hint="Add --force to replace it.")
-    if not dry_run:
-        with events.step(f"Writing {target.name}"):
+    if not context.dry_run:
+        with context.events.step(f"Writing {target.name}"):
             await run_blocking(_write, bundle, target)
-    size_bytes = 0 if dry_run else target.stat().st_size
+    size_bytes = 0 if context.dry_run else target.stat().st_size
     return PackResult(
-        bundle=bundle, wheel=target, size_bytes=size_bytes, elapsed_s=time.monotonic() - started, dry_run=dry_run
+        bundle=bundle,
+        wheel=target,
+        size_bytes=size_bytes,
+        elapsed_s=time.monotonic() - started,
+        dry_run=context.dry_run,
     )
 
 

@@ -27,6 +27,7 @@ from gns3_minivm.labs.model import Lab
 from gns3_minivm.labs.state import ALWAYS_ON
 from gns3_minivm.labs.written.inventory import Format, Inventory, InventoryHost
 from gns3_minivm.labs.written.save import SavedProject, lab_text
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.labs.find import find_lab, is_file, read
 from gns3_minivm.ops.project import ProjectExport, export_project
 from gns3_minivm.settings import Settings
@@ -113,13 +114,11 @@ async def lab_save(
     return await _delivered(project.name, lab_text(saved, appliances, file), output, force=force, dry_run=dry_run)
 
 
-async def lab_export(
-    address: Address, lab: str, output: Path, settings: Settings, events: Events, *, force: bool, dry_run: bool
-) -> ProjectExport:
+async def lab_export(address: Address, lab: str, output: Path, context: RunContext, *, force: bool) -> ProjectExport:
     """Write a lab's project with all images that its nodes need; the nodes must be stopped (``project export``)."""
     async with await connect(address) as server:
         project = await find_lab(server, lab)
-    return await export_project(address, project.project_id, output, settings, events, force=force, dry_run=dry_run)
+    return await export_project(address, project.project_id, output, context, force=force)
 
 
 async def _delivered(name: str, text: str, output: Path | None, *, force: bool, dry_run: bool) -> TextResult:

@@ -8,19 +8,16 @@ from dataclasses import dataclass
 
 from gns3_minivm.agent.desired import is_ours, template_id
 from gns3_minivm.base.errors import ConflictError, MiniVMError
-from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.model import ServerTemplate
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.images.resolve import FILE_SCHEMES, split_scheme
 from gns3_minivm.labs.desired import find_template
 from gns3_minivm.labs.model import Lab, LabNode
-from gns3_minivm.ops.kernels.choice import KernelChoice
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.templates.reconcile import Policy, Target, reconcile
 from gns3_minivm.ops.templates.report import SyncResult
-from gns3_minivm.ops.templates.sources import ImageSettings
 from gns3_minivm.ops.templates.supply import BuiltSupply, Wanted
-from gns3_minivm.settings import Settings
 
 _NAME_MAX = 60
 
@@ -35,20 +32,6 @@ class LabTemplates:
     by_node: Mapping[str, ServerTemplate | str]
     warnings: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Registration:
-    """How templates are made where they are missing."""
-
-    settings: Settings
-    image: ImageSettings
-    kernel: KernelChoice
-    dry_run: bool
-    events: Events
-
-    def supply(self) -> BuiltSupply:
-        return BuiltSupply(self.settings, self.image, self.kernel, self.events, dry_run=self.dry_run)
 
 
 def template_name(node: LabNode) -> str:
@@ -88,7 +71,7 @@ def _image(lab: Lab, node: LabNode) -> str:
     return f"{scheme}:{lab.path.parent / rest}" if scheme in FILE_SCHEMES else node.image
 
 
-async def find_templates(server: Server, lab: Lab, address: Address, how: Registration) -> LabTemplates:
+async def find_templates(server: Server, lab: Lab, address: Address, context: RunContext) -> LabTemplates:
     """Each node's template, registered now where it is missing or old.
 
     Raises NotFoundError for a template that is named and not there, and whatever keeps one from being made.
@@ -106,13 +89,13 @@ async def find_templates(server: Server, lab: Lab, address: Address, how: Regist
         if node.source
     }
     unique = list(dict.fromkeys(wanted.values()))
-    warnings, pending = await _register(server, lab, address, unique, there, how)
+    warnings, pending = await _register(server, lab, address, unique, there, context)
     by_id = {item.template_id: item for item in await server.templates()} if wanted else {}
     ours: dict[str, ServerTemplate | str] = {}
     for name, item in wanted.items():
         identifier = template_id(item.label)
         ours[name] = by_id.get(identifier, identifier)
-        if identifier not in by_id and not how.dry_run:
+        if identifier not in by_id and not context.dry_run:
             raise ConflictError(
                 f"{server.url}: the template {item.label!r} of node {name} is not there any more",
                 hint="Run the command again.",
@@ -126,12 +109,12 @@ async def _register(
     address: Address,
     wanted: list[Wanted],
     there: list[ServerTemplate],
-    how: Registration,
+    context: RunContext,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Bring the templates to the server; returned are warnings, and what a dry run would do."""
     if not wanted:
         return (), ()
-    supply = how.supply()
+    supply = BuiltSupply(context)
     known = {item.template_id for item in there if is_ours(item)}
     warnings = []
     try:
@@ -148,11 +131,11 @@ async def _register(
         if not wanted:
             return tuple(warnings), ()
         target = Target(name=address.url, url=address.url, address=address, wanted=tuple(wanted), compute=lab.compute)
-        result = await reconcile([target], supply, Policy(dry_run=how.dry_run), how.events)
+        result = await reconcile([target], supply, Policy(), context)
     finally:
         await supply.close()
     _check(result)
-    return tuple(warnings), (*result.pending, *_planned(result)) if how.dry_run else ()
+    return tuple(warnings), (*result.pending, *_planned(result)) if context.dry_run else ()
 
 
 def _planned(result: SyncResult) -> list[str]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import UsageError
-from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import Project, ServerTemplate
@@ -26,12 +25,10 @@ from gns3_minivm.labs.plan import LabPlan, plan
 from gns3_minivm.labs.read import payloads
 from gns3_minivm.labs.state import LabState, find_project, mark, observe
 from gns3_minivm.labs.wait import Awaited, has_console, wait_for_consoles
-from gns3_minivm.ops.kernels.choice import KernelChoice
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.labs.make import make_at_once
 from gns3_minivm.ops.labs.report import Announce, Confirm, LabReport, NodeRow, row
-from gns3_minivm.ops.labs.templates import Registration, find_templates
-from gns3_minivm.ops.templates.sources import ImageSettings
-from gns3_minivm.settings import Settings
+from gns3_minivm.ops.labs.templates import find_templates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +41,12 @@ class LabRequest:
 
     path: Path
     server: Address
-    image: ImageSettings = field(default_factory=ImageSettings)
-    kernel: KernelChoice = field(default_factory=KernelChoice)
     start: bool = True
     wait_s: float = 300.0
     at_once: int = 8
     whole: bool = True
     adopt: bool = False
     yes: bool = False
-    dry_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,8 +61,7 @@ class _Wishes:
 
 async def lab_up(
     request: LabRequest,
-    settings: Settings,
-    events: Events,
+    context: RunContext,
     announce: Announce | None = None,
     confirm: Confirm | None = None,
 ) -> LabReport:
@@ -81,7 +74,7 @@ async def lab_up(
     wishes = await run_blocking(_read, request.path)
     limits = ConnectionLimits(connections=max(request.at_once, 4))
     async with await connect(request.server, limits) as server:
-        up = _Up(request, wishes, server, settings, events)
+        up = _Up(request, wishes, server, context)
         report = await up.run(announce, confirm, started)
     return report
 
@@ -94,27 +87,18 @@ def _read(path: Path) -> _Wishes:
 class _Up:
     """One run."""
 
-    def __init__(
-        self, request: LabRequest, wishes: _Wishes, server: Server, settings: Settings, events: Events
-    ) -> None:
+    def __init__(self, request: LabRequest, wishes: _Wishes, server: Server, context: RunContext) -> None:
         self._request = request
         self._wishes = wishes
         self._lab = wishes.lab
         self._server = server
-        self._settings = settings
-        self._events = events
+        self._context = context
+        self._events = context.events
 
     async def run(self, announce: Announce | None, confirm: Confirm | None, started: float) -> LabReport:
         request, lab, server = self._request, self._lab, self._server
         project = await self._find_project()
-        how = Registration(
-            settings=self._settings,
-            image=request.image,
-            kernel=request.kernel,
-            dry_run=request.dry_run,
-            events=self._events,
-        )
-        templates = await find_templates(server, lab, request.server, how)
+        templates = await find_templates(server, lab, request.server, self._context)
         state, closed = await self._state(project)
         desired = self._desired(templates.by_node, state, await server.default_compute())
         planned = self._plan(desired, state)
@@ -128,11 +112,11 @@ class _Up:
             pending=templates.pending,
             unheeded=self._wishes.unheeded,
             foreign=tuple(node.name for node in planned.foreign),
-            dry_run=request.dry_run,
+            dry_run=self._context.dry_run,
         )
         if announce is not None:
             announce(first)
-        if request.dry_run:
+        if self._context.dry_run:
             return _finished(first, started)
         self._ask(first, confirm)
         return _finished(await self._carry_out(first, planned, desired), started)
@@ -149,7 +133,7 @@ class _Up:
             return LabState(), ()
         if project.status == "opened":
             return await observe(self._server, project), ()
-        if self._request.dry_run:
+        if self._context.dry_run:
             warning = (
                 f"the project {project.name} is closed: the ports of its nodes are not known, nor whether links differ"
             )

@@ -15,10 +15,10 @@ from gns3_minivm.agent.observe import observe
 from gns3_minivm.agent.plan import plan
 from gns3_minivm.base.artifacts import Artifact
 from gns3_minivm.base.errors import MiniVMError, UsageError
-from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.on_each import Connection, connections
 from gns3_minivm.gns3.server import Server
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.templates.report import ServerReport, SyncResult
 from gns3_minivm.ops.templates.sources import NotYet
 from gns3_minivm.ops.templates.supply import Found, Wanted
@@ -60,7 +60,6 @@ class Policy:
     catalogue: str = ""
     adopt: bool = False
     prune: bool = False
-    dry_run: bool = False
     nodes: bool = False
     """On all servers, and not only where a template moves on to another image."""
     verify: bool = False
@@ -68,7 +67,7 @@ class Policy:
 
 
 async def reconcile(
-    targets: Sequence[Target], supply: Supply, policy: Policy, events: Events, announce: Announce | None = None
+    targets: Sequence[Target], supply: Supply, policy: Policy, context: RunContext, announce: Announce | None = None
 ) -> SyncResult:
     """Bring every server into its desired state, or say what that takes.
 
@@ -81,7 +80,7 @@ async def reconcile(
     if wanted and not found.desired:
         return SyncResult(
             servers=(),
-            dry_run=policy.dry_run,
+            dry_run=context.dry_run,
             elapsed_s=time.monotonic() - started,
             pending=found.pending,
             errors=found.errors,
@@ -89,7 +88,7 @@ async def reconcile(
     reachable = [target for target in targets if target.address is not None]
     async with connections([target.address for target in reachable if target.address]) as opened:
         at = dict(zip((target.name for target in reachable), opened, strict=True))
-        reports = await _look(targets, at, found, policy, events)
+        reports = await _look(targets, at, found, policy, context)
         if any(report.plan.needs_names for report in reports if report.plan):
             try:
                 await supply.make_kernels()
@@ -97,19 +96,19 @@ async def reconcile(
                 found = replace(found, pending=tuple(dict.fromkeys([*found.pending, step.step])))
             else:
                 found = _Findings.of(await supply.find(wanted, catalogue=policy.catalogue))
-                reports = await _look(targets, at, found, policy, events)
+                reports = await _look(targets, at, found, policy, context)
         result = SyncResult(
             servers=tuple(reports),
-            dry_run=policy.dry_run,
+            dry_run=context.dry_run,
             elapsed_s=time.monotonic() - started,
             pending=found.pending,
             errors=found.errors,
         )
         if announce is not None:
             announce(result)
-        if not policy.dry_run:
+        if not context.dry_run:
             await supply.start([upload.source for report in reports if report.plan for upload in report.plan.uploads])
-            work = (_carried_out(report, at.get(report.name), supply, policy, events) for report in reports)
+            work = (_carried_out(report, at.get(report.name), supply, policy, context) for report in reports)
             reports = list(await asyncio.gather(*work))
         reports = list(await asyncio.gather(*(_with_nodes(r, at.get(r.name), policy) for r in reports)))
     return replace(result, servers=tuple(reports), elapsed_s=time.monotonic() - started)
@@ -133,17 +132,17 @@ class _Findings:
 
 
 async def _look(
-    targets: Sequence[Target], at: Mapping[str, Connection], found: _Findings, policy: Policy, events: Events
+    targets: Sequence[Target], at: Mapping[str, Connection], found: _Findings, policy: Policy, context: RunContext
 ) -> list[ServerReport]:
     """Read the state of all servers at once, and plan."""
     if not at:
         return [ServerReport(name=target.name, url=target.url, error=target.error) for target in targets]
-    with events.step(f"Look at {len(at)} servers" if len(at) != 1 else "Look at the server"):
-        return list(await asyncio.gather(*(_planned(t, at.get(t.name), found, policy, events) for t in targets)))
+    with context.events.step(f"Look at {len(at)} servers" if len(at) != 1 else "Look at the server"):
+        return list(await asyncio.gather(*(_planned(t, at.get(t.name), found, policy, context) for t in targets)))
 
 
 async def _planned(
-    target: Target, connection: Connection | None, found: _Findings, policy: Policy, events: Events
+    target: Target, connection: Connection | None, found: _Findings, policy: Policy, context: RunContext
 ) -> ServerReport:
     """Read one server's state and plan."""
     if connection is None:
@@ -154,7 +153,7 @@ async def _planned(
 
     async def look(server: Server) -> ServerReport:
         _check_names(desired)
-        observed = await observe(server, desired, compute=target.compute, verify=policy.verify, events=events)
+        observed = await observe(server, desired, compute=target.compute, verify=policy.verify, events=context.events)
         planned = plan(observed, observed.desired, adopt=policy.adopt, catalogue=catalogue, prune=policy.prune)
         return ServerReport(
             name=target.name, url=server.url, version=server.version, warnings=server.warnings, plan=planned
@@ -176,14 +175,14 @@ def _check_names(desired: Sequence[DesiredAppliance]) -> None:
 
 
 async def _carried_out(
-    report: ServerReport, connection: Connection | None, supply: Supply, policy: Policy, events: Events
+    report: ServerReport, connection: Connection | None, supply: Supply, policy: Policy, context: RunContext
 ) -> ServerReport:
     planned = report.plan
     if planned is None or planned.nothing_to_do or connection is None:
         return report
 
     async def work(server: Server) -> tuple[ApplianceResult, ...]:
-        return await apply(server, planned, supply.artifact, events, catalogue=policy.catalogue)
+        return await apply(server, planned, supply.artifact, context.events, catalogue=policy.catalogue)
 
     outcome = await connection.run(work)
     return replace(report, results=outcome.value or (), error=outcome.error)

@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gns3_minivm.base.errors import UsageError
-from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.guest import contract as guest
-from gns3_minivm.ops.kernels.choice import KernelChoice
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.templates.reconcile import Policy, Target, reconcile
 from gns3_minivm.ops.templates.report import SyncResult
-from gns3_minivm.ops.templates.sources import ImageSettings
 from gns3_minivm.ops.templates.supply import BuiltSupply, Wanted
 from gns3_minivm.ops.templates.template import TemplateSettings
-from gns3_minivm.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +23,11 @@ class RegisterRequest:
     compute: str | None = None
     template_name: str | None = None
     template: TemplateSettings = field(default_factory=TemplateSettings)
-    image: ImageSettings = field(default_factory=ImageSettings)
-    kernel: KernelChoice = field(default_factory=KernelChoice)
     adopt: bool = False
     verify: bool = False
-    dry_run: bool = False
 
 
-async def register(request: RegisterRequest, settings: Settings, events: Events) -> SyncResult:
+async def register(request: RegisterRequest, context: RunContext) -> SyncResult:
     """Bring templates, and the files they need, to every server of the request.
 
     An error of one server is in its report and stops no other.  Raises UserError, ImageError, HostError for what
@@ -45,10 +39,10 @@ async def register(request: RegisterRequest, settings: Settings, events: Events)
         Target(name=address.url, url=address.url, address=address, wanted=wanted, compute=request.compute)
         for address in request.servers
     ]
-    supply = BuiltSupply(settings, request.image, request.kernel, events, dry_run=request.dry_run)
+    supply = BuiltSupply(context)
     try:
-        policy = Policy(adopt=request.adopt, verify=request.verify, dry_run=request.dry_run)
-        result = await reconcile(targets, supply, policy, events)
+        policy = Policy(adopt=request.adopt, verify=request.verify)
+        result = await reconcile(targets, supply, policy, context)
     finally:
         await supply.close()
     if result.errors and not result.servers:

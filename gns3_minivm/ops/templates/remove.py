@@ -10,11 +10,11 @@ from gns3_minivm.agent.desired import catalogue_of, is_ours, template_id
 from gns3_minivm.agent.images import DeletionReport, delete_unused_images
 from gns3_minivm.agent.nodes import nodes_of
 from gns3_minivm.base.errors import ConflictError, MiniVMError, NotFoundError, UsageError
-from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.model import IMAGE_FIELDS, ServerTemplate
 from gns3_minivm.gns3.on_each import on_each
 from gns3_minivm.gns3.server import Server
+from gns3_minivm.ops.context import RunContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,6 @@ class RemoveRequest:
     name: str
     servers: tuple[Address, ...]
     delete_images: bool = False
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,25 +70,25 @@ class RemoveResult:
         }
 
 
-async def remove(request: RemoveRequest, events: Events) -> RemoveResult:
+async def remove(request: RemoveRequest, context: RunContext) -> RemoveResult:
     """Take the template of this name away from every server; an error of one is in its report and stops no other."""
     if not request.servers:
         raise UsageError(
             "no GNS3 server is named",
             hint="Add --server http://user:password@host:3080, or set GNS3_MINIVM_SERVER.",
         )
-    outcomes = await on_each(request.servers, lambda server: _remove(server, request, events))
+    outcomes = await on_each(request.servers, lambda server: _remove(server, request, context))
     reports = [outcome.value or RemoveReport(url=outcome.address.url, error=outcome.error) for outcome in outcomes]
-    return RemoveResult(name=request.name, servers=tuple(reports), dry_run=request.dry_run)
+    return RemoveResult(name=request.name, servers=tuple(reports), dry_run=context.dry_run)
 
 
-async def _remove(server: Server, request: RemoveRequest, events: Events) -> RemoveReport:
+async def _remove(server: Server, request: RemoveRequest, context: RunContext) -> RemoveReport:
     template = _ours(server, request.name, await server.templates())
     if template is None or template.values is None:
         return RemoveReport(url=server.url)
     nodes = await nodes_of(server, template.template_id)
-    if not request.dry_run:
-        with events.step(f"Remove template {template.name} from {server.url}"):
+    if not context.dry_run:
+        with context.events.step(f"Remove template {template.name} from {server.url}"):
             try:
                 await server.delete_template(template.template_id)
             except NotFoundError:
@@ -98,7 +97,11 @@ async def _remove(server: Server, request: RemoveRequest, events: Events) -> Rem
     if request.delete_images:
         names = {getattr(template.values, field) for field in IMAGE_FIELDS} - {""}
         images = await delete_unused_images(
-            server, sorted(names), dry_run=request.dry_run, events=events, without_templates=[template.template_id]
+            server,
+            sorted(names),
+            dry_run=context.dry_run,
+            events=context.events,
+            without_templates=[template.template_id],
         )
     catalogue = catalogue_of(template.values.usage) or ""
     return RemoveReport(

@@ -11,49 +11,16 @@ from gns3_minivm.base.artifacts import Artifact
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import UsageError
 from gns3_minivm.base.events import Events
-from gns3_minivm.convert.options import Compression, DiskOptions, parse_size
 from gns3_minivm.convert.pipeline import convert, find_disk
 from gns3_minivm.convert.recipe import DiskRecipe
 from gns3_minivm.images.engine.client import BuildOptions, Engine, connect
-from gns3_minivm.images.registry.options import RegistryOptions
 from gns3_minivm.images.resolve import Resolved, Sources, build_now, resolve
-from gns3_minivm.ops.kernels.choice import KernelChoice
-from gns3_minivm.settings import Settings
+from gns3_minivm.ops.context import RunContext
 
 if TYPE_CHECKING:
     from gns3_minivm.appliances import Appliances
     from gns3_minivm.bundle.model import Bundle
     from gns3_minivm.images.engine.build import Build
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageSettings:
-    """How images are built and converted, as the user says it; ``size`` as in "8G"."""
-
-    size: str | None = None
-    compression: Compression = "zstd"
-    rebuild: bool = False
-    build_network: str | None = None
-    registry: str | None = None
-    registry_mirrors: tuple[str, ...] = ()
-    insecure_registries: tuple[str, ...] = ()
-
-    @property
-    def disk(self) -> DiskOptions:
-        """Raises UsageError for a size that is none."""
-        plain = DiskOptions(compression=self.compression)
-        return (
-            plain if self.size is None else DiskOptions(size_bytes=parse_size(self.size), compression=self.compression)
-        )
-
-    @property
-    def build(self) -> BuildOptions:
-        return BuildOptions(rebuild=self.rebuild, network=self.build_network)
-
-    @property
-    def registries(self) -> RegistryOptions:
-        """Raises UsageError for names that are none."""
-        return RegistryOptions.parse(self.registry or "", self.registry_mirrors, self.insecure_registries)
 
 
 @dataclass(frozen=True)
@@ -78,25 +45,17 @@ class Workshop:
     In a dry run, NotYet is raised where something would have to be made.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        image: ImageSettings,
-        events: Events,
-        *,
-        kernel: KernelChoice | None = None,
-        dry_run: bool = False,
-    ) -> None:
-        self._cache = settings.open_cache()
-        self._appliance_folders = settings.appliance_folders
-        self._image = image
+    def __init__(self, context: RunContext) -> None:
+        image = context.image
+        self._cache = context.settings.open_cache()
+        self._appliance_folders = context.settings.appliance_folders
         self._disk = image.disk
-        self._events = events
-        self._kernel = kernel or KernelChoice()
+        self._events = context.events
+        self._kernel = context.kernel
         self._bundle: Bundle | None = None
         self._engine: Engine | None = None
-        self._dry_run = dry_run
-        make = _only_find if dry_run else build_now
+        self._dry_run = context.dry_run
+        make = _only_find if context.dry_run else build_now
         self._found_appliances: Appliances | None = None
         self._sources = Sources(
             appliances=self._appliances,

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field, replace
 from gns3_minivm.agent.desired import DesiredAppliance
 from gns3_minivm.base.artifacts import Artifact
 from gns3_minivm.base.errors import BugError, MiniVMError
-from gns3_minivm.base.events import Events
 from gns3_minivm.bundle.model import Bundle
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.kernels.choice import KernelChoice
-from gns3_minivm.ops.templates.sources import FoundImage, ImageSettings, NotYet, Workshop
+from gns3_minivm.ops.templates.sources import FoundImage, NotYet, Workshop
 from gns3_minivm.ops.templates.template import TemplateSettings, describe
-from gns3_minivm.settings import Settings
 
 _FINDING_AT_ONCE = 8
 """Images that are looked for at once: mostly waiting for a registry."""
@@ -59,20 +58,8 @@ class BuiltSupply:
     Each image has a workshop of its own, since an engine's connection serves one at a time.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        image: ImageSettings,
-        kernel: KernelChoice,
-        events: Events,
-        *,
-        dry_run: bool = False,
-    ) -> None:
-        self._settings = settings
-        self._image = image
-        self._events = events
-        self._dry_run = dry_run
-        self._kernel = kernel
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
         self._workshops: list[Workshop] = []
         self._looked_for: dict[Wanted, tuple[Workshop, FoundImage]] = {}
         self._bundles: dict[KernelChoice, Bundle | None] = {}
@@ -118,11 +105,11 @@ class BuiltSupply:
             return Found(wanted, error=error)
 
     async def _look_for(self, wanted: Wanted) -> None:
-        workshop = self._workshop(wanted.kernel or self._kernel, wanted.size)
+        workshop = self._workshop(wanted.kernel or self._context.kernel, wanted.size)
         self._looked_for[wanted] = workshop, await workshop.find(wanted.image)
 
     async def _describe(self, wanted: Wanted, catalogue: str) -> DesiredAppliance:
-        choice = wanted.kernel or self._kernel
+        choice = wanted.kernel or self._context.kernel
         workshop, source = self._looked_for[wanted]
         return describe(
             source,
@@ -181,7 +168,6 @@ class BuiltSupply:
             workshop.close()
 
     def _workshop(self, kernel: KernelChoice, size: str | None) -> Workshop:
-        image = self._image if size is None else replace(self._image, size=size)
-        workshop = Workshop(self._settings, image, self._events, kernel=kernel, dry_run=self._dry_run)
+        workshop = Workshop(replace(self._context, kernel=kernel).with_image(size=size))
         self._workshops.append(workshop)
         return workshop

@@ -3,61 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import ConfigError, UsageError, UserError
-from gns3_minivm.base.events import Events
 from gns3_minivm.catalogue import Catalogue, CatalogueAppliance, CatalogueServer, find_catalogue, read_catalogue
 from gns3_minivm.catalogue.credentials import exposed_secrets, password_of
 from gns3_minivm.gns3.address import parse_address
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.kernels.choice import KernelChoice
 from gns3_minivm.ops.templates.reconcile import Announce, Policy, Target, reconcile
 from gns3_minivm.ops.templates.report import SyncResult
-from gns3_minivm.ops.templates.sources import ImageSettings
 from gns3_minivm.ops.templates.supply import BuiltSupply, Wanted
 from gns3_minivm.ops.templates.template import TemplateSettings
-from gns3_minivm.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyncRequest:
     """``catalogue`` is None for the usual file, ``servers`` names of it, none for all of them.
 
-    ``image`` says where images are looked for; how disks are made is the catalogue's affair.  ``kernel``, if it names
-    one, goes before the catalogue's, but not before that of an appliance.
+    Of the context's ``image`` only the sources count: the catalogue says how disks are made.  The context's ``kernel``,
+    if it names one, goes before the catalogue's, but not before that of an appliance.
     """
 
     catalogue: Path | None = None
     servers: tuple[str, ...] = ()
-    image: ImageSettings = field(default_factory=ImageSettings)
-    kernel: KernelChoice = field(default_factory=KernelChoice)
     prune: bool = False
     adopt: bool = False
     verify: bool = False
-    dry_run: bool = False
 
 
-async def sync(
-    request: SyncRequest, settings: Settings, events: Events, announce: Announce | None = None
-) -> SyncResult:
+async def sync(request: SyncRequest, context: RunContext, announce: Announce | None = None) -> SyncResult:
     """Bring the servers of a catalogue into the state that it describes; ``announce`` gets the plan before it is done.
 
     Raises ConfigError and UsageError for the catalogue and the request, HostError for what concerns all servers.
     """
-    policy = Policy(adopt=request.adopt, prune=request.prune, verify=request.verify, dry_run=request.dry_run)
-    return await _reconcile(request, policy, settings, events, announce)
+    policy = Policy(adopt=request.adopt, prune=request.prune, verify=request.verify)
+    return await _reconcile(request, policy, context, announce)
 
 
-async def status(request: SyncRequest, settings: Settings, events: Events, *, nodes: bool = True) -> SyncResult:
+async def status(request: SyncRequest, context: RunContext, *, nodes: bool = True) -> SyncResult:
     """Say how the servers differ from the catalogue, and which ``nodes`` are on older images; nothing is changed."""
-    policy = Policy(adopt=request.adopt, verify=request.verify, dry_run=True, nodes=nodes)
-    return await _reconcile(request, policy, settings, events, None)
+    policy = Policy(adopt=request.adopt, verify=request.verify, nodes=nodes)
+    return await _reconcile(request, policy, replace(context, dry_run=True), None)
 
 
 async def _reconcile(
-    request: SyncRequest, policy: Policy, settings: Settings, events: Events, announce: Announce | None
+    request: SyncRequest, policy: Policy, context: RunContext, announce: Announce | None
 ) -> SyncResult:
     catalogue = read_catalogue(request.catalogue or find_catalogue())
     chosen = _chosen(catalogue, request.servers)
@@ -67,14 +60,15 @@ async def _reconcile(
             hint="Add a line such as `name: our-lab`, and sync once without --prune.",
         )
     for warning in exposed_secrets(catalogue, chosen):
-        events.warn(warning)
+        context.events.warn(warning)
     targets = await run_blocking(_targets, catalogue, chosen)
-    image = replace(request.image, size=catalogue.size, compression=catalogue.compression)
-    kernel = request.kernel if request.kernel != KernelChoice() else _standing(catalogue.kernel)
-    supply = BuiltSupply(settings, image, kernel, events, dry_run=policy.dry_run)
+    image = replace(context.image, size=catalogue.size, compression=catalogue.compression)
+    kernel = context.kernel if context.kernel != KernelChoice() else _standing(catalogue.kernel)
+    context = replace(context, image=image, kernel=kernel)
+    supply = BuiltSupply(context)
     try:
         named = replace(policy, catalogue=catalogue.name or "")
-        return await reconcile(targets, supply, named, events, announce)
+        return await reconcile(targets, supply, named, context, announce)
     finally:
         await supply.close()
 

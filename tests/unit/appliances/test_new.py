@@ -11,23 +11,25 @@ import pytest
 from gns3_minivm import Agent
 from gns3_minivm.appliances import read_appliance
 from gns3_minivm.base.errors import DiskFullError, UsageError
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.new import new_appliance
 from gns3_minivm.settings import Settings
 from tests.support.minivm import gns3_minivm
 
 
-def settings(folder: Path, *named: Path) -> Settings:
-    return Settings(cache_root=folder / "cache", appliances=named, user_appliances=folder / "data" / "appliances")
+def context(folder: Path, *named: Path, dry_run: bool = False) -> RunContext:
+    settings = Settings(cache_root=folder / "cache", appliances=named, user_appliances=folder / "data" / "appliances")
+    return RunContext(settings=settings, dry_run=dry_run)
 
 
 async def test_a_new_appliance_can_be_used_as_it_is(tmp_path: Path) -> None:
-    made = await new_appliance("my-web", "nginx:1.27", settings(tmp_path))
+    made = await new_appliance("my-web", "nginx:1.27", context(tmp_path))
     assert made.folder == tmp_path / "data" / "appliances" / "my-web"
     assert sorted(path.name for path in made.folder.iterdir()) == list(made.files) == ["Dockerfile", "appliance.yaml"]
     appliance = read_appliance(made.folder / "appliance.yaml")
     assert (appliance.name, appliance.build, appliance.symbol_svg) == ("my-web", ".", None)
     assert (made.folder / "Dockerfile").read_text().startswith("FROM nginx:1.27\n")
-    assert settings(tmp_path).appliance_folders == (tmp_path / "data" / "appliances",)
+    assert context(tmp_path).settings.appliance_folders == (tmp_path / "data" / "appliances",)
 
 
 @pytest.mark.parametrize(
@@ -39,12 +41,12 @@ async def test_a_new_appliance_can_be_used_as_it_is(tmp_path: Path) -> None:
     ],
 )
 async def test_an_image_may_be_named_as_elsewhere(tmp_path: Path, image: str, base: str) -> None:
-    made = await new_appliance("mine", image, settings(tmp_path))
+    made = await new_appliance("mine", image, context(tmp_path))
     assert (made.folder / "Dockerfile").read_text().splitlines()[0] == f"FROM {base}"
 
 
 async def test_a_dry_run_makes_nothing(tmp_path: Path) -> None:
-    made = await new_appliance("mine", "nginx", settings(tmp_path, tmp_path / "own"), dry_run=True)
+    made = await new_appliance("mine", "nginx", context(tmp_path, tmp_path / "own", dry_run=True))
     assert made.folder == tmp_path / "own" / "mine" and made.dry_run
     assert not list(tmp_path.iterdir())
 
@@ -63,7 +65,7 @@ async def test_a_dry_run_makes_nothing(tmp_path: Path) -> None:
 )
 async def test_a_wrong_word_makes_nothing(tmp_path: Path, name: str, image: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        await new_appliance(name, image, settings(tmp_path))
+        await new_appliance(name, image, context(tmp_path))
     assert message in caught.value.message
     assert not list(tmp_path.iterdir())
 
@@ -71,14 +73,14 @@ async def test_a_wrong_word_makes_nothing(tmp_path: Path, name: str, image: str,
 async def test_a_folder_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "own" / "mine").mkdir(parents=True)
     with pytest.raises(UsageError, match="is there already"):
-        await new_appliance("mine", "nginx", settings(tmp_path, tmp_path / "own"))
+        await new_appliance("mine", "nginx", context(tmp_path, tmp_path / "own"))
     assert not list((tmp_path / "own" / "mine").iterdir())
 
 
 async def test_a_place_where_nothing_can_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DiskFullError, match="cannot be made"):
-        await new_appliance("mine", "nginx", settings(tmp_path), folder=tmp_path / "file")
+        await new_appliance("mine", "nginx", context(tmp_path), folder=tmp_path / "file")
 
 
 async def test_own_folders_come_from_the_option_the_environment_and_the_data_folder(tmp_path: Path) -> None:

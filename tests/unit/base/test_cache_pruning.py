@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.pipeline import convert
 from gns3_minivm.images.files.rootfs import find_rootfs
 from gns3_minivm.ops.cache import PruneRequest, cache_list, cache_prune, parse_age
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.settings import Settings
 from tests.support.layers import file, tar_bytes
 
@@ -320,7 +322,7 @@ async def test_the_list_says_what_each_entry_is_and_who_uses_it(cache: Cache) ->
     with cache.hold("apt") as folder:
         (folder / "list").write_text("12345")
     cache.use("disks", recipe(1))
-    found = await cache_list(Settings(cache_root=cache.root))
+    found = await cache_list(RunContext(settings=Settings(cache_root=cache.root)))
     assert [(item.name, item.in_use) for item in found.items] == [("image1", True), ("", False)]
     assert found.limit_bytes == 20 << 30
     assert found.others == ((cache.root / "apt", 5),)
@@ -338,33 +340,37 @@ async def test_a_flipped_bit_is_found_by_reading_everything_and_pruned(tmp_path:
     path.write_bytes(data)
     # As when the disk underneath forgets: nobody has written.
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    settings = Settings(cache_root=cache.root)
-    unread, found = await cache_list(settings), await cache_list(settings, verify=True)
+    context = RunContext(settings=Settings(cache_root=cache.root))
+    unread, found = await cache_list(context), await cache_list(context, verify=True)
     assert {item.is_intact for item in unread.items} == {None} and unread.exit_status == 0
     assert {item.stored.folder: item.is_intact for item in found.items} == {
         disks[0].path.parent: False,
         disks[1].path.parent: True,
     }
     assert found.exit_status == 1
-    request = PruneRequest(damaged=True, dry_run=True)
-    assert [item.stored.folder for item in (await cache_prune(request, settings, Events())).in_use] == [path.parent]
+    request = PruneRequest(damaged=True)
+    assert [item.stored.folder for item in (await cache_prune(request, replace(context, dry_run=True))).in_use] == [
+        path.parent
+    ]
     release(path.parent)
-    result = await cache_prune(PruneRequest(damaged=True), settings, Events())
+    result = await cache_prune(PruneRequest(damaged=True), context)
     assert [item.stored.folder for item in result.removed] == [path.parent] and not path.exists()
-    assert (await cache_list(settings, verify=True)).exit_status == 0
+    assert (await cache_list(context, verify=True)).exit_status == 0
 
 
 async def test_pruning_all_also_takes_the_other_folders(cache: Cache) -> None:
     fill(cache, 1)
     with cache.hold("apt") as folder:
         (folder / "list").write_text("12345")
-        held = await cache_prune(PruneRequest(everything=True, dry_run=True), Settings(cache_root=cache.root), Events())
+        held = await cache_prune(
+            PruneRequest(everything=True), RunContext(settings=Settings(cache_root=cache.root), dry_run=True)
+        )
         assert folder.is_dir() and len(held.removed) == 1 and held.dry_run
         assert (
-            await cache_prune(PruneRequest(everything=True), Settings(cache_root=cache.root), Events())
+            await cache_prune(PruneRequest(everything=True), RunContext(settings=Settings(cache_root=cache.root)))
         ).others == ()
         assert folder.is_dir()
-    result = await cache_prune(PruneRequest(everything=True), Settings(cache_root=cache.root), Events())
+    result = await cache_prune(PruneRequest(everything=True), RunContext(settings=Settings(cache_root=cache.root)))
     assert result.others == ((cache.root / "apt", 5),)
     assert not folder.exists() and numbers(cache) == [] and leftovers(cache) == []
 
@@ -372,13 +378,15 @@ async def test_pruning_all_also_takes_the_other_folders(cache: Cache) -> None:
 async def test_pruning_without_a_wish_keeps_the_limit(cache: Cache) -> None:
     for number in range(3):
         fill(cache, number, age_s=10 - number)
-    result = await cache_prune(PruneRequest(), Settings(cache_root=cache.root, cache_size="200K"), Events())
+    result = await cache_prune(PruneRequest(), RunContext(settings=Settings(cache_root=cache.root, cache_size="200K")))
     assert [item.name for item in result.removed] == ["image0", "image1"]
     assert (
-        await cache_prune(PruneRequest(older_than="1h"), Settings(cache_root=cache.root, cache_size="0K"), Events())
+        await cache_prune(
+            PruneRequest(older_than="1h"), RunContext(settings=Settings(cache_root=cache.root, cache_size="0K"))
+        )
     ).removed == ()
 
 
 async def test_contradicting_wishes_are_refused(cache: Cache) -> None:
     with pytest.raises(UsageError, match="--all and --to"):
-        await cache_prune(PruneRequest(to="1G", everything=True), Settings(cache_root=cache.root), Events())
+        await cache_prune(PruneRequest(to="1G", everything=True), RunContext(settings=Settings(cache_root=cache.root)))

@@ -12,7 +12,6 @@ import pytest
 
 from gns3_minivm.base.cache import Cache
 from gns3_minivm.base.errors import DamagedImageError, HostError, UsageError
-from gns3_minivm.base.events import Events
 from gns3_minivm.cli.frame.run import run_command_line
 from gns3_minivm.convert import recipe as recipe_module
 from gns3_minivm.convert.inspect import file_chunks, inspect_disk, list_files
@@ -22,6 +21,7 @@ from gns3_minivm.formats import ext4, qcow2
 from gns3_minivm.formats.tree import FileTree
 from gns3_minivm.guest.contract import CONFIG_PATH, GuestConfig
 from gns3_minivm.images.model import ImageInfo
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.inspect import inspect
 from gns3_minivm.settings import Settings
 
@@ -99,11 +99,11 @@ async def test_a_disk_that_was_converted_here_is_known_by_its_images_name(tmp_pa
             "reference": "the/reference:1",
             "disk": {"size_bytes": disk.stat().st_size, "sha256": "0" * 64},
         }
-    known = await inspect(disk, Settings(cache_root=cache.root), Events())
+    known = await inspect(disk, RunContext(settings=Settings(cache_root=cache.root)))
     assert known.image == "the/reference:1" and known.is_as_converted is None
-    changed = await inspect(disk, Settings(cache_root=cache.root), Events(), digest=True)
+    changed = await inspect(disk, RunContext(settings=Settings(cache_root=cache.root)), digest=True)
     assert changed.is_as_converted is False
-    elsewhere = await inspect(disk, Settings(cache_root=tmp_path / "none"), Events())
+    elsewhere = await inspect(disk, RunContext(settings=Settings(cache_root=tmp_path / "none")))
     assert elsewhere.image == "t" and elsewhere.known is None
 
 
@@ -116,7 +116,7 @@ async def test_a_recipe_that_cannot_be_worked_out_is_found_in_the_cache_by_the_u
     cache = Cache(tmp_path / "cache")
     with cache.make("disks", made_by.id) as work:
         work.manifest = {"reference": "grown", "disk": {"size_bytes": 1, "sha256": "0" * 64}}
-    found = await inspect(tmp_path / "disk", Settings(cache_root=cache.root), Events())
+    found = await inspect(tmp_path / "disk", RunContext(settings=Settings(cache_root=cache.root)))
     assert found.report.recipe is None and found.image == "grown"
     assert found.known is not None and found.known.recipe == made_by.id
 
@@ -125,7 +125,7 @@ async def test_a_damaged_cache_does_not_keep_a_disk_from_being_looked_at(tmp_pat
     cache = Cache(tmp_path / "cache")
     with cache.make("disks", recipe().id) as work:
         work.manifest = {"reference": 5}
-    assert (await inspect(disk, Settings(cache_root=cache.root), Events())).known is None
+    assert (await inspect(disk, RunContext(settings=Settings(cache_root=cache.root)))).known is None
 
 
 def test_the_node_that_booted_the_disk_is_told(tmp_path: Path) -> None:

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from gns3_minivm.base.errors import DiskFullError
-from gns3_minivm.base.events import Events
 from gns3_minivm.base.output import OutputCopy
+from gns3_minivm.ops.context import ImageSettings, RunContext
 from gns3_minivm.ops.disk import ConvertResult, convert_image
-from gns3_minivm.ops.templates.sources import ImageSettings
 from gns3_minivm.settings import Settings
 from tests.support.layers import file, tar_bytes
 
@@ -26,7 +25,9 @@ def work(tmp_path: Path) -> Path:
 def converted(work: Path, name: str) -> ConvertResult:
     settings = Settings(cache_root=work / "cache")
     source = f"rootfs:{work / 'root.tar'}"
-    return asyncio.run(convert_image(source, work / name, ImageSettings(size="64M"), settings, Events()))
+    return asyncio.run(
+        convert_image(source, work / name, RunContext(settings=settings, image=ImageSettings(size="64M")))
+    )
 
 
 def test_the_copy_is_made_once_and_is_the_disk(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

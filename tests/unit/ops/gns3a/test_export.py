@@ -15,10 +15,10 @@ from gns3_minivm.agent.differences import differences
 from gns3_minivm.base.artifacts import Kind
 from gns3_minivm.base.cache import Cache
 from gns3_minivm.base.errors import ConfigError, UsageError
-from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.gns3a.model import RECORD
 from gns3_minivm.gns3a.read import read_gns3a
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.gns3a.export import ApplianceExport, ExportRequest, export_appliances
 from gns3_minivm.ops.templates.template import TemplateSettings
 from gns3_minivm.settings import Settings
@@ -33,13 +33,14 @@ def export(tmp_path: Path) -> Export:
     """Export a root file with this text, on a machine that has a kernel bundle."""
     put_bundle(Cache(tmp_path / "cache"))
 
-    async def perform(text: str = "hello", **values: Any) -> ApplianceExport:
+    async def perform(text: str = "hello", *, dry_run: bool = False, **values: Any) -> ApplianceExport:
         path = tmp_path / f"{text}.tar"
         write_root(path, text)
         request = ExportRequest(
             **{"names": (f"rootfs:{path}",), "folder": tmp_path / "out", "template_name": "vm", **values}
         )
-        return await export_appliances(request, Settings(cache_root=tmp_path / "cache"), Events())
+        context = RunContext(settings=Settings(cache_root=tmp_path / "cache"), dry_run=dry_run)
+        return await export_appliances(request, context)
 
     return perform
 
@@ -79,7 +80,7 @@ async def test_an_appliance_of_the_users_with_modules_and_a_picture_has_both_bes
     (folder / "symbol.svg").write_bytes(picture)
     settings = Settings(cache_root=tmp_path / "cache", appliances=(tmp_path / "appliances",))
     result = await export_appliances(
-        ExportRequest(names=("my-switch",), folder=tmp_path / "out", portable=True), settings, Events()
+        ExportRequest(names=("my-switch",), folder=tmp_path / "out", portable=True), RunContext(settings=settings)
     )
     values = written(tmp_path, "my-switch")
     [version] = values["versions"]
@@ -96,7 +97,7 @@ async def test_a_kernel_of_one_file_is_exported_as_one(tmp_path: Path) -> None:
     put_bundle(Cache(tmp_path / "cache"), kinds=(Kind.KERNEL,))
     write_root(tmp_path / "root.tar", "hello")
     request = ExportRequest(names=(f"rootfs:{tmp_path / 'root.tar'}",), folder=tmp_path / "out", template_name="vm")
-    await export_appliances(request, Settings(cache_root=tmp_path / "cache"), Events())
+    await export_appliances(request, RunContext(settings=Settings(cache_root=tmp_path / "cache")))
     [version] = written(tmp_path)["versions"]
     assert list(version["images"]) == ["hda_disk_image", "kernel_image"]
 

@@ -18,10 +18,10 @@ from gns3_minivm.base.errors import HostError
 from gns3_minivm.base.events import Event, Events
 from gns3_minivm.gns3a.model import RECORD, ApplianceFile, ImageFile
 from gns3_minivm.gns3a.read import read_gns3a
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.gns3a.export import ExportRequest, export_appliances
 from gns3_minivm.ops.gns3a.images import ImageFinder
 from gns3_minivm.ops.gns3a.wheel import file_from_wheel
-from gns3_minivm.ops.templates.sources import ImageSettings
 from gns3_minivm.settings import Settings
 from tests.support.bundles import put_bundle
 from tests.support.gns3a import FILES, image, original, write_original
@@ -39,7 +39,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def finder(path: Path, cache: Path, *folders: Path, **changes: Any) -> AsyncIterator[ImageFinder]:
     appliance = read_gns3a(path) if path.is_file() else ApplianceFile.model_validate(original(**changes))
-    found = ImageFinder(path, appliance, folders, ImageSettings(), Settings(cache_root=cache), Events())
+    found = ImageFinder(path, appliance, folders, RunContext(settings=Settings(cache_root=cache)))
     try:
         yield found
     finally:
@@ -120,7 +120,7 @@ async def exported(tmp_path: Path, *, portable: bool = False, name: str = "") ->
         template_name="vm",
         portable=portable,
     )
-    await export_appliances(request, Settings(cache_root=tmp_path / "cache"), Events())
+    await export_appliances(request, RunContext(settings=Settings(cache_root=tmp_path / "cache")))
     for path in (tmp_path / "out").iterdir():
         if path.suffix != ".gns3a":
             path.unlink()
@@ -225,7 +225,9 @@ async def test_an_export_tells_what_keeps_it_from_being_portable(tmp_path: Path)
         names=(f"rootfs:{tmp_path / 'root.tar'}",), folder=tmp_path / "out", template_name="vm", portable=True
     )
     told: list[Event] = []
-    result = await export_appliances(request, Settings(cache_root=tmp_path / "cache"), Events(told.append))
+    result = await export_appliances(
+        request, RunContext(settings=Settings(cache_root=tmp_path / "cache"), events=Events(told.append))
+    )
     [appliance] = result.appliances
     assert not appliance.is_portable
     assert [file.state for file in appliance.files] == ["written"] * 3

@@ -9,6 +9,7 @@ import pytest
 
 from gns3_minivm.base.events import Event, Events, Note
 from gns3_minivm.bundle.model import Bundle, PackageRecord
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.kernels import newer as kernel_news
 from gns3_minivm.ops.kernels.newer import newer_kernels
 from gns3_minivm.settings import Settings
@@ -71,26 +72,31 @@ def bundle(folder: Path, version: str, flavour: str = "monolithic") -> Bundle:
 async def test_a_newer_source_is_told_for_the_newest_bundle_of_a_flavour(tmp_path: Path) -> None:
     settings = Settings(cache_root=tmp_path / "cache")
     old, new = bundle(tmp_path, "6.1.5-2"), bundle(tmp_path, "6.1.6-1")
-    (newer,) = await newer_kernels(settings, [old], Events())
+    (newer,) = await newer_kernels([old], RunContext(settings=settings))
     assert newer.as_dict() == {
         "flavour": "monolithic",
         "packages": [{"name": "linux-source-6.1", "version": "6.1.6-1"}],
     }
-    assert await newer_kernels(settings, [new, old], Events()) == []
+    assert await newer_kernels([new, old], RunContext(settings=settings)) == []
 
 
 async def test_a_source_that_lags_behind_the_bundle_is_not_newer(tmp_path: Path) -> None:
     settings = Settings(cache_root=tmp_path / "cache")
     for version in ("6.1.10-1", "6.1.6-2", "6.1.6-1+b1", "6.12.1-1~bpo12+1"):
-        assert await newer_kernels(settings, [bundle(tmp_path, version)], Events()) == []
-    (newer,) = await newer_kernels(settings, [bundle(tmp_path, "6.1.6-1~deb12u1")], Events())
+        assert await newer_kernels([bundle(tmp_path, version)], RunContext(settings=settings)) == []
+    (newer,) = await newer_kernels([bundle(tmp_path, "6.1.6-1~deb12u1")], RunContext(settings=settings))
     assert newer.text == "linux-source-6.1 6.1.6-1"
 
 
 async def test_what_apt_cannot_say_is_a_warning(tmp_path: Path) -> None:
     seen: list[Event] = []
     bundles = [bundle(tmp_path, "6.1.6-1"), bundle(tmp_path, "6.1.5-1", "debian")]
-    assert await newer_kernels(Settings(cache_root=tmp_path / "cache"), bundles, Events(seen.append)) == []
+    assert (
+        await newer_kernels(
+            bundles, RunContext(settings=Settings(cache_root=tmp_path / "cache"), events=Events(seen.append))
+        )
+        == []
+    )
     notes = [event.message for event in seen if isinstance(event, Note)]
     assert any("apt offers no kernel for virtual machines" in note for note in notes)
     assert any("one of the servers is asleep" in note for note in notes)
@@ -98,7 +104,7 @@ async def test_what_apt_cannot_say_is_a_warning(tmp_path: Path) -> None:
 
 async def test_without_an_apt_or_a_bundle_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(cache_root=tmp_path / "cache")
-    assert await newer_kernels(settings, [], Events()) == []
-    assert await newer_kernels(settings, [bundle(tmp_path, "6.1.5-2", "custom")], Events()) == []
+    assert await newer_kernels([], RunContext(settings=settings)) == []
+    assert await newer_kernels([bundle(tmp_path, "6.1.5-2", "custom")], RunContext(settings=settings)) == []
     monkeypatch.setattr(kernel_news, "has_apt", lambda: False)
-    assert await newer_kernels(settings, [bundle(tmp_path, "6.1.5-2")], Events()) == []
+    assert await newer_kernels([bundle(tmp_path, "6.1.5-2")], RunContext(settings=settings)) == []

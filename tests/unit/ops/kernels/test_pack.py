@@ -22,6 +22,7 @@ from gns3_minivm.bundle.packages.package_set import DebFiles, KernelPart
 from gns3_minivm.bundle.source import monolithic, toolchain
 from gns3_minivm.bundle.source.toolchain import HostTools
 from gns3_minivm.ops import doctor
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.kernels.bundles import bundle_at_hand, find_chosen
 from gns3_minivm.ops.kernels.choice import KernelChoice
 from gns3_minivm.ops.kernels.pack import kernel_pack
@@ -55,7 +56,7 @@ def bundle(settings: Settings, tmp_path: Path) -> Bundle:
 
 
 async def pack(settings: Settings, folder: Path, name: str = "monolithic") -> Path:
-    return (await kernel_pack(settings, Events(), name, folder)).wheel
+    return (await kernel_pack(name, folder, RunContext(settings=settings))).wheel
 
 
 async def test_the_wheel_has_bundle_licences_configuration_and_names_the_sources(
@@ -152,7 +153,7 @@ async def test_doctor_has_no_problem_with_a_kernel_that_came_with_pip(
     empty = Settings(cache_root=tmp_path / "empty")
 
     async def kernel() -> tuple[str, str]:
-        places = (await doctor.examine((), empty, Events())).places
+        places = (await doctor.examine((), RunContext(settings=empty))).places
         (found,) = [finding for finding in places[0].findings if finding.check == "kernel"]
         return found.level, found.message
 
@@ -173,5 +174,5 @@ async def test_what_cannot_be_packed_is_said(settings: Settings, bundle: Bundle,
     await pack(settings, tmp_path)
     with pytest.raises(UsageError, match="is there already"):
         await pack(settings, tmp_path)
-    result = await kernel_pack(settings, Events(), "monolithic", tmp_path, force=True, dry_run=True)
+    result = await kernel_pack("monolithic", tmp_path, RunContext(settings=settings, dry_run=True), force=True)
     assert result.dry_run and result.size_bytes == 0
