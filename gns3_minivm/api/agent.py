@@ -124,11 +124,11 @@ class Agent:
         return _checked(await sync(request, self._run(dry_run=dry_run)))
 
     async def status(
-        self, catalogue: Path | None = None, *, servers: Iterable[str] = (), verify: bool = False
+        self, catalogue: Path | None = None, *, servers: Iterable[str] = (), verify: bool = False, nodes: bool = True
     ) -> SyncResult:
-        """Say how servers differ from their catalogue; nothing is changed."""
+        """Say how servers differ from their catalogue, with ``nodes`` also which nodes are on older images."""
         request = SyncRequest(catalogue=catalogue, servers=tuple(servers), verify=verify)
-        return _checked(await status(request, self._context))
+        return _checked(await status(request, self._context, nodes=nodes))
 
     async def export(
         self,

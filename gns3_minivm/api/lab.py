@@ -2,7 +2,7 @@
 
 lab = agent.lab("lab.yml")
 await lab.up()
-answer = await lab.exec("r1", "ip", "-brief", "address")
+answer = await lab.exec("r1", "ip", "address")
 """
 
 from __future__ import annotations
@@ -109,9 +109,12 @@ class Lab:
             raise GuestError(f"node {answer.node}: the command was not started: {answer.result.failure}")
         return answer.result
 
-    async def test(self, *, junit: Path | None = None, at_once: int = 8) -> TestReport:
+    async def test(self, *, junit: Path | None = None, at_once: int = 8, dry_run: bool = False) -> TestReport:
         """Run the checks of its file.  A check that fails is in the report, and no error."""
-        return await lab_test(self.server, self.name_or_file, self._context.events, junit=junit, at_once=at_once)
+        events = self._context.events
+        return await lab_test(
+            self.server, self.name_or_file, events, junit=junit, at_once=at_once, dry_run=dry_run
+        )
 
     async def graph(self, *, live: bool = False) -> str:
         """A picture (SVG): of its file, or as it is on the server."""
@@ -126,9 +129,10 @@ class Lab:
         """What the server has of it, as the text of a lab file."""
         return (await lab_save(self.server, self.name_or_file, self._context.settings, self._context.events)).text
 
-    async def export(self, output: Path, *, force: bool = False) -> ProjectExport:
+    async def export(self, output: Path, *, force: bool = False, dry_run: bool = False) -> ProjectExport:
         """Write it as a portable project; its nodes must be stopped."""
-        return await lab_export(self.server, self.name_or_file, output, self._context, force=force)
+        context = replace(self._context, dry_run=dry_run)
+        return await lab_export(self.server, self.name_or_file, output, context, force=force)
 
     async def gns3fy_project(self) -> Project:
         """Its project for a script that uses gns3fy, with nodes and links read.

@@ -36,7 +36,7 @@ class LabRequest:
     """A lab file (or a containerlab topology), and the server where it shall run.
 
     ``wait_s`` is how long consoles are waited for, 0 for not at all; ``at_once`` how many requests the server gets at a
-    time; ``whole`` lets a large new lab come in one go.  ``adopt`` takes a project of the lab's name over.  ``yes`` says that nodes may be removed, with their disks.
+    time.  ``adopt`` takes a project of the lab's name over.  ``yes`` says that nodes may be removed, with their disks.
     """
 
     path: Path
@@ -44,7 +44,6 @@ class LabRequest:
     start: bool = True
     wait_s: float = 300.0
     at_once: int = 8
-    whole: bool = True
     adopt: bool = False
     yes: bool = False
 
@@ -199,9 +198,7 @@ class _Up:
     async def _make_project(self, planned: LabPlan, desired: Sequence[DesiredNode]) -> LabPlan:
         """Make the project, with as much in it as can come in one go; returned is what is left to do."""
         server, lab = self._server, self._lab
-        project = None
-        if self._request.whole:
-            project = await make_at_once(server, lab, desired, self._wishes.sketches, self._events)
+        project = await make_at_once(server, lab, desired, self._wishes.sketches, self._events)
         if project is None:
             with self._events.step(f"Make the project {lab.name}"):
                 names = dict.fromkeys(lab.nodes, "")
