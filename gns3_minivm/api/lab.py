@@ -112,9 +112,7 @@ class Lab:
     async def test(self, *, junit: Path | None = None, at_once: int = 8, dry_run: bool = False) -> TestReport:
         """Run the checks of its file.  A check that fails is in the report, and no error."""
         events = self._context.events
-        return await lab_test(
-            self.server, self.name_or_file, events, junit=junit, at_once=at_once, dry_run=dry_run
-        )
+        return await lab_test(self.server, self.name_or_file, events, junit=junit, at_once=at_once, dry_run=dry_run)
 
     async def graph(self, *, live: bool = False) -> str:
         """A picture (SVG): of its file, or as it is on the server."""

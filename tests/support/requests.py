@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import gns3_minivm.ops
+from gns3_minivm.base.events import Events
 
 
 @dataclass
@@ -27,13 +28,19 @@ class Asked(BaseException):
     values: dict[str, Any]
 
     @property
+    def everything(self) -> dict[tuple[str, ...], Any]:
+        """Every value by its place, as in ("request", "kernel", "name"): single ones, and those with fields."""
+        return dict(_walk((), self.values))
+
+    @property
     def leaves(self) -> dict[tuple[str, ...], Any]:
-        """Every single value by its place, as in ("request", "kernel", "name")."""
-        return {path: value for path, value in _walk((), self.values) if not is_dataclass(value)}
+        """Every single value by its place; whom to tell is none."""
+        return {path: value for path, value in self.everything.items()
+                if not (_is_of_parts(value) or callable(value) or isinstance(value, Events))}  # fmt: skip
 
     def places(self, name: str) -> dict[tuple[str, ...], Any]:
-        """What is called so, at any depth: single values, and values with fields of their own."""
-        return {path: value for path, value in _walk((), self.values) if path[-1] == name}
+        """What is called so, at any depth."""
+        return {path: value for path, value in self.everything.items() if path[-1] == name}
 
 
 def _walk(path: tuple[str, ...], values: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -41,6 +48,12 @@ def _walk(path: tuple[str, ...], values: dict[str, Any]) -> Iterator[tuple[tuple
         yield (*path, name), value
         if is_dataclass(value):
             yield from _walk((*path, name), {each.name: getattr(value, each.name) for each in fields(value)})
+        elif _is_of_parts(value):
+            yield from _walk((*path, name), {str(number): one for number, one in enumerate(value)})
+
+
+def _is_of_parts(value: Any) -> bool:
+    return is_dataclass(value) or (isinstance(value, tuple) and any(is_dataclass(one) for one in value))
 
 
 def ask_only(patch: pytest.MonkeyPatch, *modules: ModuleType) -> None:
@@ -69,14 +82,21 @@ def _asked_for(operation: Callable[..., Any]) -> Callable[..., Any]:
     return asked
 
 
-def assert_handed_on(name: str, given: Any, without: Asked, asked: Asked) -> tuple[str, ...]:
-    """Assert that ``given`` stands in the field ``name`` and nowhere else; returned is the field's place."""
-    places = [path for path, value in asked.places(name).items() if _is_as_given(value, given)]
-    assert places, f"{given!r} is in no field {name!r} of {asked.operation}: {asked.places(name) or asked.values}"
+def assert_handed_on(
+    name: str, given: Any, without: Asked, asked: Asked, *, also: frozenset[str] = frozenset()
+) -> tuple[str, ...]:
+    """Assert that ``given`` stands in the field ``name`` and changes no other but ``also``; returned is its place."""
+    before, after = without.everything, asked.everything
+    named = asked.places(name)
+    places = [path for path, value in named.items() if _is_as_given(value, given) and before.get(path) != value]
+    assert places, f"{given!r} is new in no field {name!r} of {asked.operation}: {named or after}"
     before, after = without.leaves, asked.leaves
     changed = [path for path in {**before, **after} if before.get(path) != after.get(path)]
-    assert changed, f"{name}: {given!r} is what {asked.operation} gets without it"
-    strays = [path for path in changed if not any(path[: len(place)] == place for place in places)]
+    strays = [
+        path
+        for path in changed
+        if not (also.intersection(path) or any(path[: len(place)] == place for place in places))
+    ]
     assert not strays, f"{name} changes {strays} of {asked.operation}"
     return places[0]
 

@@ -18,7 +18,7 @@ from gns3_minivm.base.events import Event, Events, Note
 from gns3_minivm.gns3.address import Address, parse_address
 from gns3_minivm.ops.kernels.bundles import KernelOrigin
 from gns3_minivm.ops.kernels.choice import KernelChoice
-from gns3_minivm.ops.templates.sources import ImageSettings
+from gns3_minivm.ops.context import ImageSettings
 from gns3_minivm.ops.templates.template import TemplateSettings
 from gns3_minivm.settings import Settings
 from tests.support.requests import Asked, ask_only, assert_handed_on
@@ -53,7 +53,7 @@ NOT_OFFERED = {
 A_TEXT = {"output", "force", "dry_run"}
 """What a method does not offer that returns its text instead of writing it."""
 LEFT_OUT = {
-    "Agent.status": {"prune", "adopt", "dry_run"},
+    "Agent.status": {"prune", "adopt", "dry_run"}, "Agent.doctor": {"dry_run"},
     "Lab.graph": A_TEXT, "Lab.inventory": A_TEXT, "Lab.save": A_TEXT,
 }  # fmt: skip
 """Fields of a request that mean nothing for this method."""
@@ -138,21 +138,15 @@ def test_every_parameter_of_a_method_is_handed_on_as_what_it_is(kind: type, name
 
 def _is_the_agents(asked: Asked, place: tuple[str, ...]) -> bool:
     """Whether a value is of what the agent knows itself: its servers, its settings, the lab."""
-    value: Any = asked.values
-    for name in place:
-        value = value[name] if isinstance(value, dict) else getattr(value, name)
-        if isinstance(value, THE_AGENTS) or value in ("lab.yml", Path("lab.yml")):
-            return True
-        if isinstance(value, tuple) and value and all(isinstance(one, Address) for one in value):
-            return True
-    return False
+    above = [asked.everything[place[:length]] for length in range(1, len(place) + 1)]
+    return any(isinstance(value, THE_AGENTS) or value in ("lab.yml", Path("lab.yml")) for value in above)
 
 
 @pytest.mark.parametrize(("kind", "name"), METHODS)
 def test_what_an_agent_was_made_with_reaches_every_operation(kind: type, name: str, patched: Path) -> None:
     caller = Caller(kind, name, patched)
     asked = caller.ask()
-    for value in _values_of(asked.values):
+    for value in asked.everything.values():
         if isinstance(value, Settings):
             assert (value.cache_root, value.appliances[0]) == (patched, patched / "mine")
         elif isinstance(value, ImageSettings):
@@ -161,16 +155,6 @@ def test_what_an_agent_was_made_with_reaches_every_operation(kind: type, name: s
             assert value.name == "monolithic"
         elif isinstance(value, Address):
             assert value == parse_address(SERVER)
-
-
-def _values_of(values: dict[str, Any]) -> Iterator[Any]:
-    asked = Asked("", values)
-    places = {path[:length] for path in asked.leaves for length in range(1, len(path) + 1)}
-    for place in places:
-        value: Any = values
-        for name in place:
-            value = value[name] if isinstance(value, dict) else getattr(value, name)
-        yield from value if isinstance(value, tuple) else (value,)
 
 
 async def test_a_lab_is_on_the_server_that_is_named_for_it(patched: Path) -> None:
@@ -184,6 +168,6 @@ async def test_events_of_an_operation_reach_who_asked_for_them(patched: Path) ->
     told: list[Event] = []
     with pytest.raises(Asked) as caught:
         await Agent(SERVER, cache=patched, on_event=told.append).register("one")
-    [events] = [value for value in _values_of(caught.value.values) if isinstance(value, Events)]
+    [events] = [value for value in caught.value.everything.values() if isinstance(value, Events)]
     events.warn("mind the gap")
     assert told == [Note("warning", "mind the gap")]
