@@ -20,7 +20,8 @@ from gns3_minivm.base.errors import ConflictError, DiskFullError, NotFoundError,
 from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, ServerImage
 from gns3_minivm.gns3.project_archive import image_md5, write_carrier
-from gns3_minivm.gns3.server import Progress, Server
+from gns3_minivm.gns3.server import Server
+from gns3_minivm.gns3.transport import Progress
 
 
 async def look_closely(

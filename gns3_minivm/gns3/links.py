@@ -1,4 +1,4 @@
-"""Links and drawings of a project; both APIs have them alike."""
+"""Links and drawings of a project, by the same routes below /v2 and /v3."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from gns3_minivm.gns3.routes import Routes
 
 
 class LinkRoutes(Routes):
-    """Routes that both APIs have alike."""
+    """The links and drawings of a server's projects."""
+
+    one_link_at_a_time: bool
+    """Whether two links that are made at once may get the same UDP port, so that their nodes do not start."""
 
     async def links(self, project_id: str) -> list[Link]:
         answer = await self._list(f"/projects/{quote(project_id)}/links", f"list the links of project {project_id}")
@@ -28,7 +31,8 @@ class LinkRoutes(Routes):
         style: Mapping[str, Any] | None = None,
         suspended: bool = False,
     ) -> Link:
-        values = _look(filters, style, suspended or None) | {"nodes": [_end(end) for end in ends]}
+        """Connect two ports."""
+        values = _given(filters, style, suspended or None) | {"nodes": [_end(end) for end in ends]}
         body = checked(messages.LinkCreate, values, "link")
         path = f"/projects/{quote(project_id)}/links"
         return replies.link(await self._object("POST", path, "create a link", body, timeout_s=self._node_s), project_id)
@@ -42,7 +46,8 @@ class LinkRoutes(Routes):
         style: Mapping[str, Any] | None = None,
         suspended: bool | None = None,
     ) -> Link:
-        body = checked(messages.LinkUpdate, _look(filters, style, suspended), f"link {link_id}")
+        """Change what is given of a link."""
+        body = checked(messages.LinkUpdate, _given(filters, style, suspended), f"link {link_id}")
         path = f"/projects/{quote(project_id)}/links/{quote(link_id)}"
         action = f"update the link {link_id}"
         return replies.link(await self._object("PUT", path, action, body, timeout_s=self._node_s), project_id)
@@ -58,6 +63,7 @@ class LinkRoutes(Routes):
     async def create_drawing(
         self, project_id: str, svg: str, *, x: int, y: int, z: int = 0, rotation: int = 0
     ) -> Drawing:
+        """Put a picture on the canvas."""
         values = {"svg": svg, "x": x, "y": y, "z": z, "rotation": rotation}
         body = checked(messages.DrawingCreate, values, "drawing")
         path = f"/projects/{quote(project_id)}/drawings"
@@ -73,7 +79,9 @@ def _end(end: LinkEnd) -> dict[str, Any]:
     return place | ({"label": {"text": end.label}} if end.label else {})
 
 
-def _look(filters: Mapping[str, Any] | None, style: Mapping[str, Any] | None, suspended: bool | None) -> dict[str, Any]:
-    given = {"filters": filters, "link_style": style, "suspend": suspended}
-    return {key: dict(value) if isinstance(value, Mapping) else value for key, value in given.items()
+def _given(
+    filters: Mapping[str, Any] | None, style: Mapping[str, Any] | None, suspended: bool | None
+) -> dict[str, Any]:
+    values = {"filters": filters, "link_style": style, "suspend": suspended}
+    return {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()
             if value is not None}  # fmt: skip

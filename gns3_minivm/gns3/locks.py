@@ -21,8 +21,8 @@ _POLL_S = 0.1
 
 
 @asynccontextmanager
-async def alone(*what: str) -> AsyncIterator[None]:
-    """Have the turn at something, which the words name; without a folder for locks there are no turns."""
+async def exclusive(*what: str) -> AsyncIterator[None]:
+    """Hold the lock of something, which the words name; without a folder for locks there is none."""
     key = hashlib.sha256("\0".join(what).encode()).hexdigest()[:32]
     try:
         path = _folder() / key

@@ -38,6 +38,14 @@ class ServerImage:
     recorded_at: datetime.datetime | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True)
+class Uploaded:
+    """How an upload ended: the name under which the server has these bytes, and whether any were sent."""
+
+    filename: str
+    sent: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Compute:
     """Where nodes run; ``version`` and ``platform`` ("linux", "win32", "darwin") are None where the server is silent."""

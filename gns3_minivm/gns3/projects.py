@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from gns3_minivm.base.errors import ServerError
+from gns3_minivm.base.errors import MiniVMError
 from gns3_minivm.gns3 import messages, replies
 from gns3_minivm.gns3.messages import checked
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, SCRATCH_PROJECT, Project, Snapshot
 from gns3_minivm.gns3.routes import Routes
-from gns3_minivm.gns3.server import Progress, no_progress
+from gns3_minivm.gns3.transport import Progress, no_progress
 
 
 class ProjectRoutes(Routes):
-    """Routes that both APIs have alike."""
+    """The projects of a server."""
+
+    newest_project_revision: int | None
+    """The newest revision of project files that the server opens, where that is known."""
 
     async def projects(self) -> list[Project]:
         return [replies.project(item) for item in await self._list("/projects", "list the projects")]
 
     async def create_project(self, name: str, *, variables: Mapping[str, str] | None = None) -> Project:
+        """Create and open a project that stays open when nobody looks at it."""
         values: dict[str, Any] = {"name": name, "auto_close": False}
         if variables is not None:
             values |= {"variables": _as_list(variables), "show_interface_labels": True}
@@ -31,15 +36,18 @@ class ProjectRoutes(Routes):
         return replies.project(await self._object("POST", "/projects", f"create the project {name!r}", body))
 
     async def project(self, project_id: str) -> Project:
+        """One project, with its variables."""
         path = f"/projects/{quote(project_id)}"
         return replies.project(await self._object("GET", path, f"read the project {project_id}"))
 
     async def project_size(self, project_id: str) -> tuple[int, int]:
+        """How many nodes and links a project has; cheap, and answered while it is being opened."""
         path = f"/projects/{quote(project_id)}/stats"
         answer = await self._object("GET", path, f"ask how large the project {project_id} is")
         return int(answer.get("nodes") or 0), int(answer.get("links") or 0)
 
     async def update_project(self, project_id: str, *, variables: Mapping[str, str] | None = None) -> Project:
+        """Set the variables, all of them at once; and let the project stay open when nobody looks at it."""
         values: dict[str, Any] = {"auto_close": False}
         if variables is not None:
             values["variables"] = _as_list(variables)
@@ -48,6 +56,7 @@ class ProjectRoutes(Routes):
         return replies.project(await self._object("PUT", path, f"update the project {project_id}", body))
 
     async def close_project(self, project_id: str) -> None:
+        """Stop the project's nodes and close it."""
         path = f"/projects/{quote(project_id)}/close"
         await self._command("POST", path, f"close the project {project_id}", {}, timeout_s=self._node_s)
 
@@ -56,6 +65,7 @@ class ProjectRoutes(Routes):
         await self._command("DELETE", path, f"delete the project {project_id}", timeout_s=self._node_s)
 
     async def open_project(self, project_id: str) -> Project:
+        """Open a project: its nodes are made on their computes, which may take long."""
         path = f"/projects/{quote(project_id)}/open"
         # The controller may first copy images to computes, and hash them.
         answer = await self._object(
@@ -71,6 +81,10 @@ class ProjectRoutes(Routes):
     async def export_project(
         self, project_id: str, *, with_images: bool = False, with_snapshots: bool = False
     ) -> AsyncGenerator[bytes, None]:
+        """A project as GNS3's portable archive: a zip file whose members are not compressed.
+
+        Initial RAM disks are never in it.  ConflictError if a node runs.
+        """
         # API v3's own default is zstd, which Python's zipfile cannot read.
         params = {"compression": "none"}
         params |= {"include_images": "yes"} if with_images else {}
@@ -84,8 +98,11 @@ class ProjectRoutes(Routes):
     async def export_images(
         self, filenames: Sequence[str], compute_id: str = LOCAL_COMPUTE
     ) -> AsyncGenerator[bytes, None]:
-        project = await self.create_project(f"{SCRATCH_PROJECT}{uuid.uuid4()}")
-        try:
+        """A portable archive that holds these image files, by way of a project that is made for it and deleted.
+
+        Works on both APIs and for every compute.  ConflictError if one of them is not there.
+        """
+        async with self.scratch_project() as project:
             for number, filename in enumerate(filenames, 1):
                 # As a kernel: GNS3 exports every property that ends in "image", and does not look into the file.
                 body = {"node_type": "qemu", "name": f"image-{number}", "compute_id": compute_id,
@@ -97,21 +114,26 @@ class ProjectRoutes(Routes):
             async with aclosing(self.export_project(project.project_id, with_images=True)) as archive:
                 async for chunk in archive:
                     yield chunk
-        except BaseException:
-            await self._discard(project.project_id)
-            raise
-        await self.delete_project(project.project_id)
 
-    async def _discard(self, project_id: str) -> None:
-        """Delete a project after a failure, which is what shall be told."""
+    @asynccontextmanager
+    async def scratch_project(self) -> AsyncIterator[Project]:
+        """A project of our own for the time of the block.
+
+        It is deleted however the block ends.  One that the server does not delete is told by ``doctor``: what was done in
+        it, or what failed there, counts for more.
+        """
+        project = await self.create_project(f"{SCRATCH_PROJECT}{uuid.uuid4()}")
         try:
-            await self.delete_project(project_id)
-        except ServerError:
-            pass
+            yield project
+        finally:
+            with suppress(MiniVMError):
+                # Also if the caller is cancelled a second time meanwhile.
+                await asyncio.shield(self.delete_project(project.project_id))
 
     async def import_project(
         self, project_id: str, source: Path, size_bytes: int, progress: Progress = no_progress, *, name: str = ""
     ) -> Project:
+        """Make a new project with this id from a portable archive; the server chooses another name if it is taken."""
         path = f"{self._prefix}/projects/{quote(project_id)}/import"
         params = {"name": name} if name else None
         answer = await self._transport.upload(path, "import the project", source, size_bytes, progress, params=params)

@@ -1,15 +1,26 @@
-"""The base of both APIs: requests below /v2 or /v3 of one server."""
+"""The base of all routes: requests below /v2 or /v3 of one server."""
 
 from __future__ import annotations
 
-from typing import Any
+from abc import ABC
+from types import TracebackType
+from typing import Any, Self
 
-from gns3_minivm.gns3.server import Server
 from gns3_minivm.gns3.transport import Transport, expect_list, expect_object
 
 
-class Routes(Server):
-    """A server with a transport."""
+class Routes(ABC):
+    """A server with a transport.
+
+    What it can do is told by attributes of the routes, such as ``can_delete_images``, and never by its version.
+    """
+
+    generation: int
+    """2 or 3: part of every route, and for people to read."""
+    version: str
+    url: str
+    warnings: tuple[str, ...]
+    """What the user should know about this server, such as a default password."""
 
     def __init__(
         self, transport: Transport, version: str, warnings: tuple[str, ...] = (), *, runs_beside_gui: bool = False
@@ -23,6 +34,14 @@ class Routes(Server):
 
     async def close(self) -> None:
         await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
 
     # Requests
 

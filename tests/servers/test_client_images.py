@@ -15,8 +15,8 @@ from gns3_minivm.base.errors import ConflictError, ConnectError, HostError, Unsu
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate, ServerImage
-from gns3_minivm.gns3.rest import RestServer
-from gns3_minivm.gns3.server import Server, no_progress
+from gns3_minivm.gns3.server import Server
+from gns3_minivm.gns3.transport import no_progress
 from tests.support.blobs import random_artifact
 from tests.support.gns3 import Generation, GNS3Process, running_gns3
 
@@ -142,7 +142,7 @@ async def test_two_clients_that_send_the_same_file_at_once_leave_it_whole(
 ) -> None:
     if machines == "two machines":
         # Their locks do not know of each other.
-        monkeypatch.setattr("gns3_minivm.gns3.locks.alone", lambda *what: nullcontext())
+        monkeypatch.setattr("gns3_minivm.gns3.locks.exclusive", lambda *what: nullcontext())
     blob = random_artifact(tmp_path, size_bytes=8_000_000)
     address = parse_address(gns3_server.url)
     async with await connect(address) as one, await connect(address) as other:
@@ -221,7 +221,6 @@ async def test_v3_a_file_without_a_record_is_not_replaced_by_another_one(gns3_v3
 async def test_v3_no_second_image_of_one_name_is_made_in_another_folder(gns3_v3: GNS3Process, tmp_path: Path) -> None:
     ours, theirs = random_artifact(tmp_path), random_artifact(tmp_path)
     async with await connect(parse_address(gns3_v3.url)) as client:
-        assert isinstance(client, RestServer)
         route = f"/v3/images/upload/theirs/{ours.filename}"
         await client._transport.upload(route, "upload", theirs.path, theirs.size_bytes, no_progress)
         with pytest.raises(ConflictError, match="other content is there already"):

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
-from gns3_minivm.gns3.rest import RestServer
+from gns3_minivm.gns3.server import Server
 from tests.support.computes import register_compute, running_pair
 from tests.support.faults import FaultyServer, Harm, faulty
 from tests.support.lab import Lab
@@ -39,7 +39,7 @@ async def on_windows(server: FaultyServer, request: web.Request) -> web.StreamRe
     return web.json_response(said)
 
 
-async def turn_vm_on(server: RestServer) -> None:
+async def turn_vm_on(server: Server) -> None:
     """The second server, which is a compute already, becomes the VM."""
     settings = {
         "enable": True, "engine": "remote", "vmname": "far", "when_exit": "keep", "headless": False,
@@ -58,7 +58,6 @@ async def test_a_guest_runs_on_the_gns3_vm_where_the_server_has_no_qemu(tmp_path
     with running_pair(2, tmp_path) as pair:
         await register_compute(pair)
         async with await connect(parse_address(pair.main.url)) as server, faulty(pair.main) as windows:
-            assert isinstance(server, RestServer)
             await turn_vm_on(server)
             windows.on(r"^GET /v\d/(version|computes)$", on_windows)
             words = ("register", "busybox-minivm", "--server", windows.url, "--json")

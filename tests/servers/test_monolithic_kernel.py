@@ -20,7 +20,6 @@ from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
-from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Server
 from tests.support.gns3 import Generation, GNS3Process, running_gns3
 from tests.support.lab import Lab, open_lab
@@ -73,7 +72,6 @@ async def test_a_template_names_a_kernel_and_nothing_else_and_survives_a_prune(
             "",
         )
         files = {template.hda_disk_image, template.kernel_image}
-        assert isinstance(server, RestServer)
         await server._transport.send("DELETE", "/v3/images/prune", "prune the images")
         assert files <= {path.name for path in process.image_files}
         assert files <= {image.filename for image in await server.images()}

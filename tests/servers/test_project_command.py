@@ -19,7 +19,6 @@ import pytest
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import Node, Project, QemuTemplate
-from gns3_minivm.gns3.rest import RestServer
 from gns3_minivm.gns3.server import Server
 from tests.support.blobs import random_artifact
 from tests.support.faults import faulty, stand_still_after
@@ -177,7 +176,6 @@ async def test_an_archive_of_gns3s_own_is_completed_by_the_importing_server_or_r
     source: Source, tmp_path: Path
 ) -> None:
     file = tmp_path / "own.gns3project"
-    assert isinstance(source.server, RestServer)
     # As the GUIs ask for it, with each generation's own compression: deflate, and zstd on API v3.
     path = f"/v{source.server.generation}/projects/{source.project.project_id}/export"
     with file.open("wb") as stream:

@@ -17,7 +17,6 @@ from urllib.parse import quote
 from gns3_minivm.base.errors import ConflictError
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
-from gns3_minivm.gns3.rest import RestServer
 from tests.support.gns3 import GNS3Process
 
 _INSTALL_ATTEMPTS = 10
@@ -28,13 +27,11 @@ _INSTALL_LIMIT_S = 300
 async def ask(process: GNS3Process, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """One request to the server's API, and the JSON object that it answers."""
     async with await connect(parse_address(process.url)) as server:
-        assert isinstance(server, RestServer)
         return dict(await server._object(method, path, f"{method} {path}", body))
 
 
 async def ask_for_list(process: GNS3Process, path: str) -> list[dict[str, Any]]:
     async with await connect(parse_address(process.url)) as server:
-        assert isinstance(server, RestServer)
         return [dict(item) for item in await server._list(path, f"list {path}")]
 
 
@@ -44,7 +41,6 @@ async def install(process: GNS3Process, appliance_id: str, version: str) -> None
     It looks for new images by itself, too; what it finds between two steps of its own installation is a 409.
     """
     async with await connect(parse_address(process.url)) as server:
-        assert isinstance(server, RestServer)
         path = f"/appliances/{appliance_id}/install?version={quote(version)}"
         for _ in range(_INSTALL_ATTEMPTS):
             try:

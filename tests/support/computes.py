@@ -13,7 +13,6 @@ from typing import Any
 
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
-from gns3_minivm.gns3.rest import RestServer
 from tests.support.gns3 import Generation, GNS3Process, running_gns3
 from tests.support.ubridge import EXECUTABLE as UBRIDGE
 
@@ -67,7 +66,6 @@ async def register_compute(pair: Pair) -> None:
         "user": USERNAME, "password": PASSWORD,
     }  # fmt: skip
     async with await connect(parse_address(pair.main.url)) as server:
-        assert isinstance(server, RestServer)
         await server._object("POST", "/computes", "register a compute", body)
         if pair.main.generation == 3:
             await server._command("POST", f"/computes/{pair.compute_id}/connect", "connect a compute", {})

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
-from gns3_minivm.gns3.rest import RestServer
 from tests.support.gns3 import GNS3Process
 
 
@@ -15,7 +14,6 @@ async def poor_user(process: GNS3Process, roles: Sequence[str] = ()) -> str:
     """Make a user with these roles on everything; the server's URL with his name and password."""
     name, password = f"poor-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
     async with await connect(parse_address(process.url)) as server:
-        assert isinstance(server, RestServer)
         user = await server._object("POST", "/access/users", "make a user", {"username": name, "password": password})
         known = {role["name"]: role["role_id"] for role in await server._list("/access/roles", "list the roles")}
         for role in roles:

@@ -16,14 +16,16 @@ from urllib.parse import quote
 
 from gns3_minivm.base.errors import ConflictError, ConnectError, ServerError, UnsupportedServerError
 from gns3_minivm.gns3 import replies, uploads
-from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, Rights, ServerImage
-from gns3_minivm.gns3.rest import RestServer
-from gns3_minivm.gns3.server import Progress, Uploaded, no_progress
-from gns3_minivm.gns3.uploads import UploadRoutes, is_collision, waited
+from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, Rights, ServerImage, Uploaded
+from gns3_minivm.gns3.server import Server
+from gns3_minivm.gns3.transport import Progress, no_progress
+from gns3_minivm.gns3.uploads import is_collision, waited
 from gns3_minivm.gns3.v2 import messages
 
 
-class ServerV2(UploadRoutes, RestServer):
+class ServerV2(Server):
+    """What API v2 does in its own way."""
+
     generation = 2
     one_name_per_content = False
     can_read_images = True
@@ -35,7 +37,7 @@ class ServerV2(UploadRoutes, RestServer):
     template_model = messages.TemplateCreate
 
     async def images(self, compute_id: str = LOCAL_COMPUTE) -> list[ServerImage]:
-        return await self._listed_by_compute(compute_id, "list the images")
+        return await self.disk_images(compute_id)
 
     async def upload_image(
         self,
@@ -91,9 +93,6 @@ class ServerV2(UploadRoutes, RestServer):
         path = f"/v2/compute/qemu/images/{quote(filename)}"
         async for chunk in self._transport.download(path, f"read the image {filename}"):
             yield chunk
-
-    async def disk_images(self, compute_id: str = LOCAL_COMPUTE) -> list[ServerImage]:
-        return await self.images(compute_id)
 
     async def delete_image(self, filename: str) -> None:
         raise UnsupportedServerError(

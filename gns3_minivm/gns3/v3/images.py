@@ -24,15 +24,18 @@ from gns3_minivm.base.errors import (
     UploadError,
 )
 from gns3_minivm.gns3 import replies, uploads
-from gns3_minivm.gns3.model import LOCAL_COMPUTE, ServerImage
-from gns3_minivm.gns3.server import Progress, Uploaded, no_progress
+from gns3_minivm.gns3.computes import ComputeRoutes
+from gns3_minivm.gns3.model import LOCAL_COMPUTE, ServerImage, Uploaded
+from gns3_minivm.gns3.transport import Progress, no_progress
 from gns3_minivm.gns3.uploads import UploadRoutes, is_collision, waited
 
 _FOLDER = "QEMU"
 _YOUNG = datetime.timedelta(minutes=2)
 
 
-class ImageRoutes(UploadRoutes):
+class ImageRoutesV3(UploadRoutes, ComputeRoutes):
+    """The images of API v3's database."""
+
     async def images(self, compute_id: str = LOCAL_COMPUTE) -> list[ServerImage]:
         answer = await self._list("/images", "list the images", params={"image_type": "qemu"})
         return [replies.image_v3(item) for item in answer]
@@ -245,10 +248,6 @@ class ImageRoutes(UploadRoutes):
         if arrived is None or not await self._is(arrived, size_bytes, md5):
             raise self._not_as_sent(filename, size_bytes, md5, arrived)
         return Uploaded(filename, sent=True)
-
-    async def disk_images(self, compute_id: str = LOCAL_COMPUTE) -> list[ServerImage]:
-        # A compute looks at its disk, the database does not.
-        return await self._listed_by_compute(compute_id, f"list the images of compute {compute_id}")
 
     async def image_md5(self, filename: str, compute_id: str = LOCAL_COMPUTE) -> str | None:
         there = await self._on_disk(filename, compute_id)

@@ -17,12 +17,11 @@ from gns3_minivm.base.errors import (
     ServerError,
     ServerFaultError,
 )
-from gns3_minivm.gns3 import locks as turns
-from gns3_minivm.gns3 import replies, uploads
+from gns3_minivm.gns3 import locks, replies, uploads
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, VM_COMPUTE, Compute, Node, Rights, ServerTemplate
-from gns3_minivm.gns3.rest import RestServer
+from gns3_minivm.gns3.server import Server
 from gns3_minivm.gns3.v3 import messages
-from gns3_minivm.gns3.v3.images import ImageRoutes
+from gns3_minivm.gns3.v3.images import ImageRoutesV3
 
 # A raw image outside the images folder: refused in any case, and the reason tells what is allowed.
 _RAW_QUESTION = ("POST", "/images/qemu/..%2Fgns3-minivm-asks", {"format": "raw", "size": 1})
@@ -36,7 +35,9 @@ _QUESTIONS: tuple[tuple[str, str, Any], ...] = (
 )
 
 
-class ServerV3(ImageRoutes, RestServer):
+class ServerV3(ImageRoutesV3, Server):
+    """What API v3 does in its own way."""
+
     generation = 3
     one_name_per_content = True
     can_read_images = False
@@ -52,7 +53,7 @@ class ServerV3(ImageRoutes, RestServer):
         waits = iter(uploads.COLLISION_WAITS_S)
         while True:
             try:
-                async with turns.alone(self.url, "template", template_id):
+                async with locks.exclusive(self.url, "template", template_id):
                     return await super().update_template(template_id, changes)
             except ServerFaultError as error:
                 # Of two changes of a template's images at once, one finds in the database what the other has replaced.
@@ -78,6 +79,9 @@ class ServerV3(ImageRoutes, RestServer):
             await self.delete_node(project_id, node.node_id)
             raise self._other_copy(await self._compute_name(node.compute_id), wrong[0], named[wrong[0]])
         return node
+
+    async def qemu_versions(self, compute_id: str = LOCAL_COMPUTE) -> tuple[str, ...] | None:
+        return None
 
     async def rights(self) -> Rights:
         username, administrator = replies.user(await self._object("GET", "/access/users/me", "read the user"))

@@ -13,7 +13,7 @@ from typing import Any
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import ConflictError, ConnectError, LoginError, MiniVMError, ServerError
 from gns3_minivm.base.events import Events, Step
-from gns3_minivm.gns3.model import LOCAL_COMPUTE, SCRATCH_PROJECT, Node, Project
+from gns3_minivm.gns3.model import LOCAL_COMPUTE, Node, Project
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.labs.canvas.drawings import Sketch
 from gns3_minivm.labs.desired import DesiredNode
@@ -103,8 +103,7 @@ async def _watch(server: Server, project_id: str, step: Step) -> None:
 
 async def _samples(server: Server, nodes: Sequence[DesiredNode]) -> dict[str, tuple[Node, Mapping[str, Any]]]:
     """A node of each template, and the same in the server's words; nothing of templates of which it makes none."""
-    project = await server.create_project(f"{SCRATCH_PROJECT}{uuid.uuid4()}")
-    try:
+    async with server.scratch_project() as project:
         found: dict[str, tuple[Node, Mapping[str, Any]]] = {}
         for template_id, compute_id in {item.template_id: item.compute_id for item in nodes}.items():
             try:
@@ -115,6 +114,3 @@ async def _samples(server: Server, nodes: Sequence[DesiredNode]) -> dict[str, tu
                 continue
             found[template_id] = (node, await server.node_settings(project.project_id, node.node_id))
         return found
-    finally:
-        with suppress(MiniVMError):
-            await asyncio.shield(server.delete_project(project.project_id))

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from gns3_minivm.base.errors import NodeError
-from gns3_minivm.gns3 import rest
+from gns3_minivm.gns3 import nodes
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from tests.support.fake_gns3 import fake_gns3, reply, text
@@ -31,7 +31,7 @@ async def test_a_node_that_ends_while_it_is_wired_is_told_with_qemus_words(said:
 async def test_a_node_that_runs_without_its_console_is_told_in_the_servers_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rest, "_NOTICED_S", 0.1)
+    monkeypatch.setattr(nodes, "_NOTICED_S", 0.1)
     async with fake_gns3() as fake, await connect(parse_address(fake.url, username="u", password="p")) as client:
         fake.on("POST /v3/projects/p/nodes/n/start", reply({"message": CONSOLE}, 409))
         fake.on("GET /v3/projects/p/nodes/n", STARTED)

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from gns3_minivm.base import errors
 from gns3_minivm.base.errors import ConfigError, MiniVMError
-from gns3_minivm.gns3 import uploads
+from gns3_minivm.gns3 import images, uploads
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
@@ -344,7 +344,7 @@ async def test_v2_a_file_that_never_arrives_is_told_with_the_servers_words(sourc
 async def test_a_temporary_file_that_goes_away_while_images_are_listed_is_no_fault(
     generation: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "_VANISHED_WAITS_S", (0.01, 0.02))
+    monkeypatch.setattr(images, "_VANISHED_WAITS_S", (0.01, 0.02))
     vanished = reply({"message": "Can not list images [Errno 2] No such file or directory: 'web.qcow2.tmp'"}, 409)
     image = {"filename": "web.qcow2", "filesize": 5, "md5sum": "0" * 32}
     async with fake_gns3(generation) as fake:

@@ -1,37 +1,19 @@
-"""What the two APIs have in common: templates and nodes, by the same routes below /v2 and /v3."""
+"""Nodes and the files in their directories, by the same routes below /v2 and /v3."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
-from gns3_minivm.base.errors import (
-    BugError,
-    ConflictError,
-    NodeError,
-    NotFoundError,
-    ServerFaultError,
-    UsageError,
-)
+from gns3_minivm.base.errors import ConflictError, NodeError, NotFoundError, UsageError
 from gns3_minivm.gns3 import messages, replies
-from gns3_minivm.gns3.health import HealthRoutes
-from gns3_minivm.gns3.links import LinkRoutes
 from gns3_minivm.gns3.messages import checked
-from gns3_minivm.gns3.model import (
-    CREATE_ONLY_FIELDS,
-    LOCAL_COMPUTE,
-    VM_COMPUTE,
-    Node,
-    QemuTemplate,
-    ServerTemplate,
-)
+from gns3_minivm.gns3.model import Node
+from gns3_minivm.gns3.routes import Routes
 
-_API_NAMES = {"ram_mb": "ram"}
-"""Our names of template fields where GNS3 has others."""
 _LOG_LINES = 12
 _START_HINT = (
     "Look at the node's kernel command line and options, and at the server: it needs ubridge, and KVM for -cpu host."
@@ -42,83 +24,8 @@ _NOTICED_S = 3.0
 """By then a server has noticed that the process of a node has ended."""
 
 
-class RestServer(LinkRoutes, HealthRoutes):
-    """The shared part of ``v2.server`` and ``v3.server``."""
-
-    template_model: type[messages.TemplateCreate]
-
-    # Templates
-
-    async def templates(self) -> list[ServerTemplate]:
-        return [replies.template(item) for item in await self._list("/templates", "list the templates")]
-
-    async def template(self, template_id: str) -> ServerTemplate | None:
-        try:
-            answer = await self._object("GET", f"/templates/{quote(template_id)}", f"read the template {template_id}")
-        except NotFoundError:
-            return None
-        return replies.template(answer)
-
-    async def template_settings(self, template_id: str) -> Mapping[str, Any]:
-        return await self._object("GET", f"/templates/{quote(template_id)}", f"read the template {template_id}")
-
-    def check_template(self, template: QemuTemplate) -> None:
-        self._template_body(template)
-
-    async def create_template(self, template: QemuTemplate) -> ServerTemplate:
-        body = self._template_body(template)
-        try:
-            answer = await self._object("POST", "/templates", f"create the template {template.name!r}", body)
-        except (ConflictError, ServerFaultError):
-            # v2 answers 409 and v3 500 to an id that exists; a 500 may also hide a success.
-            existing = await self.template(template.template_id)
-            if existing is None:
-                raise
-            return existing
-        return replies.template(answer)
-
-    async def update_template(self, template_id: str, changes: Mapping[str, Any]) -> ServerTemplate:
-        if forbidden := CREATE_ONLY_FIELDS & changes.keys():
-            raise BugError(f"a template's {', '.join(sorted(forbidden))} cannot be changed")
-        values = {_API_NAMES.get(name, name): value for name, value in changes.items()}
-        body = checked(messages.TemplateFields, values, f"template {template_id}")
-        action = f"update the template {template_id}"
-        return replies.template(await self._object("PUT", f"/templates/{quote(template_id)}", action, body))
-
-    async def delete_template(self, template_id: str) -> None:
-        await self._command("DELETE", f"/templates/{quote(template_id)}", f"delete the template {template_id}")
-
-    def _template_body(self, template: QemuTemplate) -> dict[str, Any]:
-        values = {_API_NAMES.get(name, name): value for name, value in asdict(template).items()}
-        values |= {"template_type": "qemu", "custom_adapters": []}
-        if not (self.have_template_versions and template.version):
-            del values["version"]
-        return checked(self.template_model, values, f"template {template.name!r}")
-
-    # Symbols
-
-    async def symbol(self, name: str) -> bytes:
-        route = f"{self._prefix}/symbols/{quote(name)}/raw"
-        return await self._transport.send("GET", route, f"read the symbol {name}")
-
-    async def upload_symbol(self, name: str, content: bytes) -> None:
-        route = f"{self._prefix}/symbols/{quote(name)}/raw"
-        # The same bytes twice are the same file, so this POST may be repeated.
-        headers = {"Content-Type": "application/octet-stream"}
-        await self._transport.send("POST", route, f"upload the symbol {name}", content, headers=headers, repeat=True)
-
-    # Computes
-
-    async def default_compute(self) -> str:
-        # Only a server that the GUI starts on a desktop can be on a platform without QEMU; others need not be asked.
-        if self._runs_beside_gui:
-            computes = {compute.compute_id: compute for compute in await self.computes()}
-            local = computes.get(LOCAL_COMPUTE)
-            if VM_COMPUTE in computes and (local is None or local.platform in ("win32", "darwin", "windows", "macos")):
-                return VM_COMPUTE
-        return LOCAL_COMPUTE
-
-    # Nodes
+class NodeRoutes(Routes):
+    """The nodes of a server's projects."""
 
     def _node_from(self, answer: Mapping[str, Any]) -> Node:
         node = replies.node(answer)
@@ -133,14 +40,17 @@ class RestServer(LinkRoutes, HealthRoutes):
         return f"/projects/{quote(project_id)}/nodes/{quote(node_id)}{rest}"
 
     async def nodes(self, project_id: str) -> list[Node]:
+        """All nodes; answers also while a node is being stopped."""
         answer = await self._list(f"/projects/{quote(project_id)}/nodes", f"list the nodes of project {project_id}")
         # Of a closed project the nodes come as its file has them: without the project's id.
         return [self._node_from({"project_id": project_id, **item}) for item in answer]
 
     async def node(self, project_id: str, node_id: str) -> Node:
+        """One node; waits while another request to this node is under way."""
         return self._node_from(await self.node_settings(project_id, node_id))
 
     async def node_settings(self, project_id: str, node_id: str) -> Mapping[str, Any]:
+        """A node of any kind as the server has it, by GNS3's names."""
         path = self._node_path(project_id, node_id)
         return await self._object("GET", path, f"read the node {node_id}", timeout_s=self._node_s)
 
@@ -154,6 +64,10 @@ class RestServer(LinkRoutes, HealthRoutes):
         y: int = 0,
         compute_id: str | None = None,
     ) -> Node:
+        """Make a node from a template; without ``name`` the server makes one up.
+
+        ``compute_id`` has no effect on API v2 where the template names a compute.
+        """
         body: dict[str, Any] = {"x": x, "y": y}
         if compute_id is not None:
             body["compute_id"] = compute_id
@@ -186,6 +100,11 @@ class RestServer(LinkRoutes, HealthRoutes):
         label: Mapping[str, Any] | None = None,
         node_type: str = "qemu",
     ) -> Node:
+        """Rename a stopped node, or change some of its properties (GNS3's names), effective at the next start.
+
+        Place, symbol and label (GNS3's names) can always be changed.  The properties of a node of another ``node_type``
+        are not checked here.
+        """
         given: dict[str, Any] = {"name": name, "x": x, "y": y, "symbol": symbol}
         given |= {"properties": properties and dict(properties), "label": label and dict(label)}
         values = {key: value for key, value in given.items() if value is not None}
@@ -197,6 +116,10 @@ class RestServer(LinkRoutes, HealthRoutes):
         )
 
     async def start_node(self, project_id: str, node_id: str, *, watch_s: float = 4) -> Node:
+        """Start a node and watch it for ``watch_s``: that it was started does not mean that it runs.
+
+        Raises NodeError with the end of its qemu.log if it has ended by then.
+        """
         # v3 wants a body, v2 takes one.
         path = self._node_path(project_id, node_id, "/start")
         try:
@@ -232,6 +155,7 @@ class RestServer(LinkRoutes, HealthRoutes):
         )
 
     async def stop_node(self, project_id: str, node_id: str) -> Node:
+        """Stop a node in the way its ``on_close`` says; may take two minutes."""
         path = self._node_path(project_id, node_id, "/stop")
         await self._command("POST", path, f"stop the node {node_id}", {}, timeout_s=self._node_s)
         return await self.node(project_id, node_id)
@@ -243,10 +167,12 @@ class RestServer(LinkRoutes, HealthRoutes):
     # Files of nodes
 
     async def read_node_file(self, project_id: str, node_id: str, path: str) -> bytes:
+        """A file of the node's directory on its compute (not of the guest's disk)."""
         route = self._prefix + self._node_path(project_id, node_id, f"/files/{_inside(path)}")
         return await self._transport.send("GET", route, f"read the file {path} of node {node_id}")
 
     async def write_node_file(self, project_id: str, node_id: str, path: str, data: bytes) -> None:
+        """Put a file into the node's directory, which is QEMU's working directory."""
         route = self._prefix + self._node_path(project_id, node_id, f"/files/{_inside(path)}")
         action = f"write the file {path} of node {node_id}"
         # The same bytes twice are the same file, so this POST may be repeated.
@@ -254,6 +180,7 @@ class RestServer(LinkRoutes, HealthRoutes):
         await self._transport.send("POST", route, action, data, headers=headers, repeat=True)
 
     async def node_log(self, project_id: str, node_id: str) -> str:
+        """The node's qemu.log: its command line and what QEMU said; empty if there is none yet."""
         try:
             return (await self.read_node_file(project_id, node_id, "qemu.log")).decode("utf-8", "replace")
         except NotFoundError:
