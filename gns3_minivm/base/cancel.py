@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ T = TypeVar("T")
 
 CLEANUP_LIMIT_S = 15.0
 """How long a cancelled task waits for its thread; a thread stuck for longer is left behind (it is a daemon)."""
-_POLL_S = 0.1
 
 
 class Interrupted(BaseException):
@@ -81,31 +79,6 @@ def on_cancel(callback: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         scope.remove(callback)
-
-
-def abandonable(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function that may wait long for somebody else, such as a registry.
-
-    It runs in a thread that is left behind when the caller gives up, so it must leave nothing to clean up.
-    """
-    outcome: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            outcome.put((function(*args, **kwargs), None))
-        except BaseException as error:  # noqa: BLE001  (carried over to the caller as it is)
-            outcome.put((None, error))
-
-    threading.Thread(target=work, name=getattr(function, "__name__", "abandonable"), daemon=True).start()
-    while True:
-        checkpoint()
-        try:
-            result, failure = outcome.get(timeout=_POLL_S)
-        except queue.Empty:
-            continue
-        if failure is not None:
-            raise failure
-        return result  # type: ignore[return-value]
 
 
 async def run_blocking(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

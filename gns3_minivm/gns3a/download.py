@@ -19,8 +19,9 @@ import requests
 import urllib3.exceptions
 
 from gns3_minivm.base.cache import disk_error
-from gns3_minivm.base.cancel import abandonable, checkpoint
+from gns3_minivm.base.cancel import checkpoint
 from gns3_minivm.base.errors import DamagedImageError, HostError
+from gns3_minivm.base.pump import abandonable
 from gns3_minivm.gns3a.model import ImageFile, without_secrets
 
 CONNECT_LIMIT_S = 10.0

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from gns3_minivm.base.bounded import bounded_map
 from gns3_minivm.base.errors import (
     ConfigError,
     ConnectError,
@@ -138,18 +139,14 @@ class _Work:
         """Do all jobs, a few at a time; their errors are kept."""
         if not jobs:
             return
-        slots = asyncio.Semaphore(at_once or self._at_once)
         with self._events.step(title, total=len(jobs)) as step:
 
-            async def one(about: str, job: Callable[[], Awaitable[None]]) -> None:
-                async with slots:
-                    if self.done.gone is None:
-                        await self._guarded(about, job)
-                        step.advance(1)
+            async def one(job: Job) -> None:
+                if self.done.gone is None:
+                    await self._guarded(*job)
+                    step.advance(1)
 
-            async with asyncio.TaskGroup() as group:
-                for about, job in jobs:
-                    group.create_task(one(about, job))
+            await bounded_map(one, jobs, at_once=at_once or self._at_once)
             if self.done.gone is not None:
                 step.detail = "the server is gone"
         if self.done.gone is not None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gns3_minivm.base.bounded import bounded_map
 from gns3_minivm.base.errors import GuestError, MiniVMError, UserError
 from gns3_minivm.guest.exec import ExecRequest, ExecResult
 from gns3_minivm.labs.model import Lab, LabTest
@@ -78,17 +79,13 @@ async def run_checks(
     lab: Lab, run: Run, *, at_once: int = AT_ONCE, on_result: Callable[[CheckResult], object] = lambda result: None
 ) -> tuple[CheckResult, ...]:
     """Run all checks of a lab; results are in the order of the file, ``on_result`` gets them as they come."""
-    places = asyncio.Semaphore(at_once)
 
     async def one(test: LabTest) -> CheckResult:
-        async with places:
-            result = await run_check(test, lab, run)
+        result = await run_check(test, lab, run)
         on_result(result)
         return result
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(test)) for test in lab.tests]
-    return tuple(task.result() for task in tasks)
+    return tuple(await bounded_map(one, lab.tests, at_once=at_once))
 
 
 async def run_check(test: LabTest, lab: Lab, run: Run) -> CheckResult:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from gns3_minivm.base.bounded import bounded_map
 from gns3_minivm.base.errors import ConnectError, GuestError, MiniVMError, NodeError
 from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.console import open_console
@@ -45,26 +46,26 @@ async def wait_for_consoles(
     if not waited:
         return {}
     errors: dict[str, MiniVMError] = {}
-    slots = asyncio.Semaphore(_CONSOLES_AT_ONCE)
-    waiting: dict[str, asyncio.Task[None]] = {}
+    given_up: set[str] = set()
+    waiting: dict[str, asyncio.Timeout] = {}
     with events.step("Wait for the consoles", total=len(waited)) as step:
 
         async def one(item: Awaited) -> None:
-            async with slots:
-                try:
+            try:
+                async with asyncio.timeout(None) as waiting[item.node.node_id]:
                     await _answers(item, limit_s)
-                except MiniVMError as error:
-                    errors[item.name] = error
-                step.advance(1)
+            except TimeoutError:
+                given_up.add(item.name)
+            except MiniVMError as error:
+                errors[item.name] = error
+            waiting.pop(item.node.node_id, None)
+            step.advance(1)
 
         async with asyncio.TaskGroup() as group:
-            for item in waited:
-                waiting[item.node.node_id] = group.create_task(one(item))
             watch = group.create_task(_watch(server, project_id, waiting))
-            await asyncio.gather(*waiting.values(), return_exceptions=True)
+            await bounded_map(one, waited, at_once=_CONSOLES_AT_ONCE)
             watch.cancel()
-        cancelled = {item.name for item in waited if waiting[item.node.node_id].cancelled()}
-        for item in await _ended_now(server, project_id, waited, {*errors, *cancelled}):
+        for item in await _ended_now(server, project_id, waited, {*errors, *given_up}):
             errors[item.name] = await ended(server, item.node)
         if errors:
             step.detail = f"{len(errors)} did not answer"
@@ -113,14 +114,14 @@ async def _ended_now(server: Server, project_id: str, waited: Sequence[Awaited],
     return [item for item in waited if item.name in silent and item.node.node_id in stopped]
 
 
-async def _watch(server: Server, project_id: str, waiting: dict[str, asyncio.Task[None]]) -> None:
-    """Stop waiting for nodes that do not run any more."""
+async def _watch(server: Server, project_id: str, waiting: dict[str, asyncio.Timeout]) -> None:
+    """Let the waiting for nodes that do not run any more end."""
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
         with suppress(MiniVMError):  # the consoles may still be there
             for node in await server.nodes(project_id):
                 if node.status == "stopped" and node.node_id in waiting:
-                    waiting[node.node_id].cancel()
+                    waiting.pop(node.node_id).reschedule(asyncio.get_running_loop().time())
 
 
 async def ended(server: Server, node: Node) -> NodeError:

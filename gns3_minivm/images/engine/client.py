@@ -12,18 +12,16 @@ from __future__ import annotations
 import functools
 import json
 import os
-import queue
 import re
-import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from gns3_minivm.base.cancel import checkpoint
 from gns3_minivm.base.errors import EngineError, ImageNotFoundError, MiniVMError
+from gns3_minivm.base.pump import pumped
 from gns3_minivm.images.engine.endpoints import (
     PERMISSION_HINT,
     START_HINT,
@@ -46,7 +44,6 @@ API_MINIMUM = "1.24"
 _DOUBT_HINT = "Is this a Docker engine? `docker info` tells."
 _CALL_TIMEOUT_S = 60
 _QUEUE_DEPTH = 8
-_POLL_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,49 +248,11 @@ class Engine:
     def _pumped(self, source: Callable[[], Iterator[Any]], doing: str) -> Generator[Any, None, None]:
         """Read a stream of the engine's in a thread, so that whoever waits for it can give up at any moment.
 
-        A read that waits for the engine cannot be ended from outside on every kind of connection; an abandoned
-        thread closes its connection with the engine's next word, or ends with the process.
+        A read that waits for the engine cannot be ended from outside on every kind of connection; a thread that is given
+        up closes its connection with the engine's next word, or ends with the process.
         """
-        items: queue.Queue[tuple[bool, Any]] = queue.Queue(_QUEUE_DEPTH)
-        abandoned = threading.Event()
-
-        def put(last: bool, value: Any) -> None:
-            while not abandoned.is_set():
-                try:
-                    return items.put((last, value), timeout=_POLL_S)
-                except queue.Full:
-                    continue
-
-        def pump() -> None:
-            stream = source()
-            try:
-                for item in stream:
-                    put(False, item)
-                    if abandoned.is_set():
-                        return
-                put(True, None)
-            except BaseException as error:  # noqa: BLE001  (handed to the reader, which raises it)
-                put(True, error)
-            finally:
-                getattr(stream, "close", lambda: None)()
-
-        threading.Thread(target=pump, name=doing, daemon=True).start()
-        try:
-            with self._translated(doing):
-                while True:
-                    checkpoint()
-                    try:
-                        last, value = items.get(timeout=_POLL_S)
-                    except queue.Empty:
-                        continue
-                    if not last:
-                        yield value
-                    elif value is None:
-                        return
-                    else:
-                        raise value
-        finally:
-            abandoned.set()
+        with self._translated(doing), closing(pumped(source, doing, depth=_QUEUE_DEPTH)) as items:
+            yield from items
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:

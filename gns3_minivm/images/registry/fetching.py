@@ -6,19 +6,19 @@ unpacked bytes.
 
 from __future__ import annotations
 
-import contextvars
 import hashlib
 import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from gns3_minivm.base.cache import disk_error
-from gns3_minivm.base.cancel import checkpoint
 from gns3_minivm.base.errors import DamagedImageError, MiniVMError, RegistryError
+from gns3_minivm.base.pump import Abandoned, Inbox, pumped, start_thread
 from gns3_minivm.images.model import Layer
 from gns3_minivm.images.registry.manifests import Blobs, Descriptor, OciImage
 from gns3_minivm.images.unpack import CHUNK_SIZE, PieceReader, UnpackError, unpack
@@ -28,13 +28,8 @@ WORKERS = 3
 _AHEAD_SIZE_MIN = 4 << 20
 """A smaller blob has arrived before a thread for it would be worth its while."""
 _AHEAD_PIECES = 4
-_POLL_S = 0.1
 _GOODBYE_S = 2.0
 _HINT = "Start the command again; if it stays, push or save the image again."
-
-
-class _Abandoned(BaseException):
-    """The fetch has ended without this worker."""
 
 
 def fetch_layers(image: OciImage, places: Sequence[Blobs], spool: Path, progress: Callable[[int], None]) -> list[Layer]:
@@ -49,17 +44,7 @@ def fetch_layers(image: OciImage, places: Sequence[Blobs], spool: Path, progress
         if diff_id not in wanted:
             wanted[diff_id] = descriptor
             jobs.put((f"layer {number} of {len(image.layers)} ({descriptor.digest})", descriptor, diff_id))
-    news: queue.Queue[int | Layer | BaseException] = queue.Queue(64)
-    abandoned = threading.Event()
-
-    def tell(item: int | Layer | BaseException) -> None:
-        while True:
-            if abandoned.is_set():
-                raise _Abandoned
-            try:
-                return news.put(item, timeout=_POLL_S)
-            except queue.Full:
-                continue
+    news: Inbox[int | Layer] = Inbox(64)
 
     def work() -> None:
         try:
@@ -68,50 +53,34 @@ def fetch_layers(image: OciImage, places: Sequence[Blobs], spool: Path, progress
                     label, descriptor, diff_id = jobs.get_nowait()
                 except queue.Empty:
                     return
-                tell(_fetch_from_any(label, places, descriptor, diff_id, spool, tell))
-        except _Abandoned:
+                news.put(_fetch_from_any(label, places, descriptor, diff_id, spool, news.put))
+        except Abandoned:
             return
-        except BaseException as error:  # noqa: BLE001  (handed to the caller's thread, which raises it)
-            try:
-                tell(error)
-            except _Abandoned:
-                return
+        except BaseException as error:  # noqa: BLE001  (raised by the caller's thread)
+            news.fail(error)
 
-    # With the caller's context, so that its checkpoints hold for the workers too.
-    workers = [
-        threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True, name=f"fetch-{number}")
-        for number in range(min(WORKERS, len(wanted)))
-    ]
+    workers: list[threading.Thread] = []
     try:
-        for worker in workers:
-            worker.start()
+        for number in range(min(WORKERS, len(wanted))):
+            workers.append(start_thread(work, f"fetch-{number}"))
         found = _collect(news, len(wanted), progress)
     except OSError as error:
         raise (disk_error(error, spool) or error) from error
     finally:
-        abandoned.set()
+        news.abandon()
         # A worker that waits for the network is left behind; it ends with its next byte or its time limit.
         deadline = time.monotonic() + _GOODBYE_S
         for worker in workers:
-            if worker.ident is not None:
-                worker.join(max(0.0, deadline - time.monotonic()))
+            worker.join(max(0.0, deadline - time.monotonic()))
     return [found[diff_id] for diff_id in image.diff_ids]
 
 
-def _collect(
-    news: queue.Queue[int | Layer | BaseException], expected: int, progress: Callable[[int], None]
-) -> dict[str, Layer]:
+def _collect(news: Inbox[int | Layer], expected: int, progress: Callable[[int], None]) -> dict[str, Layer]:
     found: dict[str, Layer] = {}
     while len(found) < expected:
-        checkpoint()
-        try:
-            item = news.get(timeout=_POLL_S)
-        except queue.Empty:
-            continue
+        item = news.get()
         if isinstance(item, Layer):
             found[item.diff_id] = item
-        elif isinstance(item, BaseException):
-            raise item
         else:
             progress(item)
     return found
@@ -148,7 +117,8 @@ def _fetch_layer(
     path = spool / diff_id.replace(":", "-")
     arriving = _checked_pieces(label, blobs, descriptor)
     if descriptor.size >= _AHEAD_SIZE_MIN:
-        arriving = _ahead(arriving)
+        # A thread brings in the next pieces while this one unpacks.
+        arriving = pumped(partial(iter, arriving), "fetch-ahead", depth=_AHEAD_PIECES)
     with path.open("wb", buffering=0) as target, closing(arriving):
         source = PieceReader(arriving, tell)
         try:
@@ -171,44 +141,6 @@ def _checked_pieces(label: str, blobs: Blobs, descriptor: Descriptor) -> Generat
     # generators have close(); the interface only promises an iterator
     with closing(cast(Any, blobs.pieces(descriptor))) as pieces:
         yield from _Checked(pieces, descriptor, label).pieces()
-
-
-def _ahead(pieces: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
-    """The same pieces, brought in by a thread while those before them are unpacked.
-
-    A thread that waits for the network when it is given up ends with its next piece or its time limit.
-    """
-    items: queue.Queue[bytes | BaseException | None] = queue.Queue(_AHEAD_PIECES)
-    abandoned = threading.Event()
-
-    def put(item: bytes | BaseException | None) -> bool:
-        while not abandoned.is_set():
-            try:
-                items.put(item, timeout=_POLL_S)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        end: BaseException | None = None
-        try:
-            with closing(pieces):
-                for piece in pieces:
-                    if not put(piece):
-                        return
-        except BaseException as error:  # noqa: BLE001  (handed to the thread that unpacks, which raises it)
-            end = error
-        put(end)
-
-    threading.Thread(target=contextvars.copy_context().run, args=(work,), name="fetch-ahead", daemon=True).start()
-    try:
-        while (item := items.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        abandoned.set()
 
 
 class _Checked:

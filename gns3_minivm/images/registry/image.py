@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gns3_minivm.base.cancel import abandonable
 from gns3_minivm.base.errors import ImageError, ImageNotFoundError, MiniVMError, RegistryError, UsageError
+from gns3_minivm.base.pump import abandonable
 from gns3_minivm.images.model import Image, ImageInfo, Layer, SourceDigest
 from gns3_minivm.images.oci import ARCHITECTURE, guest_config, short_name
 from gns3_minivm.images.registry.fetching import fetch_layers

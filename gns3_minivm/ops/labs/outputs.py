@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gns3_minivm.appliances import Appliances
+from gns3_minivm.base.bounded import bounded_map
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import GuestError, NotFoundError
 from gns3_minivm.base.events import Events
@@ -193,21 +194,20 @@ def shape_of(*texts: str) -> Shape:
 
 async def _payloads(server: Server, project: Project, nodes: Sequence[Node]) -> dict[str, NodePayload]:
     """What the nodes were told, by their ids.  Raises GuestError for a file that cannot be read."""
-    places = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(node: Node, name: str) -> tuple[str, NodePayload] | None:
-        async with places:
-            try:
-                data = await server.read_node_file(project.project_id, node.node_id, name)
-            except NotFoundError:
-                return None  # a node that was never started well
+    async def one(named: tuple[Node, str]) -> tuple[str, NodePayload] | None:
+        node, name = named
+        try:
+            data = await server.read_node_file(project.project_id, node.node_id, name)
+        except NotFoundError:
+            return None  # a node that was never started well
         try:
             return node.node_id, decode_payload(data)
         except GuestError as error:
             raise GuestError(f"node {node.name}: {error.message}", hint=error.hint) from error
 
-    named = [(node, name) for node in nodes if (name := payload_file(node))]
-    found = await asyncio.gather(*(one(node, name) for node, name in named))
+    files = [(node, name) for node in nodes if (name := payload_file(node))]
+    found = await bounded_map(one, files, at_once=_AT_ONCE)
     return dict(pair for pair in found if pair is not None)
 
 

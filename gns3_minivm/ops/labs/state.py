@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from gns3_minivm.base.bounded import bounded_map
 from gns3_minivm.base.errors import MiniVMError, NodeError, UsageError
 from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import Address
@@ -72,20 +72,17 @@ async def _stop(server: Server, running: Mapping[str, Node], events: Events) -> 
     if not running:
         return {}
     errors: dict[str, MiniVMError] = {}
-    slots = asyncio.Semaphore(_STOPS_AT_ONCE)
     with events.step("Stop nodes", total=len(running)) as step:
 
-        async def one(name: str, node: Node) -> None:
-            async with slots:
-                try:
-                    await server.stop_node(node.project_id, node.node_id)
-                except MiniVMError as error:
-                    errors[f"node {name}"] = error
-                step.advance(1)
+        async def one(name: str) -> None:
+            node = running[name]
+            try:
+                await server.stop_node(node.project_id, node.node_id)
+            except MiniVMError as error:
+                errors[f"node {name}"] = error
+            step.advance(1)
 
-        async with asyncio.TaskGroup() as group:
-            for name, node in running.items():
-                group.create_task(one(name, node))
+        await bounded_map(one, running, at_once=_STOPS_AT_ONCE)
     return errors
 
 
