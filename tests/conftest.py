@@ -24,6 +24,7 @@ from gns3_minivm.gns3.server import Server
 from gns3_minivm.ops.kernels.monolithic import build_monolithic
 from tests.support.engine import running_engine
 from tests.support.gns3 import GNS3Process, running_gns3
+from tests.support.guest_loop import compile_loop
 from tests.support.minivm import minivm_cache
 from tests.support.parsers import Parsers, compile_parsers
 from tests.support.tools import require_tool
@@ -120,6 +121,12 @@ def monolithic_bundle() -> Bundle:
 def parsers(tmp_path_factory: pytest.TempPathFactory) -> Parsers:
     """The guest's parsers as a program that ends with an error at the first use of memory that is not its own."""
     return compile_parsers(tmp_path_factory.mktemp("parsers"))
+
+
+@pytest.fixture(scope="session")
+def loop_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The guest's main loop as a program that ends with an error as the parsers do, and where it loses memory."""
+    return compile_loop(tmp_path_factory.mktemp("loop"))
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,8 @@ from gns3_minivm.guest.frames import ANNOUNCEMENT, KNOCK, REQUEST_DATA_MAX, VERS
 from gns3_minivm.guest.transcript import Transcript
 
 REQUEST_MAX = 65536
-"""Bytes of a request without its standard input, as the guest takes them."""
+"""Bytes of a request with its empty line, without the standard input behind it, which may be of any length; as
+``kernel/init/exec_command.h`` says."""
 Channel = Literal["stdout", "stderr"]
 _CHANNELS: dict[str, Channel] = {"o": "stdout", "e": "stderr"}
 _ACKNOWLEDGE_EVERY = 8
@@ -153,7 +154,8 @@ class Exchange:
 
     def ask_again(self, now: float) -> list[Frame]:
         """Something is missing or was damaged: ask for it, once until it comes or time has passed."""
-        if self._asked_for == self._expected or self.ending:
+        # A guest that has taken nothing yet, as a busy one, would not know what this is about.
+        if not self._arrived or self._asked_for == self._expected or self.ending:
             return []
         self._asked_for, self._asked_at, self._acknowledged = self._expected, now, self._expected
         return [Frame(kind="R", id=self.id, number=self._expected)]
@@ -168,7 +170,7 @@ class Exchange:
         if now - self._asked_at < self._limits.ask_again_s:
             return self._acknowledge()
         self._asked_for = -1
-        again = self.ask_again(now) if self._arrived else []
+        again = self.ask_again(now)
         self._sent = self._arrived
         return again + self._send_on()
 
@@ -179,7 +181,9 @@ class Exchange:
         return [Frame(kind="A", id=self.id, number=self._expected)]
 
     def _send_on(self) -> list[Frame]:
-        first, self._sent = self._sent, min(self._arrived + _INPUT_WINDOW, self._pieces)
+        # A guest that is busy knows nothing of a second piece, so the first one goes alone until it is taken.
+        window = _INPUT_WINDOW if self._arrived else 1
+        first, self._sent = self._sent, min(self._arrived + window, self._pieces)
         return [self._piece(number) for number in range(first, self._sent)]
 
     def _piece(self, number: int) -> Frame:

@@ -20,7 +20,6 @@
 enum {
     WINDOW = 32,            /* frames that may be on their way */
     PIECE_SIZE = 512,       /* GNU screen shows what is behind the 767th byte of a control string */
-    REQUEST_MAX = 65536,
     INPUT_SIZE = 4096,      /* of a command's standard input, beside what its pipe holds */
     LEASE_MS = 60000,       /* without a word from the host */
     LEFT_OVER_MS = 200,     /* for output that is still in the pipes, where a process in the background holds them */
@@ -201,14 +200,18 @@ static void keep_input(struct exec *exec, const char *data, size_t size)
     exec->input_used += size;
 }
 
-/* Adds to the request; behind its empty line follows the input. */
+static void refuse(struct exec *exec, const char *reason)
+{
+    exec->started = true;
+    end(exec, reason);
+}
+
+/* Adds to the request; behind its empty line follows the input, of which the last piece of a request may hold some. */
 static void take_request(struct exec *exec, const char *data, size_t size)
 {
     char *text = realloc(exec->request, exec->request_size + size + 1);
-    if (!text || exec->request_size + size > REQUEST_MAX) {
-        exec->request = text ? text : exec->request;
-        exec->started = true;
-        end(exec, "failed 126 the request is larger than 65536 bytes");
+    if (!text) {
+        refuse(exec, "failed 126 there is no memory for the request");
         return;
     }
     size_t from = exec->request_size ? exec->request_size - 1 : 0;
@@ -217,12 +220,16 @@ static void take_request(struct exec *exec, const char *data, size_t size)
     exec->request_size += size;
     text[exec->request_size] = '\0';
     char *empty_line = memmem(text + from, exec->request_size - from, "\n\n", 2);
-    if (!empty_line)
-        return;
-    size_t rest = exec->request_size - (size_t)(empty_line + 2 - text);
-    empty_line[1] = '\0';
-    start(exec);
-    keep_input(exec, empty_line + 2, rest);
+    size_t length = empty_line ? (size_t)(empty_line + 2 - text) : exec->request_size;
+    if (length > EXEC_REQUEST_MAX) {
+        char reason[80];
+        snprintf(reason, sizeof reason, "failed 126 the request is larger than %d bytes", EXEC_REQUEST_MAX);
+        refuse(exec, reason);
+    } else if (empty_line) {
+        empty_line[1] = '\0';
+        start(exec);
+        keep_input(exec, text + length, exec->request_size - length);
+    }
 }
 
 static void take_input(struct exec *exec, const struct frame *frame)

@@ -8,6 +8,10 @@
 #include "program.h"
 #include "text.h"
 
+enum {
+    EXEC_REQUEST_MAX = 65536, /* bytes of a request with its empty line, without the input behind it; as exec.py says */
+};
+
 struct exec_request {
     struct words argv, env;
     const char *shell; /* a command line instead of argv; NULL if there is none */

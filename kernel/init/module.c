@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -67,15 +68,14 @@ void modules_load(enum module_part part)
         return;
     done[part] = true;
     char *list = initramfs_text(part == MODULES_BOOT ? "/etc/modules.boot" : "/etc/modules.late"), *line;
-    if (!list)
-        return;
-    while ((line = strsep(&list, "\n"))) {
+    for (char *rest = list; rest && (line = strsep(&rest, "\n"));) {
         line = trim(line);
         if (!*line || *line == '#')
             continue;
         if (part == MODULES_BOOT || is_early(line) == (part == MODULES_EARLY))
             load_file(line);
     }
+    free(list);
 }
 
 void module_probe(const char *name)

@@ -37,8 +37,8 @@ pid_t process_start_quietly(const struct words *command);
 int process_run(const struct words *command);
 int process_run_with(const struct words *command, char *const *environment);
 
+/* Links the child into a list, until it is forgotten: before that its memory must not be given back or written over. */
 void child_watch(struct child *child, pid_t pid);
-/* For a child that lies on the stack. */
 void child_forget(struct child *child);
 /* Takes the status of everything that has ended. */
 void children_reap(void);

@@ -88,6 +88,8 @@ void session_close(struct session *session)
     if (session->master >= 0)
         close(session->master);
     session->slave = session->master = -1;
+    /* Its place is used again: it must not be in the middle of the list of children then. */
+    child_forget(&session->child);
 }
 
 /* Copies from the memory of a process. */

@@ -71,7 +71,9 @@ void words_set(struct words *words, const char *assignment)
     size_t length = name_length(assignment);
     for (size_t i = 0; i < words->count; i++)
         if (name_length(words->item[i]) == length && !strncmp(words->item[i], assignment, length)) {
-            words->item[i] = copy_text(assignment);
+            char *copy = copy_text(assignment); /* first: it may be a part of what is replaced */
+            free(words->item[i]);
+            words->item[i] = copy;
             return;
         }
     words_add(words, assignment);
@@ -118,10 +120,13 @@ bool parse_number(const char *text, unsigned long limit, unsigned long *number)
 
 char *trim(char *text)
 {
-    text += strspn(text, " \t\r\n");
-    size_t length = strlen(text);
-    while (length && strchr(" \t\r\n", text[length - 1]))
-        text[--length] = '\0';
+    static const char blanks[] = " \t\r\n";
+    const char *first = text + strspn(text, blanks);
+    size_t length = strlen(first);
+    while (length && strchr(blanks, first[length - 1]))
+        length--;
+    memmove(text, first, length);
+    text[length] = '\0';
     return text;
 }
 

@@ -34,7 +34,7 @@ const char *after(const char *text, const char *prefix);
 const char *base_name(const char *path);
 /* Reads a decimal number that takes the whole text; false if it is none or exceeds limit. */
 bool parse_number(const char *text, unsigned long limit, unsigned long *number);
-/* Cuts white space off both ends, in place. */
+/* Cuts white space off both ends, in place: what is left begins where text does, so that its owner can free it. */
 char *trim(char *text);
 /* Replaces every \xHH (two lower-case hexadecimal digits) by its byte, in place. */
 char *unescape(char *text);

@@ -39,7 +39,7 @@ def test_dhcp_and_router_advertisements_configure_interfaces(bundle: Bundle, tmp
 
 def test_a_machine_without_network_cards_and_name_boots(bundle: Bundle, tmp_path: Path) -> None:
     assert bundle.busybox is not None
-    tree = busybox_tree(bundle.busybox, {"etc/hostname": "from-the-image\n"})
+    tree = busybox_tree(bundle.busybox, {"etc/hostname": " \tfrom-the-image \n"})
     disk = guest_disk(tmp_path / "disk.qcow2", tree, GuestConfig(cmd=("sh",)))
     words = "ip.eth0=10.0.0.1/24 gw=10.0.0.254"
     with boot(bundle, [disk], tmp_path, words=words, name="") as guest:

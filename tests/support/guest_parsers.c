@@ -187,6 +187,22 @@ static int show_request(const char *text)
     return 0;
 }
 
+/* The first line of a file that text names; the caller owns it. */
+static int show_line(const char *path)
+{
+    char *line = file_line(path);
+    show("line", line);
+    free(line);
+    return 0;
+}
+
+static int show_limits(void)
+{
+    show("request", format("%d", EXEC_REQUEST_MAX));
+    show("data", format("%d", FRAME_DATA_MAX));
+    return 0;
+}
+
 static char *read_input(size_t *size)
 {
     size_t room = 65536, got;
@@ -230,5 +246,9 @@ int main(int count, char **arguments)
         return show_gaps(text, size);
     if (!strcmp(what, "request"))
         return show_request(text);
+    if (!strcmp(what, "line"))
+        return show_line(text);
+    if (!strcmp(what, "limits"))
+        return show_limits();
     return 2;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from gns3_minivm.base import resources
@@ -28,9 +29,14 @@ class Parsers:
 
 
 def compile_parsers(folder: Path) -> Parsers:
+    return Parsers(compile_guest(folder / "parsers", "guest_parsers.c", without=("main.c",)))
+
+
+def compile_guest(output: Path, harness: str, without: Sequence[str]) -> Path:
+    """Compile the guest's init, but for some files, with a main program of the tests, under sanitizers."""
     compiler = require_tool("cc")
     init = resources.folder("kernel") / "init"
-    sources = [path for path in sorted(init.glob("*.c")) if path.name != "main.c"]
-    program, harness = folder / "parsers", Path(__file__).with_name("guest_parsers.c")
-    subprocess.run([compiler, *FLAGS, *SANITIZE, f"-I{init}", harness, *sources, "-o", program], check=True)
-    return Parsers(program)
+    sources = [path for path in sorted(init.rglob("*.c")) if path.name not in without]
+    own = Path(__file__).with_name(harness)
+    subprocess.run([compiler, *FLAGS, *SANITIZE, f"-I{init}", own, *sources, "-o", output], check=True)
+    return output

@@ -188,9 +188,10 @@ def test_input_goes_piece_by_piece_and_waits_where_there_is_no_room() -> None:
 
     made, _ = exchange(b"x" * 6 * REQUEST_DATA_MAX)
     begun = made.begin(0)
-    assert numbers(begun) == [("D", 0), ("D", 1), ("D", 2), ("D", 3)]
+    assert numbers(begun) == [("D", 0)]
+    begun += made.take(Frame(kind="a", id=made.id, number=1), 0)
+    assert numbers(begun) == [("D", 0), ("D", 1), ("D", 2), ("D", 3), ("D", 4)]
     assert {len(frame.data) for frame in begun} == {REQUEST_DATA_MAX}
-    assert numbers(made.take(Frame(kind="a", id=made.id, number=1), 0)) == [("D", 4)]
     # The second piece found no room, and so those behind it are not taken either.
     for _ in range(4):
         assert made.take(Frame(kind="a", id=made.id, number=1, data=b"full"), 0) == []
@@ -201,9 +202,18 @@ def test_input_goes_piece_by_piece_and_waits_where_there_is_no_room() -> None:
     assert made.take(Frame(kind="a", id=made.id, number=8), 0) == []
 
 
+def test_a_busy_guest_is_asked_with_the_first_piece_alone() -> None:
+    made, _ = exchange(b"x" * 6 * REQUEST_DATA_MAX)
+    made.begin(0)
+    assert made.take(Frame(kind="n", id=made.id, number=0, data=b"busy"), 0) == []
+    assert made.ask_again(0.5) == []
+    assert [(frame.kind, frame.number) for frame in made.tick(1.1)] == [("D", 0)]
+
+
 def test_input_that_is_lost_is_sent_again_when_nothing_is_heard() -> None:
     made, _ = exchange(b"x" * 6 * REQUEST_DATA_MAX)
     made.begin(0)
+    made.take(Frame(kind="a", id=made.id, number=1), 0)
     made.take(Frame(kind="a", id=made.id, number=2), 0)
     assert made.tick(0.9) == []
     assert [(frame.kind, frame.number) for frame in made.tick(1.1)] == [("R", 0), *(("D", n) for n in range(2, 6))]
