@@ -28,10 +28,11 @@ from pathlib import Path
 from boot import FLOOR_LINE, Way, collect, floor_initrd
 
 from gns3_minivm.base import resources
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.command import run
 from gns3_minivm.base.errors import MiniVMError
 from gns3_minivm.bundle.source.compile import read_configuration
-from gns3_minivm.guest.contract import QEMU_OPTIONS, kernel_command_line
+from gns3_minivm.guest.contract import kernel_command_line, qemu_options
 from gns3_minivm.qemu.command import GuestMachine, find_qemu
 from gns3_minivm.qemu.probe import acceleration_works
 from gns3_minivm.settings import Settings
@@ -106,7 +107,7 @@ def boot_all(names: list[str], images: Path, repeats: int, qemu: str, accelerate
                 initrd=initrd,
                 disks=(),
                 append=kernel_command_line(),
-                options=QEMU_OPTIONS,
+                options=qemu_options(X86_64),
             ),
             line,
         )

@@ -27,10 +27,11 @@ from boot import FLOOR_LINE, Way, collect, floor_initrd
 from monolithic_costs import WHOLE, kernels
 
 from gns3_minivm.base import resources
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.command import run
 from gns3_minivm.base.errors import MiniVMError
 from gns3_minivm.bundle.source.compile import read_configuration
-from gns3_minivm.guest.contract import QEMU_OPTIONS, kernel_command_line
+from gns3_minivm.guest.contract import kernel_command_line, qemu_options
 from gns3_minivm.qemu.command import GuestMachine, command_line, find_qemu
 
 FOLDERS = ("net", "drivers/net", "crypto", "lib/crypto", "arch/x86/crypto")
@@ -119,7 +120,12 @@ def boot(words: list[str]) -> str:
 def machine(kernel: Path, folder: str, append: str) -> GuestMachine:
     """A machine that has nothing but a kernel and a line of an init."""
     return GuestMachine(
-        name="lab", kernel=kernel, initrd=floor_initrd(Path(folder)), disks=(), append=append, options=QEMU_OPTIONS
+        name="lab",
+        kernel=kernel,
+        initrd=floor_initrd(Path(folder)),
+        disks=(),
+        append=append,
+        options=qemu_options(X86_64),
     )
 
 

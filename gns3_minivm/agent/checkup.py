@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from gns3_minivm.agent.desired import is_ours
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.artifacts import Artifact
 from gns3_minivm.base.errors import MiniVMError, ServerError
 from gns3_minivm.gns3.address import Address
@@ -189,8 +190,8 @@ def _qemu(name: str, versions: tuple[str, ...] | None, *, needed: bool) -> Findi
         )
         return Finding("qemu", "unknown", f"{name}: this API does not tell the version of QEMU", hint)
     if not versions:
-        hint = "Install qemu-system-x86 there."
-        return Finding("qemu", "problem" if needed else "warning", f"{name} has no qemu-system-x86_64", hint)
+        hint = f"Install {X86_64.qemu_package} there."
+        return Finding("qemu", "problem" if needed else "warning", f"{name} has no {X86_64.qemu_program}", hint)
     if min(map(_numbers, versions)) < _OLDEST_QEMU_FOR_ZSTD:
         hint = "Update it, or register with --compression zlib."
         return Finding("qemu", "problem", f"{name}: QEMU {', '.join(versions)} cannot read zstd disks (5.1 can)", hint)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.artifacts import Artifact, Kind, measure, recipe_id, server_filename
 from gns3_minivm.base.cache import Cache
 from gns3_minivm.base.errors import DamagedImageError, PackageError
@@ -19,7 +20,6 @@ from gns3_minivm.bundle.model import INITRD_FILE, KERNEL_FILE, MODULES_FILE, Bun
 from gns3_minivm.bundle.modules.depmod import ModuleIndex
 from gns3_minivm.bundle.modules.module_list import ModuleList, load_orders, read_module_list
 from gns3_minivm.bundle.packages.package_set import (
-    ARCHITECTURE,
     BUSYBOX,
     E2FSCK,
     PackageSet,
@@ -181,7 +181,7 @@ def _make(
         id=recipe.bundle,
         flavour=recipe.flavour,
         kernel_version=version,
-        architecture=ARCHITECTURE,
+        architecture=X86_64.debian,
         kernel=artifact(Kind.KERNEL, KERNEL_FILE, "vmlinuz", recipe.kernel),
         initrd=artifact(Kind.INITRD, INITRD_FILE, "initrd", recipe.initrd),
         modules=artifact(Kind.MODULES, MODULES_FILE, "modules", recipe.modules, ".qcow2") if unpacked.modules else None,

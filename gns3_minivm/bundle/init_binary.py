@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from gns3_minivm.base import resources
+from gns3_minivm.base.architecture import X86_64, host_architecture
 from gns3_minivm.base.cache import Cache
 from gns3_minivm.base.command import run
 from gns3_minivm.base.errors import PackageError, ToolError
 from gns3_minivm.bundle.modules.elf import check_static_program
 
-PREBUILT = "init-x86_64"
+PREBUILT = X86_64.init_file
 LIBRARIES_SUFFIX = ".libraries"
 SCRIPT = "build-init.sh"
 _COMPILER_HINT = "Run `sudo apt install gcc musl-tools`, or install gns3-minivm from a wheel, which has it ready-made."
@@ -63,7 +64,7 @@ def init_record(init: bytes) -> dict[str, Any]:
 
 
 def init_binary(cache: Cache) -> InitBinary:
-    """The init as a static x86-64 program (blocking).  Raises ToolError if it cannot be compiled."""
+    """The init as a static program (blocking).  Raises ToolError if it cannot be compiled."""
     prebuilt = resources.folder("kernel") / PREBUILT
     if prebuilt.is_file():
         data = _read(prebuilt)
@@ -71,7 +72,7 @@ def init_binary(cache: Cache) -> InitBinary:
         with cache.scratch() as folder:
             data = compile_init(folder)
     try:
-        check_static_program(data, "the guest's init")
+        check_static_program(data, "the guest's init", X86_64)
     except PackageError as error:
         raise ToolError(
             f"the compiler does not make what the guest needs: {error.message}", hint=_COMPILER_HINT
@@ -103,9 +104,9 @@ def _libraries(path: Path) -> Iterator[Library]:
 
 def compile_init(folder: Path) -> InitBinary:
     """Compile the init with the compiler of this machine, in ``folder``."""
-    if platform.machine() not in ("x86_64", "AMD64"):
+    if host_architecture() is not X86_64:
         raise ToolError(
-            f"the guest's init is for x86-64 and cannot be compiled on {platform.machine()}",
+            f"the guest's init is for {X86_64.label} and cannot be compiled on {platform.machine()}",
             hint="Install gns3-minivm from a wheel, which has it ready-made.",
         )
     if not any(shutil.which(name) for name in ("musl-gcc", "cc")):

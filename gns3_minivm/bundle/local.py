@@ -11,18 +11,18 @@ import functools
 import hashlib
 import os
 import re
-import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import PackageError
 from gns3_minivm.base.events import Events, Step
 from gns3_minivm.bundle.model import PackageRecord
 from gns3_minivm.bundle.packages.deb import DebMember, sha256_of
 from gns3_minivm.bundle.packages.owner import Owner, owning_package
-from gns3_minivm.bundle.packages.package_set import ARCHITECTURE, Package, PackageSet, PackageSource, ResolvedPackages
+from gns3_minivm.bundle.packages.package_set import Package, PackageSet, PackageSource, ResolvedPackages
 from gns3_minivm.bundle.unpack import MODULE_FILE, MODULE_LISTS
 
 IMAGE, MODULES = "linux-image", "linux-modules"
@@ -30,8 +30,6 @@ IMAGE, MODULES = "linux-image", "linux-modules"
 LICENCE = "GPL-2.0-only"
 """Of Linux as a whole (its file COPYING); what a package says of it, or the modules say of themselves, goes first."""
 _HEADER_SIZE = 0x10000
-_MAGIC, _MAGIC_AT = b"HdrS", 0x202
-_VERSION_AT, _VERSION_BASE = 0x20E, 0x200
 _VERSION = re.compile(rb"[0-9][\x21-\x7e]*")
 
 
@@ -108,14 +106,14 @@ def image_version(path: Path) -> str:
             header = stream.read(_HEADER_SIZE)
     except OSError as error:
         raise _unreadable(path, error) from error
-    if header[_MAGIC_AT : _MAGIC_AT + 4] != _MAGIC:
+    if not X86_64.image.is_start_of(header):
         what = "an ELF file" if header.startswith(b"\x7fELF") else "something else"
         raise PackageError(
-            f"{path} is no x86 kernel image (bzImage), but {what}",
-            hint="Name the file that a boot loader starts: /boot/vmlinuz-VERSION, or arch/x86/boot/bzImage of a build.",
+            f"{path} is not an {X86_64.label} kernel image ({X86_64.image.name}) but {what}",
+            hint=f"Name the file that a boot loader starts: /boot/vmlinuz-VERSION, or {X86_64.image_path} of a build.",
         )
-    (offset,) = struct.unpack_from("<H", header, _VERSION_AT)
-    found = _VERSION.match(header, _VERSION_BASE + offset) if offset else None
+    version_at = X86_64.image.version_at(header)
+    found = _VERSION.match(header, version_at) if version_at else None
     if found is None:
         raise PackageError(f"{path} does not say which version of the kernel it is")
     return found[0].decode("ascii")
@@ -163,7 +161,7 @@ def _record(name: str, part: _Image | _Modules, filename: str, sha256: str, size
     return PackageRecord(
         name=name,
         version=part.owner.version if part.owner else part.version,
-        architecture=ARCHITECTURE,
+        architecture=X86_64.debian,
         source=part.owner.source if part.owner else f"linux {part.version}",
         filename=filename,
         sha256=sha256,

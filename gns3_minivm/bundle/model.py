@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.artifacts import Artifact, Kind
 from gns3_minivm.base.errors import DamagedImageError
 
@@ -22,9 +22,7 @@ CONFIG_FILE = "config"
 
 _MIB = 1 << 20
 _MARGIN_MB = 8
-_SETUP_SIZE = 0x264
-_SETUP_MAGIC, _SETUP_MAGIC_AT = b"HdrS", 0x202
-_PREF_ADDRESS_AT = 0x258
+_HEADER_BYTES = 0x1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +84,11 @@ class Bundle:
         between (measured: 71.8 MiB of both hang with 72 MB and start with 80).
         """
         with self.kernel.path.open("rb") as kernel:
-            header = kernel.read(_SETUP_SIZE)
-        if len(header) < _SETUP_SIZE or header[_SETUP_MAGIC_AT:][:4] != _SETUP_MAGIC:
+            header = kernel.read(_HEADER_BYTES)
+        kernel_end = X86_64.image.memory_end(header) if X86_64.image.is_start_of(header) else None
+        if kernel_end is None:
             return 0
-        pref_address, init_size = struct.unpack_from("<QI", header, _PREF_ADDRESS_AT)
-        initrd_bytes = self.initrd.size_bytes if self.initrd else 0
-        needed: int = pref_address + init_size + initrd_bytes
+        needed = kernel_end + (self.initrd.size_bytes if self.initrd else 0)
         return -(-needed // _MIB) + _MARGIN_MB
 
     @property

@@ -13,6 +13,7 @@ from typing import IO
 
 import zstandard
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import PackageError
 from gns3_minivm.base.events import Events
 from gns3_minivm.bundle.model import BUSYBOX_FILE, KERNEL_FILE, PackageRecord
@@ -69,7 +70,7 @@ def unpack(packages: PackageSet, sources: Mapping[str, Package], folder: Path, s
                     _take_kernel_file(member, package, folder, stream, found)
                 elif member.path in _PROGRAMS[package.name]:
                     data = found.programs[package.name] = member.read()
-                    elf.check_static_program(data, f"{member.path} of {package.filename}")
+                    elf.check_static_program(data, f"{member.path} of {package.filename}", X86_64)
             found.packages.append(record)
             step.advance(package.size_bytes)
     _check_complete(found, packages)

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.artifacts import recipe_id, server_filename
 from gns3_minivm.convert.options import Compression, DiskOptions
 from gns3_minivm.guest.contract import GuestConfig
 from gns3_minivm.images.model import ImageInfo
-from gns3_minivm.images.oci import ARCHITECTURE
 
 FORMAT = 2
 """Raise it when the same image and options give other bytes: a file name stands for the same bytes for ever.
@@ -91,7 +91,7 @@ def find_recipe(
     ``sizes`` are those that the disk may have had when it was made: a guest's disk may have grown since.
     """
     info = ImageInfo(
-        reference="", name="", version="", architecture=ARCHITECTURE, diff_ids=diff_ids, config=config, size_bytes=None
+        reference="", name="", version="", architecture=X86_64.oci, diff_ids=diff_ids, config=config, size_bytes=None
     )
     for size_bytes, compression in itertools.product(dict.fromkeys(sizes), get_args(Compression)):
         latest = DiskRecipe(info, DiskOptions(size_bytes=size_bytes, compression=compression)).as_dict()

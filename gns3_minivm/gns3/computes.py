@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import ServerError
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, VM_COMPUTE, Compute, ComputeHealth
 from gns3_minivm.gns3.routes import Routes
@@ -22,7 +23,7 @@ class ComputeRoutes(Routes):
 
     @abstractmethod
     async def qemu_versions(self, compute_id: str = LOCAL_COMPUTE) -> tuple[str, ...] | None:
-        """Versions of a compute's qemu-system-x86_64; None where the API does not tell."""
+        """Versions of a compute's QEMU for our guests; None where the API does not tell."""
 
     async def default_compute(self) -> str:
         """Where MiniVMs run if nobody says otherwise: "local", or "vm" where "local" has no QEMU (Windows, macOS)."""
@@ -60,6 +61,6 @@ class ComputeRoutes(Routes):
             compute=compute,
             disk_used_percent=disk_used if isinstance(disk_used, int) else None,
             memory_free_bytes=memory_free if isinstance(memory_free, int) else None,
-            kvm="x86_64" in kvm if isinstance(kvm, list) else None,
+            kvm=X86_64.linux in kvm if isinstance(kvm, list) else None,
             qemu_versions=versions,
         )

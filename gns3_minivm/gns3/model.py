@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gns3_minivm.base.architecture import X86_64
+
 LOCAL_COMPUTE = "local"
 """The compute on the server itself."""
 VM_COMPUTE = "vm"
@@ -69,7 +71,7 @@ class ComputeHealth:
     memory_free_bytes: int | None = None
     kvm: bool | None = None
     qemu_versions: tuple[str, ...] | None = None
-    """Versions of qemu-system-x86_64, in the order in which the server found them."""
+    """Versions of its QEMU for our guests, in the order in which the server found them."""
     error: str = ""
     """Why the compute could not be asked."""
 
@@ -124,7 +126,7 @@ class QemuTemplate:
     kernel_command_line: str = ""
     options: str = ""
     linked_clone: bool = True
-    platform: str = "x86_64"
+    platform: str = X86_64.qemu
     compute_id: str | None = LOCAL_COMPUTE
     version: str = ""
     """The version of what the template is of; only for people, and kept by servers that ``have_template_versions``."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import MiniVMError
 from gns3_minivm.gns3 import messages, replies
 from gns3_minivm.gns3.messages import checked
@@ -106,7 +107,7 @@ class ProjectRoutes(Routes):
             for number, filename in enumerate(filenames, 1):
                 # As a kernel: GNS3 exports every property that ends in "image", and does not look into the file.
                 body = {"node_type": "qemu", "name": f"image-{number}", "compute_id": compute_id,
-                        "properties": {"kernel_image": filename, "platform": "x86_64"}}  # fmt: skip
+                        "properties": {"kernel_image": filename, "platform": X86_64.qemu}}  # fmt: skip
                 path = f"/projects/{quote(project.project_id)}/nodes"
                 await self._command(
                     "POST", path, f"read the image {filename}", body, timeout_s=self._transport.limits.creation_s

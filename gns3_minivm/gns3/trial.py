@@ -6,13 +6,14 @@ import asyncio
 import re
 from urllib.parse import quote
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import ServerError
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, NodeTrial
 from gns3_minivm.gns3.nodes import NodeRoutes
 from gns3_minivm.gns3.projects import ProjectRoutes
 
 _TRIAL = {
-    "platform": "x86_64",
+    "platform": X86_64.qemu,
     "ram": 32,
     "adapters": 0,
     "console_type": "telnet",

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from gns3_minivm.base.architecture import X86_64, Architecture
 from gns3_minivm.base.errors import DamagedImageError, UsageError
 
 CONFIG_PATH = b".minivm/config"
@@ -125,12 +126,12 @@ def unescape(value: str) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def kernel_command_line(extra: str = "") -> str:
+def kernel_command_line(extra: str = "", architecture: Architecture = X86_64) -> str:
     """The kernel command line of a template: console and root disk first, then ``extra`` as given.
 
     Raises UsageError where the kernel or QEMU would not take it (a hang or a panic in the guest).
     """
-    line = " ".join([*BASE_WORDS, *extra.split("\n")]).strip()
+    line = " ".join([*base_words(architecture), *extra.split("\n")]).strip()
     if len(line) > COMMAND_LINE_MAX:
         raise UsageError(
             f"the kernel command line has {len(line)} characters; a guest takes at most {COMMAND_LINE_MAX}",
@@ -189,32 +190,43 @@ _KERNEL_NAMES = frozenset(
     ("root", "rootflags", "rootfstype", "rootdelay", "console", "init", "tsc", "loglevel", "panic")
 )
 
-BASE_WORDS = (
-    "console=ttyS0",
-    "quiet",
-    "root=/dev/vda",
-    "rw",
-    "net.ifnames=0",
-    "no_timer_check",
-    "cryptomgr.notests",
-    "noreplace-smp",
-)
-"""Words that every template carries.  The last three spare the kernel checks of its timer and ciphers, and rewriting its
-locks for a single CPU: a sixth of the time to the shell without KVM (docs of the kernel:
-admin-guide/kernel-parameters).  Not ``tsc=reliable``: it gains nothing, and where the host is so busy that the kernel
-misjudges the frequency, the guest's clock runs several times too fast and nothing notices."""
 
-CPU_MODEL = "max,-arch-capabilities,-erms"
-"""What ``-cpu`` gets: all that the host's CPU, or QEMU without KVM, can do.  GNS3 itself asks for none, and QEMU's own
-default lacks what today's userlands (x86-64-v2 and v3) need.  Not ERMS ("rep movsb is fast"): it makes the kernel clear
-and copy memory by bytes, each of which QEMU without KVM does by itself; a CPU does words as fast."""
+def base_words(architecture: Architecture) -> tuple[str, ...]:
+    """The words that the kernel command line of every template carries.
 
-QEMU_OPTIONS = (
-    f"-machine q35 -cpu {CPU_MODEL} -device virtio-rng-pci -smbios type=1,serial=%vm-name% "
-    "-global virtio-net-pci.romfile="
-)
-"""The ``options`` of every template; GNS3 puts the node's name in the place of ``%vm-name%``.
+    ``cryptomgr.notests`` and the architecture's own words spare the kernel checks and work that no guest needs: a sixth
+    of the time to the shell without KVM (Linux, admin-guide/kernel-parameters).
+    """
+    return (
+        f"console={architecture.console}",
+        "quiet",
+        f"root={architecture.root_device}",
+        "rw",
+        "net.ifnames=0",
+        "cryptomgr.notests",
+        *architecture.kernel_words,
+    )
 
-q35: the ACPI code of QEMU's "pc" machine (before QEMU 9) takes 90 ms for every virtio device when there is no KVM,
-which is a fifth of the boot.  No ROM file: the BIOS does not look for a boot server on each network card.
-"""
+
+def qemu_options(architecture: Architecture, machine: str | None = None) -> str:
+    """The ``options`` of a template; GNS3 puts the node's name in the place of ``%vm-name%``.
+
+    ``machine`` is a machine type of QEMU, None the architecture's default.  No ROM file: the BIOS does not look for a
+    boot server on each network card.  Raises UsageError for a machine type that guests do not run on.
+    """
+    if machine is None:
+        machine = architecture.machines[0]
+    if machine not in architecture.machines:
+        raise UsageError(
+            f"guests for {architecture.label} do not run on QEMU's machine type {machine!r}, "
+            f"only on {' and '.join(architecture.machines)}",
+            hint=f"Leave the machine type out to get {architecture.machines[0]}.",
+        )
+    return (
+        f"-machine {machine} -cpu {architecture.cpu} -device virtio-rng-pci -smbios type=1,serial=%vm-name% "
+        "-global virtio-net-pci.romfile="
+    )
+
+
+QEMU_OPTIONS = qemu_options(X86_64)
+"""Of the default machine type."""

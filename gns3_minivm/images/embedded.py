@@ -14,13 +14,14 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.cache import disk_error
 from gns3_minivm.base.errors import DamagedImageError
 from gns3_minivm.formats.tar import write_tar
 from gns3_minivm.formats.tree import FileTree
 from gns3_minivm.guest.contract import GuestConfig
 from gns3_minivm.images.model import Image, ImageInfo, Layer
-from gns3_minivm.images.oci import ARCHITECTURE, sha256_id
+from gns3_minivm.images.oci import sha256_id
 
 DIRECTORIES = {
     "bin": 0o755,
@@ -73,7 +74,7 @@ class EmbeddedImage(Image):
             reference=name,
             name=name,
             version=version,
-            architecture=ARCHITECTURE,
+            architecture=X86_64.oci,
             diff_ids=(sha256_id(self._layer),),
             config=config,
             size_bytes=len(self._layer),

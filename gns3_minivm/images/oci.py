@@ -11,11 +11,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import ArchitectureError, DamagedImageError
 from gns3_minivm.guest.contract import GuestConfig
-
-ARCHITECTURE = "amd64"
-"""The only kind of CPU that there is a kernel bundle for."""
 
 _DIFF_ID = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -81,13 +79,13 @@ def legible(text: str) -> str:
 def check_platform(reference: str, operating_system: str, architecture: str) -> None:
     """Raise ArchitectureError for an image that no kernel bundle can run."""
     # Images made by `docker import` of old engines may name neither.
-    found = legible(f"{operating_system or 'linux'}/{architecture or ARCHITECTURE}")
-    if found == f"linux/{ARCHITECTURE}":
+    found = legible(f"{operating_system or 'linux'}/{architecture or X86_64.oci}")
+    if found == f"linux/{X86_64.oci}":
         return
     hint = "Only Linux images can run."
     if operating_system in ("", "linux"):
-        hint = f"`docker pull --platform linux/{ARCHITECTURE} {reference}` gets the image for {ARCHITECTURE}, if it exists."
-    raise ArchitectureError(f"the image {reference} is made for {found}; only linux/{ARCHITECTURE} can run", hint=hint)
+        hint = f"`docker pull --platform linux/{X86_64.oci} {reference}` gets the image for {X86_64.oci}, if it exists."
+    raise ArchitectureError(f"the image {reference} is made for {found}; only linux/{X86_64.oci} can run", hint=hint)
 
 
 def check_diff_ids(reference: str, diff_ids: Any) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from gns3_minivm import __version__
 from gns3_minivm.agent.checkup import Finding, failed, is_here, look
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.cache import Cache
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import EngineError, MiniVMError
@@ -145,7 +146,9 @@ def _room(cache: Cache) -> Finding:
 async def _qemu(cache: Cache) -> list[Finding]:
     path = shutil.which(PROGRAM)
     if path is None:
-        hint = "Run `sudo apt install qemu-system-x86`; only `gns3-minivm boot` needs it, and a GNS3 server here."
+        hint = (
+            f"Run `sudo apt install {X86_64.qemu_package}`; only `gns3-minivm boot` needs it, and a GNS3 server here."
+        )
         return [Finding("qemu", "warning", f"{PROGRAM} is not installed", hint)]
     version = await run_blocking(_version_of, path)
     findings = [Finding("qemu", "ok", f"{PROGRAM} {version}")]

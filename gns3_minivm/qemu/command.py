@@ -14,9 +14,10 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import ToolError, UsageError
 
-PROGRAM = "qemu-system-x86_64"
+PROGRAM = X86_64.qemu_program
 _MACHINE_IDS = uuid.UUID("7d1a2bd0-27ac-5d52-9b2e-6c2f64e0cb0b")
 
 
@@ -46,7 +47,7 @@ def find_qemu() -> str:
     """The path of QEMU.  Raises ToolError if it is not installed."""
     path = shutil.which(PROGRAM)
     if path is None:
-        raise ToolError(f"{PROGRAM} is not installed", hint="Run `sudo apt install qemu-system-x86`.")
+        raise ToolError(f"{PROGRAM} is not installed", hint=f"Run `sudo apt install {X86_64.qemu_package}`.")
     return path
 
 

@@ -12,10 +12,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from gns3_minivm.base.architecture import X86_64
+
 _DEVICE = Path("/dev/kvm")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # The panic is quiet's only line; the earlier ones show that it lives.
-_APPEND = "console=ttyS0 earlyprintk=serial,ttyS0 rdinit=/none root=/dev/none panic=-1"
+_APPEND = f"console={X86_64.console} {X86_64.early_console} rdinit=/none root=/dev/none panic=-1"
 _FIRST_WORDS = b"Linux version"
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import ConfigError, ConnectError, NodeError
-from gns3_minivm.guest.contract import QEMU_OPTIONS
+from gns3_minivm.guest.contract import qemu_options
 from gns3_minivm.ops.labs.report import LabReport
 from tests.support import faults
 from tests.support.drawn_labs import DrawnLab, drawn_lab
@@ -163,13 +164,13 @@ async def test_a_node_that_does_not_start_is_told_with_qemus_words_and_up_again_
     require_tool("qemu-system-x86_64")
     lab = case.lab
     template = next(one for one in await lab.server.templates() if one.name == lab.template)
-    await lab.server.update_template(template.template_id, {"options": f"{QEMU_OPTIONS} -device nonsense"})
+    await lab.server.update_template(template.template_id, {"options": f"{qemu_options(X86_64)} -device nonsense"})
     text = "nodes:\n  a: {template: VM}\n  b: {template: VM, start: false}\n"
     report = await case.up(text, start=True, wait_s=60)
     error = (report.errors or {})["node a"]
     assert isinstance(error, NodeError) and "nonsense" in error.message and error.hint
     assert {row.name: row.state for row in report.rows} == {"a": "failed", "b": "stopped"}
-    await lab.server.update_template(template.template_id, {"options": QEMU_OPTIONS})
+    await lab.server.update_template(template.template_id, {"options": qemu_options(X86_64)})
     again = await case.up(start=True, wait_s=0)
     assert again.exit_status == 0, again.errors
     assert {name: node.status for name, node in (await lab.nodes()).items()} == {"a": "started", "b": "stopped"}

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from gns3_minivm.guest.contract import QEMU_OPTIONS
+from gns3_minivm.base.architecture import X86_64
+from gns3_minivm.guest.contract import qemu_options
 from gns3_minivm.guest.payload import NODE_FILE_NAME, GuestCommand, GuestFile, NodePayload, qemu_option
 from tests.support.gns3 import GNS3Process
 from tests.support.lab import Lab, open_lab
@@ -37,7 +38,7 @@ async def test_a_node_boots_with_the_payload_in_its_directory(gns3_server: GNS3P
     async with open_lab(gns3_server, "busybox-minivm") as lab:
         node = await lab.add_node("given-name")
         await hand_over(lab, node.node_id, payload)
-        options = f"{QEMU_OPTIONS} {qemu_option()}"
+        options = f"{qemu_options(X86_64)} {qemu_option()}"
         await lab.server.update_node(lab.project_id, node.node_id, properties={"options": options})
         await lab.start(node)
         async with lab.console(node) as console:

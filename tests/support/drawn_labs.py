@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from gns3_minivm.agent.desired import template_id
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import ServerFaultError
 from gns3_minivm.base.events import Event, Events, Note
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import Link, Node, Project, QemuTemplate
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.guest.contract import QEMU_OPTIONS
+from gns3_minivm.guest.contract import qemu_options
 from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.labs.report import LabReport
 from gns3_minivm.ops.labs.up import LabRequest, lab_up
@@ -81,7 +82,12 @@ async def drawn_lab(process: GNS3Process, folder: Path) -> AsyncIterator[DrawnLa
     # No kernel, so no words for one: its nodes can be started, find nothing to boot, and do not hear the power button.
     name = f"vm-{mark}"
     template = QemuTemplate(
-        template_id=template_id(name), name=name, adapters=2, ram_mb=64, options=QEMU_OPTIONS, on_close="power_off"
+        template_id=template_id(name),
+        name=name,
+        adapters=2,
+        ram_mb=64,
+        options=qemu_options(X86_64),
+        on_close="power_off",
     )
     async with await connect(parse_address(process.url)) as server:
         await server.create_template(template)

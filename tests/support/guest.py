@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.formats.tree import FileTree
 from gns3_minivm.guest import contract
@@ -143,7 +144,7 @@ def boot(
     words: str = "",
     name: str = "node-1",
     options: Sequence[str] = (),
-    base_words: str = " ".join(contract.BASE_WORDS),
+    base_words: str = " ".join(contract.base_words(X86_64)),
 ) -> Iterator[Guest]:
     """Start a guest; it is killed at the end if it has not stopped by itself."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +158,7 @@ def boot(
     for channel, option in (("console", "-serial"), ("monitor", "-monitor")):
         (folder / channel).unlink(missing_ok=True)
         command += [option, f"unix:{folder / channel},server=on,wait=off"]
-    command += [*options, *shlex.split(contract.QEMU_OPTIONS.replace("%vm-name%", f'"{name}"'))]
+    command += [*options, *shlex.split(contract.qemu_options(X86_64).replace("%vm-name%", f'"{name}"'))]
     with (folder / "qemu.log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     running = None

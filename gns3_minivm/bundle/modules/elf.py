@@ -10,9 +10,9 @@ import re
 import struct
 from typing import NamedTuple
 
+from gns3_minivm.base.architecture import Architecture
 from gns3_minivm.base.errors import PackageError
 
-EM_X86_64 = 62
 _IDENT = b"\x7fELF\x02\x01"
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
@@ -76,11 +76,14 @@ def exported_symbols(found: dict[str, bytes]) -> list[str]:
     return sorted({name.decode("ascii", "replace") for name in _EXPORT.findall(found.get(".strtab", b""))})
 
 
-def check_static_program(data: bytes, what: str) -> None:
-    """Raise PackageError unless this is a static x86-64 program (the initramfs holds no libraries)."""
+def check_static_program(data: bytes, what: str, architecture: Architecture) -> None:
+    """Raise PackageError unless this is a static program for the architecture (the initramfs holds no libraries)."""
     header = _header(data, what)
-    if header.machine != EM_X86_64:
-        raise PackageError(f"{what} is for another CPU (ELF machine {header.machine}, not {EM_X86_64}: x86-64)")
+    wanted = architecture.elf_machine
+    if header.machine != wanted:
+        raise PackageError(
+            f"{what} is for another CPU (ELF machine {header.machine}, not {wanted}: {architecture.label})"
+        )
     for index in range(header.program_count):
         offset = header.program_offset + index * header.program_size
         if _PROGRAM.unpack_from(data, offset)[0] == _PT_INTERP:

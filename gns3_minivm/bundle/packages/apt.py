@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.cache import Cache
 from gns3_minivm.base.command import run
 from gns3_minivm.base.errors import PackageError
@@ -21,7 +22,6 @@ from gns3_minivm.base.events import Events, Step
 from gns3_minivm.bundle.model import PackageRecord
 from gns3_minivm.bundle.packages.deb import parse_control, sha256_of
 from gns3_minivm.bundle.packages.package_set import (
-    ARCHITECTURE,
     BUSYBOX,
     DEB_HINT,
     E2FSCK,
@@ -36,7 +36,7 @@ from gns3_minivm.bundle.packages.package_set import (
 )
 
 KERNELS: Mapping[KernelPart, tuple[str, ...]] = {
-    KernelPart.IMAGE: ("linux-image-cloud-amd64", "linux-image-virtual"),
+    KernelPart.IMAGE: X86_64.kernel_packages,
     KernelPart.SOURCE: ("linux-source",),
     KernelPart.NONE: (),
 }
@@ -149,7 +149,7 @@ class HostApt(Apt):
         self._words = ("-c", str(self._configuration))
         for path in ("state/lists/partial", "cache/archives/partial", "log"):
             (folder / path).mkdir(parents=True, exist_ok=True)
-        self._configuration.write_text(_CONFIGURATION.format(folder=folder.resolve(), architecture=ARCHITECTURE))
+        self._configuration.write_text(_CONFIGURATION.format(folder=folder.resolve(), architecture=X86_64.debian))
 
     def download(self, records: list[PackageRecord], folder: Path, step: Step) -> None:
         wanted = [f"{record.name}={record.version}" for record in records]
@@ -287,4 +287,4 @@ def _with_complaint(message: str, complaint: str) -> str:
 def _sources_hint(complaint: str) -> str:
     if complaint:
         return "Check this machine's network and apt sources (/etc/apt), or name package files with --deb."
-    return f"Are these the sources of Debian, or of Ubuntu with universe, for {ARCHITECTURE}? If not: {DEB_HINT}"
+    return f"Are these the sources of Debian, or of Ubuntu with universe, for {X86_64.debian}? If not: {DEB_HINT}"

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import PackageError
 from gns3_minivm.base.events import Events
 from gns3_minivm.bundle.model import PackageRecord
 from gns3_minivm.bundle.packages.deb import DebMember, members, open_deb, sha256_of
 
-ARCHITECTURE = "amd64"
 BUSYBOX = "busybox-static"
 E2FSCK = "e2fsck-static"
 KERNEL_PREFIXES = ("linux-image-", "linux-modules-", "linux-binary-")
@@ -124,10 +124,10 @@ def make_record(control: Mapping[str, str], *, filename: str, sha256: str, size_
         name, version, architecture = control["Package"], control["Version"], control["Architecture"]
     except KeyError as error:
         raise PackageError(f"{filename} has no field {error.args[0]}") from error
-    if architecture not in (ARCHITECTURE, "all"):
+    if architecture not in (X86_64.debian, "all"):
         raise PackageError(
-            f"{filename} is for the architecture {architecture}; a bundle is made of {ARCHITECTURE} packages",
-            hint=f"Load the {ARCHITECTURE} package of the same name.",
+            f"{filename} is for the architecture {architecture}; a bundle is made of {X86_64.debian} packages",
+            hint=f"Load the {X86_64.debian} package of the same name.",
         )
     source, _, source_version = control.get("Source", name).partition(" ")
     return PackageRecord(
@@ -157,7 +157,7 @@ def choose(records: Sequence[PackageRecord], *, kernel: KernelPart = KernelPart.
     found = {record.name: record for record in records}
     missing = [name for name in (BUSYBOX, E2FSCK) if name not in found]
     if kernel is KernelPart.IMAGE and not any(record.name.startswith("linux-image-") for record in found_kernel):
-        missing.insert(0, "linux-image-VERSION-cloud-amd64 (or another linux-image package)")
+        missing.insert(0, f"linux-image-VERSION-cloud-{X86_64.debian} (or another linux-image package)")
     if kernel is KernelPart.SOURCE and not found_kernel:
         missing.insert(0, f"{SOURCE_PREFIX}VERSION")
     if missing:
@@ -185,11 +185,11 @@ def choose(records: Sequence[PackageRecord], *, kernel: KernelPart = KernelPart.
 
 
 DEB_HINT = (
-    "Name the kernel, busybox-static and e2fsck-static packages (amd64) of Debian or Ubuntu: "
+    f"Name the kernel, busybox-static and e2fsck-static packages ({X86_64.debian}) of Debian or Ubuntu: "
     "`gns3-minivm kernel build --deb linux-image-....deb --deb busybox-static_....deb --deb e2fsck-static_....deb`."
 )
 _SOURCE_HINT = (
-    "Name the linux-source, busybox-static and e2fsck-static packages (amd64) of Debian: "
+    f"Name the linux-source, busybox-static and e2fsck-static packages ({X86_64.debian}) of Debian: "
     "`gns3-minivm kernel build --flavour monolithic --deb linux-source-....deb --deb busybox-static_....deb --deb "
     "e2fsck-static_....deb`."
 )

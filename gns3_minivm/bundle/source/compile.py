@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import PackageError
 from gns3_minivm.base.events import Events, Step
 from gns3_minivm.bundle.source.toolchain import LINUX, Workplace
@@ -20,7 +21,7 @@ OBJECTS = 1950
 _NAME = "gns3-minivm"
 _INITRAMFS = "minivm.cpio"
 _CONFIGURATION = "minivm.config"
-_ESSENTIAL = ("VIRTIO_PCI", "VIRTIO_BLK", "EXT4_FS", "DEVTMPFS", "SERIAL_8250_CONSOLE", "BLK_DEV_INITRD", "BINFMT_ELF")
+_ESSENTIAL = ("VIRTIO_PCI", "VIRTIO_BLK", "EXT4_FS", "DEVTMPFS", X86_64.console_option, "BLK_DEV_INITRD", "BINFMT_ELF")
 """Without one of these there is no guest."""
 _OPTION = re.compile(r"(?:CONFIG_(?P<set>\w+)=.*|# CONFIG_(?P<unset>\w+) is not set)$")
 _UNSET = re.compile(r"# CONFIG_\w+ is not set")
@@ -73,7 +74,7 @@ def compile_kernel(
     workplace.write(f"{LINUX}/{_CONFIGURATION}", "".join(f"{line}\n" for line in lines).encode())
     make = (
         "make",
-        "ARCH=x86_64",
+        f"ARCH={X86_64.make}",
         f"LOCALVERSION={local_version}",
         f"KBUILD_BUILD_TIMESTAMP={email.utils.formatdate(timestamp)}",
         "KBUILD_BUILD_VERSION=1",
@@ -86,9 +87,9 @@ def compile_kernel(
         _check(lines, completed.decode(), events)
         version = workplace.run((*make, "-s", "kernelrelease")).strip().splitlines()[-1]
     with events.step("Compiling the kernel", total=OBJECTS, unit="files") as step:
-        workplace.run((*make, f"-j{workplace.jobs}", "bzImage"), on_line=_Progress(step).see, hint=_HINT)
+        workplace.run((*make, f"-j{workplace.jobs}", X86_64.image.name), on_line=_Progress(step).see, hint=_HINT)
         step.detail = version
-    return Compiled(workplace.read(f"{LINUX}/arch/x86/boot/bzImage"), version, completed)
+    return Compiled(workplace.read(f"{LINUX}/{X86_64.image_path}"), version, completed)
 
 
 class _Progress:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gns3_minivm.base import resources
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.artifacts import Kind, measure, recipe_id, server_filename
 from gns3_minivm.base.cache import Cache
 from gns3_minivm.base.errors import PackageError
@@ -21,7 +22,7 @@ from gns3_minivm.base.events import Events
 from gns3_minivm.bundle import initramfs
 from gns3_minivm.bundle.init_binary import init_binary, init_record, source_digest
 from gns3_minivm.bundle.model import CONFIG_FILE, KERNEL_FILE, Bundle, PackageRecord, is_whole, load
-from gns3_minivm.bundle.packages.package_set import ARCHITECTURE, BUSYBOX, E2FSCK, Package, PackageSet, PackageSource
+from gns3_minivm.bundle.packages.package_set import BUSYBOX, E2FSCK, Package, PackageSet, PackageSource
 from gns3_minivm.bundle.source.compile import Compiled, compile_kernel, read_configuration
 from gns3_minivm.bundle.source.toolchain import Toolchain, Workplace
 from gns3_minivm.bundle.unpack import unpack, with_licence
@@ -117,7 +118,7 @@ def _write(
         id=bundle_id,
         flavour=FLAVOUR,
         kernel_version=compiled.version,
-        architecture=ARCHITECTURE,
+        architecture=X86_64.debian,
         kernel=measure(Kind.KERNEL, folder / KERNEL_FILE, filename),
         initrd=None,
         modules=None,

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from gns3_minivm.base.architecture import X86_64, host_architecture
 from gns3_minivm.base.command import run
 from gns3_minivm.base.errors import PackageError, ToolError
 from gns3_minivm.base.events import Events, Step
@@ -84,10 +85,10 @@ class Toolchain(ABC):
 
 def missing_tools() -> list[str]:
     """The Debian packages of what this machine lacks; raises ToolError where it has the wrong CPU to have them."""
-    if platform.machine() not in ("x86_64", "AMD64"):
+    if host_architecture() is not X86_64:
         raise ToolError(
-            f"the kernel is for x86-64 and is not compiled on {platform.machine()}",
-            hint="Build it on an x86-64 machine, and bring it here as a wheel: `gns3-minivm kernel pack`.",
+            f"the kernel is for {X86_64.label} and is not compiled on {platform.machine()}",
+            hint=f"Build it on an {X86_64.label} machine, and bring it here as a wheel: `gns3-minivm kernel pack`.",
         )
     missing = {package for program, package in PROGRAMS.items() if not shutil.which(program)}
     if "gcc" not in missing:
@@ -150,12 +151,12 @@ def identity(run_tool: Callable[[Sequence[str]], str]) -> str:
 
 
 def is_needed(path: str) -> bool:
-    """Whether a file of the source is needed to compile it for x86: a third of it is not."""
+    """Whether a file of the source is needed to compile it for guests: a third of it is not."""
     first, _, rest = path.partition("/")
     if first == "Documentation":
         return "Kconfig" in rest or "Makefile" in rest
     if first == "arch":
-        return "/" not in rest or rest.startswith(("x86/", "um/")) or "Kconfig" in rest
+        return "/" not in rest or rest.startswith((f"{X86_64.source_folder}/", "um/")) or "Kconfig" in rest
     return True
 
 

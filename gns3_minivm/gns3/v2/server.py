@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from urllib.parse import quote
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import ConflictError, ConnectError, ServerError, UnsupportedServerError
 from gns3_minivm.gns3 import replies, uploads
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, Rights, ServerImage, Uploaded
@@ -110,7 +111,9 @@ class ServerV2(Server):
     async def qemu_versions(self, compute_id: str = LOCAL_COMPUTE) -> tuple[str, ...] | None:
         path = f"/computes/{quote(compute_id)}/qemu/binaries"
         found = await self._list(path, "list the QEMU programs", timeout_s=self._node_s)
-        ours = [item for item in found if str(item.get("path", "")).endswith(("qemu-system-x86_64", "x86_64w.exe"))]
+        ours = [
+            item for item in found if str(item.get("path", "")).endswith((X86_64.qemu_program, f"{X86_64.qemu}w.exe"))
+        ]
         return tuple(dict.fromkeys(str(item.get("version", "")) for item in ours))
 
     async def computes(self) -> list[Compute]:

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import EngineError
 from gns3_minivm.images.engine.client import Engine
 from gns3_minivm.images.engine.store import OutOfReachError, copy_layers, layer_folders
@@ -96,7 +97,7 @@ def find_image(engine: Engine, reference: str, *, name: str = "", version: str =
         reference=reference,
         name=name or own_name,
         version=version or own_version,
-        architecture=found.get("Architecture") or "amd64",
+        architecture=found.get("Architecture") or X86_64.oci,
         diff_ids=check_diff_ids(reference, (found.get("RootFS") or {}).get("Layers")),
         config=guest_config(found.get("Config")),
         size_bytes=found.get("Size") or None,

@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import ArchitectureError, DamagedImageError, ImageNotFoundError
 from gns3_minivm.images.files.archive_file import HINT, ArchiveImage, read_documents, split_place
 from gns3_minivm.images.model import ImageInfo
-from gns3_minivm.images.oci import ARCHITECTURE, check_diff_ids, check_platform, guest_config, legible, short_name
+from gns3_minivm.images.oci import check_diff_ids, check_platform, guest_config, legible, short_name
 from gns3_minivm.images.registry.manifests import digest_of, parse_object
 
 _DIGEST_IN_NAME = re.compile(r"(?:^|/)([0-9a-f]{64})(?:\.json)?$")
@@ -51,7 +52,7 @@ def find_in_docker_archive(place: str) -> ArchiveImage:
         reference=reference,
         name=name,
         version=version if tags else digest_of(data, "sha256:")[7:19],
-        architecture=str(config.get("architecture") or ARCHITECTURE),
+        architecture=str(config.get("architecture") or X86_64.oci),
         diff_ids=check_diff_ids(reference, rootfs.get("diff_ids") if isinstance(rootfs, dict) else None),
         config=guest_config(config.get("config")),
         size_bytes=path.stat().st_size,

@@ -10,12 +10,12 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.cache import disk_error
 from gns3_minivm.base.errors import DamagedImageError
 from gns3_minivm.guest.contract import GuestConfig
 from gns3_minivm.images.files.archive_file import FileState, unpacked_pieces
 from gns3_minivm.images.model import Image, ImageInfo, Layer
-from gns3_minivm.images.oci import ARCHITECTURE
 from gns3_minivm.images.unpack import PieceReader, unpack
 
 _BLOCK = 512
@@ -75,7 +75,7 @@ def find_rootfs(place: str) -> RootfsImage:
         reference=f"rootfs:{place}",
         name=path.name.partition(".tar")[0].removesuffix(".tgz") or "rootfs",
         version=digest.hexdigest()[:12],
-        architecture=ARCHITECTURE,
+        architecture=X86_64.oci,
         diff_ids=(diff_id,),
         config=GuestConfig(),
         size_bytes=size,

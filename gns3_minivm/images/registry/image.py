@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import ImageError, ImageNotFoundError, MiniVMError, RegistryError, UsageError
 from gns3_minivm.base.pump import abandonable
 from gns3_minivm.images.model import Image, ImageInfo, Layer, SourceDigest
-from gns3_minivm.images.oci import ARCHITECTURE, guest_config, short_name
+from gns3_minivm.images.oci import guest_config, short_name
 from gns3_minivm.images.registry.fetching import fetch_layers
 from gns3_minivm.images.registry.manifests import Blobs, OciImage, read_image
 from gns3_minivm.images.registry.options import RegistryOptions
@@ -62,7 +63,7 @@ def oci_info(reference: str, image: OciImage, name: str, version: str) -> ImageI
         reference=reference,
         name=name,
         version=version,
-        architecture=str(image.config.get("architecture") or ARCHITECTURE),
+        architecture=str(image.config.get("architecture") or X86_64.oci),
         diff_ids=image.diff_ids,
         config=guest_config(image.config.get("config")),
         size_bytes=sum({layer.digest: layer.size for layer in image.layers}.values()) or None,

@@ -17,8 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import ArchitectureError, DamagedImageError
-from gns3_minivm.images.oci import ARCHITECTURE, check_diff_ids, check_platform, legible
+from gns3_minivm.images.oci import check_diff_ids, check_platform, legible
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -121,16 +122,14 @@ def choose(reference: str, offered: Sequence[Descriptor]) -> Descriptor:
     if len(known) == 1 and not known[0].platform:
         return known[0]
     fitting = [
-        item
-        for item in known
-        if item.platform.get("os") == "linux" and item.platform.get("architecture") == ARCHITECTURE
+        item for item in known if item.platform.get("os") == "linux" and item.platform.get("architecture") == X86_64.oci
     ]
     if fitting:
         return min(fitting, key=lambda item: str(item.platform.get("variant") or ""))
     names = [_platform_name(item) for item in known]
     raise ArchitectureError(
         f"the image {reference} is made for {', '.join(dict.fromkeys(names)) or 'nothing'}; "
-        f"only linux/{ARCHITECTURE} can run",
+        f"only linux/{X86_64.oci} can run",
         hint="Another tag or image may be made for it.",
     )
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from gns3_minivm.base.architecture import X86_64
+
 _END = r"-[0-9a-f]{12}(?:-\d+)?"
-_NAMES = {"debian": rf"vmlinuz-.+-(?:amd64|generic|virtual|kvm){_END}", "monolithic": rf"vmlinuz-.+-monolithic{_END}"}
+_NAMES = {
+    "debian": rf"vmlinuz-.+-(?:{'|'.join(X86_64.kernel_endings)}){_END}",
+    "monolithic": rf"vmlinuz-.+-monolithic{_END}",
+}
 """What the image files of a flavour are called: the versions of its kernels end so."""
 
 

@@ -163,7 +163,7 @@ def test_a_folder_without_modules_is_refused(cache: Cache, tmp_path: Path) -> No
 @pytest.mark.parametrize(("data", "what"), [(b"\x7fELF" + bytes(100), "an ELF file"), (b"", "something else")])
 def test_a_file_that_is_no_kernel_image_is_refused(tmp_path: Path, data: bytes, what: str) -> None:
     (tmp_path / "vmlinux").write_bytes(data)
-    with pytest.raises(PackageError, match=f"is no x86 kernel image.*{what}"):
+    with pytest.raises(PackageError, match=f"is not an x86-64 kernel image.*{what}"):
         image_version(tmp_path / "vmlinux")
 
 

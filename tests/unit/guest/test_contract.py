@@ -9,13 +9,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import DamagedImageError, UsageError
 from gns3_minivm.guest.contract import (
-    BASE_WORDS,
-    QEMU_OPTIONS,
     GuestConfig,
+    base_words,
     decode_config,
     kernel_command_line,
+    qemu_options,
     split_command_line,
 )
 from tests.support.parsers import Parsers
@@ -156,7 +157,7 @@ def test_stop_signals_are_known_by_name_and_number(parsers: Parsers, name: str, 
 
 
 def test_the_command_line_of_a_template_starts_with_console_and_root() -> None:
-    assert kernel_command_line("hostname=x").split() == [*BASE_WORDS, "hostname=x"]
+    assert kernel_command_line("hostname=x").split() == [*base_words(X86_64), "hostname=x"]
     assert kernel_command_line().startswith("console=ttyS0 quiet root=/dev/vda rw net.ifnames=0")
 
 
@@ -178,7 +179,18 @@ def test_words_with_a_dot_are_not_counted() -> None:
     assert kernel_command_line(" ".join(f"env.V{i}=x" for i in range(60)))
 
 
+@pytest.mark.parametrize(("machine", "said"), [(None, "q35"), ("q35", "q35"), ("pc", "pc")])
+def test_the_qemu_options_name_the_machine_type(machine: str | None, said: str) -> None:
+    words = shlex.split(qemu_options(X86_64, machine))
+    assert words[:2] == ["-machine", said] and words.count("-machine") == 1
+
+
+def test_a_machine_type_that_guests_do_not_run_on_is_refused() -> None:
+    with pytest.raises(UsageError, match="x86-64 do not run on QEMU's machine type 'microvm', only on q35 and pc"):
+        qemu_options(X86_64, "microvm")
+
+
 def test_the_qemu_options_are_one_gns3_string() -> None:
-    words = shlex.split(QEMU_OPTIONS)
+    words = shlex.split(qemu_options(X86_64))
     assert "type=1,serial=%vm-name%" in words and "virtio-rng-pci" in words
     assert not {"-drive", "-netdev", "-nic", "-blockdev", "-fsdev"} & set(words)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from gns3_minivm.agent.desired import template_id
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import ConfigError, ConflictError, NotFoundError, UsageError
 from gns3_minivm.gns3.model import Drawing, Link, LinkEnd, Node, Port, Project, QemuTemplate, ServerTemplate
-from gns3_minivm.guest.contract import QEMU_OPTIONS, kernel_command_line
+from gns3_minivm.guest.contract import kernel_command_line, qemu_options
 from gns3_minivm.labs.canvas.drawings import sketches
 from gns3_minivm.labs.desired import DesiredNode, desired_node, find_template, payload_of, without_payload
 from gns3_minivm.labs.model import Lab
@@ -27,7 +28,7 @@ VALUES = QemuTemplate(
     name="vm",
     adapters=2,
     kernel_command_line=kernel_command_line(),
-    options=QEMU_OPTIONS,
+    options=qemu_options(X86_64),
 )
 TEMPLATE = ServerTemplate(template_id=VALUES.template_id, name="vm", template_type="qemu", builtin=False, values=VALUES)
 SWITCH = ServerTemplate(
@@ -324,4 +325,4 @@ def test_the_payload_is_known_by_the_options(tmp_path: Path) -> None:
     a, b, _ = there.desired
     assert payload_of(there.state.nodes[0]) == a.payload_name != ""
     assert payload_of(there.state.nodes[1]) == b.payload_name == ""
-    assert without_payload(str(a.properties["options"])) == QEMU_OPTIONS == b.properties["options"]
+    assert without_payload(str(a.properties["options"])) == qemu_options(X86_64) == b.properties["options"]
