@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import GuestError, ToolError, UsageError, UserError
 from gns3_minivm.base.terminal import ESCAPE_KEY
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.formats.tree import FileTree
-from gns3_minivm.guest.contract import CONFIG_PATH, GuestConfig, kernel_command_line
+from gns3_minivm.guest.contract import CONFIG_PATH, GuestConfig, kernel_command_line, qemu_options
 from gns3_minivm.guest.exec import ExecRequest, GuestState
 from gns3_minivm.qemu import probe, run
 from gns3_minivm.qemu.command import GuestMachine, find_qemu
@@ -79,6 +80,18 @@ async def test_a_guest_answers_commands_and_stops_at_its_power_button(machine: G
             assert answer.stdout.split() == [b"tester", b"tester", b"eth0", b"eth1", b"lo"]
         await guest.press_power_button()
         await guest.wait(SHELL_LIMIT_S)
+
+
+@pytest.mark.parametrize("kind", X86_64.machines)
+async def test_a_guest_runs_on_every_machine_type(machine: GuestMachine, qemu: str, kind: str) -> None:
+    """Its disks, adapters and power button are there, and it learns its name; the board says which machine it is."""
+    line = "cat /sys/class/dmi/id/product_name; uname -n; ls /sys/block /sys/class/net"
+    async with running(replace(machine, options=qemu_options(X86_64, kind)), qemu, accelerated=False) as guest:
+        async with guest.commands() as commands:
+            said = (await commands.run(ExecRequest(shell=line))).stdout.decode()
+        await guest.power_off(60)
+    assert said.startswith("Standard PC (Q35" if kind == "q35" else "Standard PC (i440FX")
+    assert {"tester", "vda", "vdb", "eth0", "eth1"} <= set(said.split())
 
 
 async def test_a_guest_that_ignores_its_power_button_is_told_in_time(machine: GuestMachine, qemu: str) -> None:
