@@ -48,10 +48,11 @@ from gns3_minivm.formats.tree import FileTree
 from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.kernels.choice import KernelChoice
 from gns3_minivm.ops.templates.sources import Workshop
-from gns3_minivm.ops.templates.template import TemplateSettings, describe
+from gns3_minivm.ops.templates.template import describe
 from gns3_minivm.qemu.command import GuestMachine, command_line, find_qemu
 from gns3_minivm.qemu.probe import acceleration_works
 from gns3_minivm.settings import Settings
+from gns3_minivm.template_settings.table import TemplateSettings
 
 LIMIT_S = 180.0
 RAM_MB = 256

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 from xml.etree import ElementTree
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gns3_minivm.base import resources
-from gns3_minivm.base.errors import ConfigError, UsageError
+from gns3_minivm.base.errors import ConfigError
 from gns3_minivm.documents import read_document
-from gns3_minivm.guest.contract import kernel_command_line
+from gns3_minivm.template_settings.keys import keys_of
+from gns3_minivm.template_settings.table import TemplateSettings, usual
 
 MANIFEST = "appliance.yaml"
 SYMBOL = "symbol.svg"
@@ -31,16 +32,6 @@ _SYMBOL_LIMIT_BYTES = 65536
 _SVG = "{http://www.w3.org/2000/svg}svg"
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9_.-]{0,62}"
-_HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-
-
-class Category(StrEnum):
-    """The place of a template in GNS3's device list."""
-
-    GUEST = "guest"
-    ROUTER = "router"
-    SWITCH = "switch"
-    FIREWALL = "firewall"
 
 
 class RootSource(StrEnum):
@@ -51,34 +42,18 @@ class RootSource(StrEnum):
     IMAGE = "image"
 
 
-class Appliance(BaseModel):
-    """An appliance; the keys of the manifest with their defaults."""
-
+class _Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+class Appliance(_Manifest, keys_of("manifest")):  # type: ignore[misc]
+    """An appliance: the keys of its manifest; those of its template are the table's (``template_settings``)."""
 
     name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
     version: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._+-]{0,30}$")]
     maintainer: str = ""
     maintainer_email: str = ""
     description: Annotated[str, Field(min_length=1)]
-    usage: str = ""
-    category: Category = Category.GUEST
-    symbol: str = ":/symbols/classic/computer.svg"
-    ram: Annotated[int, Field(ge=32, le=65536)] = 256
-    """Megabytes."""
-    cpus: Annotated[int, Field(ge=1, le=255)] = 1
-    adapters: Annotated[int, Field(ge=0, le=275)] = 1
-    adapter_type: Literal["virtio-net-pci"] = "virtio-net-pci"
-    """The only one that every kernel bundle drives."""
-    port_name_format: str = "eth{0}"
-    first_port_name: str = ""
-    default_name_format: str = ""
-    """Names of new nodes; ``{0}`` counts.  Without it, the appliance's name and the number."""
-    kernel_arguments: str = ""
-    """Words added to the kernel command line of every template."""
-    module_disk: bool = False
-    """Attach the disk with all kernel modules as the second disk."""
-
     build: Literal["."] | None = None
     embedded: Literal["busybox"] | None = None
     image: Annotated[str, Field(min_length=1)] | None = None
@@ -86,24 +61,6 @@ class Appliance(BaseModel):
     """What an embedded root runs; other roots say so themselves."""
 
     folder: Annotated[Path, Field(exclude=True)]
-
-    @field_validator("default_name_format")
-    @classmethod
-    def _valid_host_name(cls, value: str) -> str:
-        if value and ("{0}" not in value or not _HOST_NAME.fullmatch(value.replace("{0}", "1"))):
-            raise ValueError(
-                'must hold "{0}" and be a host name as of RFC 1123 (letters, digits, "-"), such as debian-{0}'
-            )
-        return value
-
-    @field_validator("kernel_arguments")
-    @classmethod
-    def _fits_the_kernel(cls, value: str) -> str:
-        try:
-            kernel_command_line(value)
-        except UsageError as error:
-            raise ValueError(error.message) from error
-        return value
 
     @model_validator(mode="after")
     def _one_source(self) -> Appliance:
@@ -122,15 +79,27 @@ class Appliance(BaseModel):
         return self
 
     @property
+    def settings(self) -> TemplateSettings:
+        """What its templates get where nobody says anything else."""
+        stated = TemplateSettings.of(self)
+        named = TemplateSettings(
+            symbol=self._symbol_name, default_name_format=stated.default_name_format or self._node_names
+        )
+        return named.over(stated).over(usual())
+
+    @property
     def symbol_svg(self) -> bytes | None:
         """The appliance's own picture; None where its symbol is one that servers have."""
         return (self.folder / SYMBOL).read_bytes() if self.symbol == SYMBOL else None
 
     @property
-    def symbol_name(self) -> str:
+    def _symbol_name(self) -> str | None:
         """The symbol's name on servers: another picture has another name, so that none is ever overwritten."""
         svg = self.symbol_svg
-        return self.symbol if svg is None else f"{self.name}-{hashlib.sha256(svg).hexdigest()[:12]}.svg"
+        if svg is None:
+            symbol: str | None = self.symbol
+            return symbol
+        return f"{self.name}-{hashlib.sha256(svg).hexdigest()[:12]}.svg"
 
     @property
     def source(self) -> RootSource:
@@ -138,9 +107,8 @@ class Appliance(BaseModel):
         return next(source for source in RootSource if getattr(self, source) is not None)
 
     @property
-    def node_name_format(self) -> str:
-        """``default_name_format``, or one made of the name."""
-        return self.default_name_format or re.sub(r"[^A-Za-z0-9]+", "-", self.name).strip("-") + "-{0}"
+    def _node_names(self) -> str:
+        return re.sub(r"[^A-Za-z0-9]+", "-", self.name).strip("-") + "-{0}"
 
 
 def _check_svg(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Brings an appliance's picture to a server, with its template.
 
 GNS3 takes any bytes for a symbol, cannot delete one, and answers with a picture of its own where it has none of that
-name; so what it shows is read and compared.  Our names follow from the content (``appliances.Appliance.symbol_name``).
+name; so what it shows is read and compared.  Our names follow from the content (``appliances.Appliance.settings``).
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ from gns3_minivm.ops.templates.register import RegisterRequest, register
 from gns3_minivm.ops.templates.remove import RemoveRequest, RemoveResult, remove
 from gns3_minivm.ops.templates.report import ServerReport, SyncResult
 from gns3_minivm.ops.templates.sync import SyncRequest, status, sync
-from gns3_minivm.ops.templates.template import TemplateSettings
 from gns3_minivm.settings import Settings
+from gns3_minivm.template_settings.table import TemplateSettings
 
 if TYPE_CHECKING:
     from gns3_minivm.api.gns3fy import Connector

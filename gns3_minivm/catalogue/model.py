@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from gns3_minivm.template_settings.keys import keys_of
+from gns3_minivm.template_settings.table import TemplateSettings
+
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _PASSWORDS = ("password", "password_env", "password_file", "keyring")
 
@@ -57,8 +60,9 @@ class CatalogueServer(_Part):
         return self
 
 
-class CatalogueAppliance(_Part):
-    """An appliance or image, and the settings of its template; what is None is left to the appliance and the user.
+class CatalogueAppliance(_Part, keys_of("catalogue")):  # type: ignore[misc]
+    """An appliance or image, and the settings of its template (``template_settings``); what is None is left to the
+    appliance and the user.
 
     ``servers`` are names of the catalogue's servers, None for all of them.
     """
@@ -68,16 +72,6 @@ class CatalogueAppliance(_Part):
     servers: list[ServerName] | None = Field(default=None, min_length=1)
     size: Text | None = None
     kernel: Text | None = None
-    ram: Annotated[int, Field(ge=32, le=1048576)] | None = None
-    """Megabytes."""
-    cpus: Annotated[int, Field(ge=1, le=255)] | None = None
-    adapters: Annotated[int, Field(ge=0, le=275)] | None = None
-    kernel_args: str | None = None
-    category: Literal["guest", "router", "switch", "firewall"] | None = None
-    symbol: Text | None = None
-    default_name_format: Text | None = None
-    usage: str | None = None
-    compute: Text | None = None
 
     @model_validator(mode="after")
     def _named(self) -> CatalogueAppliance:
@@ -89,6 +83,10 @@ class CatalogueAppliance(_Part):
     def source(self) -> str:
         """What is looked for: the image, else the appliance of that name."""
         return self.image or self.name or ""
+
+    @property
+    def settings(self) -> TemplateSettings:
+        return TemplateSettings.of(self)
 
 
 def _bare_word(value: Any) -> Any:

@@ -17,7 +17,7 @@ from gns3_minivm.cli.show import results as show
 if TYPE_CHECKING:
     from gns3_minivm.ops.gns3a.export import ApplianceExport, ExportedAppliance
     from gns3_minivm.ops.gns3a.import_file import ApplianceImport
-    from gns3_minivm.ops.templates.template import TemplateSettings
+    from gns3_minivm.template_settings.table import TemplateSettings
 
 
 @click.command("export")

@@ -13,7 +13,7 @@ from gns3_minivm.cli.show import plans as show_plans
 from gns3_minivm.cli.show import results as show
 
 if TYPE_CHECKING:
-    from gns3_minivm.ops.templates.template import TemplateSettings
+    from gns3_minivm.template_settings.table import TemplateSettings
 
 
 @click.command()

@@ -13,13 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gns3_minivm.base.errors import UsageError
+from gns3_minivm.template_settings.keys import sent_fields
 
-Category = Literal["router", "switch", "guest", "firewall"]
-AdapterType = Literal[
-    "e1000", "e1000-82544gc", "e1000-82545em", "e1000e", "i82550", "i82551", "i82557a", "i82557b", "i82557c",
-    "i82558a", "i82558b", "i82559a", "i82559b", "i82559c", "i82559er", "i82562", "i82801", "igb", "ne2k_pci", "pcnet",
-    "rocker", "rtl8139", "virtio", "virtio-net-pci", "vmxnet3",
-]  # fmt: skip
 ConsoleType = Literal["telnet", "vnc", "spice", "spice+agent", "none"]
 DiskInterface = Literal["ide", "sata", "nvme", "scsi", "sd", "mtd", "floppy", "pflash", "virtio", "none"]
 OnClose = Literal["power_off", "shutdown_signal", "save_vm_state"]
@@ -43,20 +38,10 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class TemplateFields(Strict):
+class TemplateFields(Strict, sent_fields()):  # type: ignore[misc]
     """The fields of a QEMU template that an update may carry; what is not set is not sent."""
 
     name: Annotated[str, Field(min_length=1)] | None = None
-    category: Category | None = None
-    symbol: Annotated[str, Field(min_length=1)] | None = None
-    default_name_format: Annotated[str, Field(min_length=1)] | None = None
-    usage: str | None = None
-    ram: Annotated[int, Field(ge=1)] | None = None
-    cpus: Annotated[int, Field(ge=1, le=255)] | None = None
-    adapters: Annotated[int, Field(ge=0, le=275)] | None = None
-    adapter_type: AdapterType | None = None
-    port_name_format: Annotated[str, Field(min_length=1)] | None = None
-    first_port_name: str | None = None
     console_type: ConsoleType | None = None
     on_close: OnClose | None = None
     hda_disk_image: ImageName | None = None
@@ -106,12 +91,11 @@ class ProjectUpdate(Strict):
     variables: list[ProjectVariable] | None = None
 
 
-class NodeProperties(Strict):
+class NodeProperties(Strict, sent_fields("lab")):  # type: ignore[misc]
     """What of a QEMU node can be changed; effective at its next start."""
 
-    ram: Annotated[int, Field(ge=1)] | None = None
-    cpus: Annotated[int, Field(ge=1, le=255)] | None = None
-    adapters: Annotated[int, Field(ge=0, le=275)] | None = None
+    hdb_disk_image: ImageName | None = None
+    hdb_disk_interface: DiskInterface | None = None
     kernel_command_line: str | None = None
     options: str | None = None
     on_close: OnClose | None = None

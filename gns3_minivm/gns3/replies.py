@@ -26,6 +26,8 @@ from gns3_minivm.gns3.model import (
     ServerTemplate,
     Snapshot,
 )
+from gns3_minivm.template_settings.keys import read_fields
+from gns3_minivm.template_settings.table import rows
 
 
 class _Reply(BaseModel):
@@ -42,19 +44,9 @@ class _Template(_Reply):
     builtin: bool = False
 
 
-class _QemuTemplate(_Template):
+class _QemuTemplate(_Template, read_fields()):  # type: ignore[misc]
     """Absent and null values read as the values that GNS3 gives them."""
 
-    category: str | int | None = None
-    symbol: str | None = None
-    default_name_format: str | None = None
-    usage: str | None = None
-    ram: int | None = None
-    cpus: int | None = None
-    adapters: int | None = None
-    adapter_type: str | None = None
-    port_name_format: str | None = None
-    first_port_name: str | None = None
     console_type: str | None = None
     on_close: str | None = None
     hda_disk_image: str | None = None
@@ -173,16 +165,7 @@ def template(answer: Mapping[str, Any]) -> ServerTemplate:
         values = QemuTemplate(
             template_id=body.template_id,
             name=body.name,
-            category=str(body.category or "guest"),
-            symbol=body.symbol or "",
-            default_name_format=body.default_name_format or "",
-            usage=body.usage or "",
-            ram_mb=body.ram or 0,
-            cpus=body.cpus or 0,
-            adapters=body.adapters or 0,
-            adapter_type=body.adapter_type or "",
-            port_name_format=body.port_name_format or "",
-            first_port_name=body.first_port_name or "",
+            **{row.field: row.kind(getattr(body, row.gns3) or row.kind()) for row in rows() if row.field},
             console_type=body.console_type or "",
             on_close=body.on_close or "",
             hda_disk_image=body.hda_disk_image or "",

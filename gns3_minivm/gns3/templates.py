@@ -12,8 +12,8 @@ from gns3_minivm.gns3 import messages, replies
 from gns3_minivm.gns3.messages import checked
 from gns3_minivm.gns3.model import CREATE_ONLY_FIELDS, QemuTemplate, ServerTemplate
 from gns3_minivm.gns3.routes import Routes
+from gns3_minivm.template_settings.table import gns3_names
 
-_API_NAMES = {"ram_mb": "ram"}
 """Our names of template fields where GNS3 has others."""
 
 
@@ -67,7 +67,7 @@ class TemplateRoutes(Routes):
         """Change some fields (QemuTemplate's names) of a template; ids and the compute cannot be changed."""
         if forbidden := CREATE_ONLY_FIELDS & changes.keys():
             raise BugError(f"a template's {', '.join(sorted(forbidden))} cannot be changed")
-        values = {_API_NAMES.get(name, name): value for name, value in changes.items()}
+        values = {gns3_names().get(name, name): value for name, value in changes.items()}
         body = checked(messages.TemplateFields, values, f"template {template_id}")
         action = f"update the template {template_id}"
         return replies.template(await self._object("PUT", f"/templates/{quote(template_id)}", action, body))
@@ -77,7 +77,7 @@ class TemplateRoutes(Routes):
         await self._command("DELETE", f"/templates/{quote(template_id)}", f"delete the template {template_id}")
 
     def _template_body(self, template: QemuTemplate) -> dict[str, Any]:
-        values = {_API_NAMES.get(name, name): value for name, value in asdict(template).items()}
+        values = {gns3_names().get(name, name): value for name, value in asdict(template).items()}
         values |= {"template_type": "qemu", "custom_adapters": []}
         if not (self.have_template_versions and template.version):
             del values["version"]

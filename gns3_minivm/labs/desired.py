@@ -15,6 +15,7 @@ from gns3_minivm.gns3.model import LOCAL_COMPUTE, Node, ServerTemplate
 from gns3_minivm.guest.contract import COMMAND_LINE_MAX
 from gns3_minivm.guest.payload import FW_CFG_NAME, NODE_FILE_NAME, NodePayload, qemu_option
 from gns3_minivm.labs.model import Lab, LabNode
+from gns3_minivm.template_settings.table import rows
 
 _PAYLOAD_NAME = re.compile(rf"{NODE_FILE_NAME}-[0-9a-f]{{12}}")
 
@@ -126,7 +127,8 @@ def desired_node(
 
 
 def _stated(file: LabNode) -> dict[str, Any]:
-    given = {"ram": file.ram, "cpus": file.cpus, "adapters": file.adapters}
+    """What a node says of its machine, by GNS3's names, as far as it is GNS3's as it is."""
+    given = {row.gns3: getattr(file, row.name) for row in rows("lab") if row.field}
     return {key: value for key, value in given.items() if value is not None}
 
 
@@ -142,13 +144,30 @@ def _qemu_properties(lab: Lab, name: str, template: ServerTemplate, payload: byt
             hint="Shorten kernel_args; settings such as env and files do not need it.",
         )
     option = qemu_option(payload_name(payload)) if payload else ""
+    usual = {row.gns3: getattr(values, row.field) for row in rows("lab") if row.field}
+    usual["adapters"] = max(values.adapters, lab.adapters_needed(name))
     return {
-        "ram": file.ram or values.ram_mb,
-        "cpus": file.cpus or values.cpus,
-        "adapters": file.adapters if file.adapters is not None else max(values.adapters, lab.adapters_needed(name)),
+        **usual,
+        **_stated(file),
+        **_module_disk(lab, name, template),
         "kernel_command_line": words,
         "options": " ".join(filter(None, [without_payload(values.options), option])),
     }
+
+
+def _module_disk(lab: Lab, name: str, template: ServerTemplate) -> dict[str, str]:
+    """The second disk of a node that says whether it has one; others keep what they have."""
+    wanted, values = lab.nodes[name].module_disk, template.values
+    assert values is not None
+    if wanted is None:
+        return {}
+    if wanted and not values.hdb_disk_image and values.initrd:
+        raise ConfigError(
+            f"{lab.at('nodes', name, 'module_disk')}: node {name}: the template {template.name!r} has no module disk",
+            hint="Register the template with --module-disk.",
+        )
+    image = values.hdb_disk_image if wanted else ""
+    return {"hdb_disk_image": image, "hdb_disk_interface": values.hdb_disk_interface if image else "none"}
 
 
 def without_payload(options: str) -> str:
@@ -175,7 +194,8 @@ def payload_file(node: Node) -> str:
 
 
 def _check_foreign(lab: Lab, name: str, file: LabNode, template: ServerTemplate) -> None:
-    wrong = list(file.settings) + (["kernel_args"] if file.kernel_args is not None else [])
+    worked_in = [row.name for row in rows("lab") if not row.field]
+    wrong = list(file.settings) + [key for key in worked_in if getattr(file, key) is not None]
     if template.template_type != "qemu":
         wrong += list(_stated(file))
     if wrong:

@@ -21,30 +21,20 @@ from pydantic import (
     model_validator,
 )
 
-from gns3_minivm.base.errors import UsageError
 from gns3_minivm.documents import Mark, Where
-from gns3_minivm.guest.contract import kernel_command_line
 from gns3_minivm.guest.settings import NodeSettings, Texts
 from gns3_minivm.guest.settings import Text as AnyText
+from gns3_minivm.template_settings.keys import keys_of
+from gns3_minivm.template_settings.table import TemplateSettings
 
 SETTING_KEYS = frozenset(NodeSettings.model_fields)
 """The keys of a node that reach its guest by the payload file: only a MiniVM reads it."""
-SIZE_KEYS = ("ram", "cpus", "adapters", "kernel_args")
-"""The keys of a node that are QEMU's."""
 _INTERFACE = re.compile(r"eth(\d+)(?:\..*)?")
 
 
 def _no_number(value: str) -> str:
     if value.isdigit():
         raise ValueError("should have a letter: GNS3 takes host names only (RFC 1123)")
-    return value
-
-
-def _kernel_words(value: str) -> str:
-    try:
-        kernel_command_line(value)
-    except UsageError as error:
-        raise ValueError(error.message) from error
     return value
 
 
@@ -84,8 +74,8 @@ class LabLabel(_Part):
     rotation: Annotated[int, Field(ge=-359, le=360)] = 0
 
 
-class LabNode(NodeSettings):
-    """A node: where it comes from, how QEMU runs it, what its guest is told, how GNS3 shows it.
+class LabNode(NodeSettings, keys_of("lab")):  # type: ignore[misc]
+    """A node: where it comes from, how QEMU runs it (``template_settings``), what its guest is told, how GNS3 shows it.
 
     Exactly one of ``appliance``, ``image`` and ``template`` is set.  What is None is left to the template.
     """
@@ -95,13 +85,6 @@ class LabNode(NodeSettings):
     template: Text | None = None
     """Name or id of any template that the server has; Ethernet switch, NAT, VPCS ... among them."""
     compute: Text | None = None
-    ram: Annotated[int, Field(ge=32, le=1048576)] | None = None
-    """Megabytes."""
-    cpus: Annotated[int, Field(ge=1, le=255)] | None = None
-    adapters: Annotated[int, Field(ge=0, le=275)] | None = None
-    """None: as many as the template has, or more if links and addresses need them."""
-    kernel_args: Annotated[str, AfterValidator(_kernel_words)] | None = None
-    """Words for the end of the kernel command line."""
     properties: dict[str, Any] = Field(default_factory=dict)
     """GNS3's own properties of the node, by GNS3's names; for nodes of other templates."""
     position: Place | None = None
@@ -123,6 +106,11 @@ class LabNode(NodeSettings):
     def source(self) -> str:
         """The appliance or image that is registered on demand; "" where the server's template is named."""
         return self.appliance or self.image or ""
+
+    @property
+    def template_settings(self) -> TemplateSettings:
+        """What it says of its machine; without ``adapters`` it has as many as its links and addresses need."""
+        return TemplateSettings.of(self)
 
     @property
     def settings(self) -> tuple[str, ...]:

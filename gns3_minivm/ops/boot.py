@@ -32,10 +32,11 @@ from gns3_minivm.guest.payload import NODE_FILE_NAME, qemu_option
 from gns3_minivm.guest.settings import read_settings
 from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.templates.sources import NotYet, Workshop
-from gns3_minivm.ops.templates.template import TemplateSettings, describe
+from gns3_minivm.ops.templates.template import describe
 from gns3_minivm.qemu.command import GuestMachine, command_line, find_qemu
 from gns3_minivm.qemu.probe import acceleration_works
 from gns3_minivm.qemu.run import POWER_OFF_LIMIT_S, Guest, attach, prepare_overlay, running
+from gns3_minivm.template_settings.table import TemplateSettings
 
 ANSWER_LIMIT_S = 180.0
 COMMAND_LIMIT_S = 300.0
@@ -181,7 +182,7 @@ async def _machine_of_template(request: BootRequest, cache: Cache, events: Event
             hint="Add --server http://user:password@host:3080, or set GNS3_MINIVM_SERVER.",
         )
     async with await connect(request.servers[0]) as server:
-        template = await _find_template(server, request.template or "")
+        template = _changed(await _find_template(server, request.template or ""), request.settings)
         images = {image.filename: image for image in await server.images(template.compute_id or LOCAL_COMPUTE)}
         with cache.scratch() as scratch:
             paths = {
@@ -234,21 +235,23 @@ async def _same_file(
     return path
 
 
+def _changed(template: QemuTemplate, settings: TemplateSettings) -> QemuTemplate:
+    """A server's template with what the user says of it."""
+    words = " ".join(filter(None, [template.kernel_command_line, settings.kernel_args]))
+    modules = "" if settings.module_disk is False else template.hdb_disk_image
+    return replace(template, kernel_command_line=words, hdb_disk_image=modules, **settings.fields)
+
+
 def _machine(template: QemuTemplate, paths: Mapping[str, Path], request: BootRequest) -> GuestMachine:
-    chosen = request.settings
-    initrd = paths[template.initrd] if template.initrd else None
-    append = template.kernel_command_line
-    if request.template is not None and chosen.kernel_args:
-        append = f"{append} {chosen.kernel_args}"
     return GuestMachine(
         name=template.name,
         kernel=paths[template.kernel_image],
-        initrd=initrd,
+        initrd=paths[template.initrd] if template.initrd else None,
         disks=tuple(paths[name] for name in (template.hda_disk_image, template.hdb_disk_image) if name),
-        append=append,
-        ram_mb=chosen.ram or template.ram_mb,
-        cpus=chosen.cpus or template.cpus,
-        adapters=template.adapters if chosen.adapters is None else chosen.adapters,
+        append=template.kernel_command_line,
+        ram_mb=template.ram_mb,
+        cpus=template.cpus,
+        adapters=template.adapters,
         adapter_type=template.adapter_type,
         disk_interface=template.hda_disk_interface,
         options=template.options,

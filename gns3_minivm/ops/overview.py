@@ -102,7 +102,7 @@ def appliance_dict(appliance: Appliance) -> dict[str, Any]:
         "version": appliance.version,
         "description": appliance.description,
         "source": str(appliance.source),
-        "ram": appliance.ram,
-        "adapters": appliance.adapters,
+        "ram": appliance.settings.ram,
+        "adapters": appliance.settings.adapters,
         "folder": str(appliance.folder),
     }

@@ -20,10 +20,10 @@ async def test_both_generations_show_the_picture_of_every_appliance_in_its_size(
 ) -> None:
     for appliance in Appliances().all():
         assert appliance.symbol_svg is not None
-        await client.upload_symbol(appliance.symbol_name, appliance.symbol_svg)
-        assert await client.symbol(appliance.symbol_name) == appliance.symbol_svg
+        await client.upload_symbol(appliance.settings.symbol, appliance.symbol_svg)
+        assert await client.symbol(appliance.settings.symbol) == appliance.symbol_svg
         # As the server reads the picture, to place a node's label below it.
-        size = await ask(gns3_server, "GET", f"/symbols/{appliance.symbol_name}/dimensions")
+        size = await ask(gns3_server, "GET", f"/symbols/{appliance.settings.symbol}/dimensions")
         assert size == {"width": 64, "height": 64}, appliance.name
 
 
@@ -39,12 +39,12 @@ async def test_a_template_has_the_appliances_picture_until_somebody_takes_anothe
     try:
         template = await client.template(template_id(NAME))
         assert template is not None and template.values is not None
-        assert template.values.symbol == appliance.symbol_name
-        assert await client.symbol(appliance.symbol_name) == appliance.symbol_svg
+        assert template.values.symbol == appliance.settings.symbol
+        assert await client.symbol(appliance.settings.symbol) == appliance.symbol_svg
         project = await client.create_project("pictured")
         node = await client.create_node(project.project_id, template_id(NAME))
         await client.delete_project(project.project_id)
-        assert node.symbol == appliance.symbol_name
+        assert node.symbol == appliance.settings.symbol
         await client.update_template(template_id(NAME), {"symbol": ":/symbols/classic/router.svg"})
         result = (await gns3_minivm(*words)).result()
         left = result["servers"][0]["appliances"][0]["plan"]["left"]

@@ -36,8 +36,16 @@ ROOMS: dict[str, Room] = {
     "guest.settings": _room(
         "a node's settings in YAML, and the payload that they become", "guest documents", "pydantic"
     ),
-    "appliances": _room("reads `appliances/*/`", "documents guest", "pydantic"),
-    "catalogue": _room("reads catalogue files: servers, and what each of them shall have", "documents", "pydantic"),
+    "template_settings": _room("the settings of a template, in one table", "guest"),
+    "template_settings.keys": _room(
+        "keys of files and fields of replies, made of the table", "template_settings", "pydantic"
+    ),
+    "appliances": _room("reads `appliances/*/`", "documents template_settings template_settings.keys", "pydantic"),
+    "catalogue": _room(
+        "reads catalogue files: servers, and what each of them shall have",
+        "documents template_settings template_settings.keys",
+        "pydantic",
+    ),
     "formats": _room("what the formats share: file tree, contents, sinks; cpio, ar, raw disks"),
     "formats.tar": _room("tar layers -> file tree", "formats"),
     "formats.ext4": _room("file tree -> ext4, and the reader", "formats"),
@@ -71,7 +79,7 @@ ROOMS: dict[str, Room] = {
     "qemu": _room("runs the same guest locally: acceleration probe, command line as GNS3 forms it, console", "guest"),
     "gns3": _room(
         "one GNS3 server in our words, API v2 and v3 alike; several at once; project files",
-        "gns3.v2.server gns3.v3.server",
+        "gns3.v2.server gns3.v3.server template_settings template_settings.keys",
         "aiohttp pydantic zstandard",
     ),
     "gns3.v2": _room("what is API v2's own", "gns3"),
@@ -82,18 +90,18 @@ ROOMS: dict[str, Room] = {
     ),
     "labs": _room(
         "lab files: their model, what a server has of them, the difference, and how it is made good",
-        "agent documents gns3 guest guest.settings labs.canvas labs.written.junit",
+        "agent documents gns3 guest guest.settings labs.canvas labs.written.junit template_settings template_settings.keys",
         "pydantic",
     ),
     "labs.canvas": _room("what a lab looks like: layout, drawings, pictures", "gns3 labs.model"),
     "labs.containerlab": _room("containerlab topologies as labs", "documents guest labs", "pydantic"),
     "labs.written": _room(
         "files written from a lab: lab files, inventories, test reports",
-        "documents gns3 guest labs.canvas labs.model",
+        "documents gns3 guest labs.canvas labs.model template_settings",
     ),
     "ops": _room(
         "one async function for each thing a user can ask for",
-        "agent appliances bundle convert gns3 guest guest.settings images images.engine images.registry ops.kernels "
+        "agent appliances bundle convert gns3 guest guest.settings images images.engine images.registry ops.kernels template_settings "
         "ops.templates qemu settings",
     ),
     "ops.kernels": _room(
@@ -101,11 +109,11 @@ ROOMS: dict[str, Room] = {
     ),
     "ops.templates": _room(
         "operations on templates: register, sync, status, remove, and what they share",
-        "agent appliances bundle catalogue convert gns3 guest images images.engine ops.context ops.kernels",
+        "agent appliances bundle catalogue convert gns3 guest images images.engine ops.context ops.kernels template_settings",
     ),
     "ops.gns3a": _room(
         "operations on GNS3's appliance files",
-        "agent appliances bundle convert gns3 gns3a images images.registry ops.context ops.kernels ops.templates",
+        "agent appliances bundle convert gns3 gns3a images images.registry ops.context ops.kernels ops.templates template_settings",
     ),
     "ops.labs": _room(
         "operations on labs",
@@ -114,12 +122,12 @@ ROOMS: dict[str, Room] = {
     ),
     "cli": _room(
         "the commands: each calls one operation and shows what it returns",
-        "cli.frame cli.show convert.report guest.contract ops ops.gns3a ops.kernels ops.templates settings",
+        "cli.frame cli.show convert.report guest.contract ops ops.gns3a ops.kernels ops.templates settings template_settings",
         "click",
     ),
     "cli.frame": _room(
         "what commands share: session, options, progress, the top-level handler",
-        "gns3.address ops.context ops.kernels ops.overview ops.templates settings",
+        "gns3.address ops.context ops.kernels ops.overview settings template_settings",
         "click rich",
     ),
     "cli.show": _room(
@@ -133,7 +141,7 @@ ROOMS: dict[str, Room] = {
     ),
     "api": _room(
         "the same for programs: `gns3_minivm.Agent` and its labs; a connector for gns3fy, an extra",
-        "gns3 guest.exec ops ops.gns3a ops.kernels ops.labs ops.templates settings",
+        "gns3 guest.exec ops ops.gns3a ops.kernels ops.labs ops.templates settings template_settings",
         "gns3fy_next requests",
     ),
     "__init__": _room("`gns3_minivm.Agent` and the version", "api"),

@@ -1,4 +1,4 @@
-"""Writes docs/reference/cli.md, docs/reference/errors.md and the table of docs/internals/architecture.md from the code.
+"""Writes docs/reference/cli.md, docs/reference/errors.md and tables in other pages, from the code.
 
 Run ``python -m tests.support.reference`` after a change of options, errors or rooms; a test holds the pages against it.
 """
@@ -6,11 +6,13 @@ Run ``python -m tests.support.reference`` after a change of options, errors or r
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from gns3_minivm.base import errors
+from gns3_minivm.template_settings.table import Place, Row, rows
 from tests.support.house import table
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -68,16 +70,51 @@ def error_classes() -> list[type[errors.MiniVMError]]:
     return [kind for kind in found if issubclass(kind, errors.MiniVMError) and kind is not errors.MiniVMError]
 
 
-def architecture_page() -> str:
-    """The page as it stands, with the table of rooms as it is now."""
-    text = (DOCS / "internals" / "architecture.md").read_text(encoding="utf-8")
-    before, start, rest = text.partition("<!-- rooms: written by `python -m tests.support.reference` -->\n")
-    _, end, after = rest.partition("<!-- end of rooms -->\n")
-    assert start and end, "the marks around the table are gone"
-    return f"{before}{start}\n{table()}\n\n{end}{after}"
+def settings_table(place: Place) -> str:
+    """The template settings that can be written at a place, as Markdown."""
+    if place == "manifest":
+        lines = ["| key | default | meaning |", "| --- | --- | --- |"]
+        return "\n".join([*lines, *(f"| `{row.name}` | {_default(row)} | {_meaning(row)} |" for row in rows(place))])
+    return "\n".join(
+        ["| key | what it says |", "| --- | --- |", *(f"| `{r.name}` | {_meaning(r)} |" for r in rows(place))]
+    )
+
+
+def _meaning(row: Row) -> str:
+    choices = f" One of {', '.join(f'`{choice}`' for choice in row.choices)}." if len(row.choices) > 1 else ""
+    limits = f" {row.minimum} to {row.maximum}{' MB' if row.unit == 'MB' else ''}." if row.kind is int else ""
+    return f"{row.help}{limits}{choices}"
+
+
+def _default(row: Row) -> str:
+    value = str(row.default).lower() if row.kind is bool else row.default
+    return row.usually or f"`{value}`"
+
+
+TABLES: dict[str, tuple[str, Callable[[], str]]] = {
+    "rooms": ("internals/architecture.md", table),
+    "settings of a catalogue": ("use/catalogue.md", lambda: settings_table("catalogue")),
+    "settings of a lab": ("use/labs.md", lambda: settings_table("lab")),
+    "settings of a manifest": ("use/appliances.md", lambda: settings_table("manifest")),
+}
+"""Tables in pages that people write: the page, and what makes the table."""
+
+
+def page_with_table(name: str) -> tuple[Path, str]:
+    """A page and its text, with the table of this name as it is now."""
+    page, make = TABLES[name]
+    path = DOCS / page
+    before, start, rest = path.read_text(encoding="utf-8").partition(
+        f"<!-- {name}: written by `python -m tests.support.reference` -->\n"
+    )
+    _, end, after = rest.partition(f"<!-- end of {name} -->\n")
+    assert start and end, f"{page}: the marks around the table are gone"
+    return path, f"{before}{start}\n{make()}\n\n{end}{after}"
 
 
 if __name__ == "__main__":
-    (DOCS / "internals" / "architecture.md").write_text(architecture_page(), encoding="utf-8")
+    for table_name in TABLES:
+        path, text = page_with_table(table_name)
+        path.write_text(text, encoding="utf-8")
     (DOCS / "reference" / "cli.md").write_text(cli_page(), encoding="utf-8")
     (DOCS / "reference" / "errors.md").write_text(errors_page(), encoding="utf-8")

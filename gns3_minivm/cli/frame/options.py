@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from gns3_minivm.cli.frame.session import Session
+from gns3_minivm.template_settings.table import Row, TemplateSettings, rows
 
 if TYPE_CHECKING:
     from gns3_minivm.gns3.address import Address
     from gns3_minivm.ops.kernels.bundles import KernelOrigin
-    from gns3_minivm.ops.templates.template import TemplateSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -153,12 +153,6 @@ _image = functools.partial(click.option, expose_value=False, callback=_keep("ima
 _kernel = functools.partial(click.option, expose_value=False, callback=_keep("kernel"))
 
 
-def _template_settings(**values: Any) -> TemplateSettings:
-    from gns3_minivm.ops.templates.template import TemplateSettings
-
-    return TemplateSettings(**values)
-
-
 def image(command: F) -> F:
     """How an image is found, built and converted; it goes into the session's context."""
     flags = [
@@ -209,15 +203,20 @@ def _source_flags() -> list[Callable[[Any], Any]]:
 
 def template(command: F) -> F:
     """Settings of a template that replace the appliance's own; the command gets ``template_settings``."""
-    command = _gather(command, "template_settings", _template_settings, ("ram", "cpus", "adapters", "kernel_args"))
-    flags = [
-        click.option("--ram", type=click.IntRange(min=32), metavar="MB", help="Memory."),
-        click.option("--cpus", type=click.IntRange(1, 255), metavar="N", help="Virtual CPUs."),
-        click.option("--adapters", type=click.IntRange(0, 275), metavar="N", help="Network adapters."),
-        click.option("--kernel-args", metavar="WORDS", default=None,
-                     help="Words for the end of the kernel command line (kernel/CONTRACT.md lists them)."),
-    ]  # fmt: skip
-    return _apply(command, flags)
+    found = rows("option")
+    command = _gather(command, "template_settings", TemplateSettings, tuple(row.name for row in found))
+    return _apply(command, [_setting(row) for row in found])
+
+
+def _setting(row: Row) -> Callable[[Any], Any]:
+    word = row.name.replace("_", "-")
+    if row.kind is bool:
+        return click.option(f"--{word}/--no-{word}", row.name, default=None, help=row.help)
+    kind: click.ParamType[Any] | None = click.Choice(row.choices) if row.choices else None
+    if row.kind is int:
+        kind = click.IntRange(row.minimum, row.maximum)
+    metavar = None if row.choices else row.unit or "N"
+    return click.option(f"--{word}", row.name, type=kind, metavar=metavar, default=None, help=row.help)
 
 
 def kernel(command: F) -> F:

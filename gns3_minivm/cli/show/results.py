@@ -84,7 +84,8 @@ def _bundle(bundle: Bundle) -> str:
 
 def appliances(found: Sequence[Appliance]) -> str:
     width = max((len(appliance.name) for appliance in found), default=0)
-    return "\n".join(f"{a.name:{width}}  {a.ram:5} MB  {a.adapters:2} adapters  {a.description}" for a in found)
+    rows = ((appliance, appliance.settings) for appliance in found)
+    return "\n".join(f"{a.name:{width}}  {s.ram:5} MB  {s.adapters:2} adapters  {a.description}" for a, s in rows)
 
 
 def servers(found: Sequence[ServerDescription]) -> str:

@@ -16,6 +16,7 @@ from gns3_minivm.guest.payload import NodePayload
 from gns3_minivm.labs.canvas.drawings import MARK
 from gns3_minivm.labs.model import PEN_STYLES, Lab, LabNode
 from gns3_minivm.labs.written.save_settings import settings_of
+from gns3_minivm.template_settings.table import rows
 
 _SWITCHES = ("ethernet_switch", "ethernet_hub")
 _HUB_PORTS = [{"name": f"Ethernet{n}", "port_number": n} for n in range(8)]
@@ -97,13 +98,15 @@ def _origin(
 
 def _sizes(node: Node, template: QemuTemplate) -> dict[str, Any]:
     """What of a QEMU node is not as in its template."""
-    wanted = {"ram": template.ram_mb, "cpus": template.cpus, "adapters": template.adapters}
-    found = {key: node.properties.get(key) for key in wanted}
+    wanted = {row.name: getattr(template, row.field) for row in rows("lab") if row.field}
+    found = {row.name: node.properties.get(row.gns3) for row in rows("lab") if row.field}
     entry: dict[str, Any] = {key: value for key, value in found.items() if value is not None and value != wanted[key]}
     words = str(node.properties.get("kernel_command_line") or "")
     extra = words.removeprefix(template.kernel_command_line).strip()
     if template.kernel_image and extra and extra != words:
         entry["kernel_args"] = extra
+    if template.hdb_disk_image and node.properties.get("hdb_disk_image") == "":
+        entry["module_disk"] = False
     return entry
 
 

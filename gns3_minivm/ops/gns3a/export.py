@@ -21,7 +21,8 @@ from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.gns3a.compose import ExportedVersion, compose, merge
 from gns3_minivm.ops.gns3a.portable import Portability, portability
 from gns3_minivm.ops.templates.sources import NotYet, Workshop
-from gns3_minivm.ops.templates.template import TemplateSettings, describe
+from gns3_minivm.ops.templates.template import describe
+from gns3_minivm.template_settings.table import TemplateSettings
 
 State = Literal["written", "there", "left out", "would be written"]
 

@@ -11,7 +11,7 @@ from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.templates.reconcile import Policy, Target, reconcile
 from gns3_minivm.ops.templates.report import SyncResult
 from gns3_minivm.ops.templates.supply import BuiltSupply, Wanted
-from gns3_minivm.ops.templates.template import TemplateSettings
+from gns3_minivm.template_settings.table import TemplateSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.kernels.choice import KernelChoice
 from gns3_minivm.ops.templates.sources import FoundImage, NotYet, Workshop
-from gns3_minivm.ops.templates.template import TemplateSettings, describe
+from gns3_minivm.ops.templates.template import describe
+from gns3_minivm.template_settings.table import TemplateSettings
 
 _FINDING_AT_ONCE = 8
 """Images that are looked for at once: mostly waiting for a registry."""

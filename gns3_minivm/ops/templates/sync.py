@@ -16,7 +16,6 @@ from gns3_minivm.ops.kernels.choice import KernelChoice
 from gns3_minivm.ops.templates.reconcile import Announce, Policy, Target, reconcile
 from gns3_minivm.ops.templates.report import SyncResult
 from gns3_minivm.ops.templates.supply import BuiltSupply, Wanted
-from gns3_minivm.ops.templates.template import TemplateSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,19 +114,8 @@ def _target(catalogue: Catalogue, name: str, server: CatalogueServer) -> Target:
 
 
 def _wanted(item: CatalogueAppliance) -> Wanted:
-    settings = TemplateSettings(
-        ram=item.ram,
-        cpus=item.cpus,
-        adapters=item.adapters,
-        kernel_args=item.kernel_args,
-        category=item.category,
-        symbol=item.symbol,
-        default_name_format=item.default_name_format,
-        usage=item.usage,
-        compute=item.compute,
-    )
     kernel = _standing(item.kernel) if item.kernel else None
-    return Wanted(image=item.source, name=item.name, template=settings, size=item.size, kernel=kernel)
+    return Wanted(image=item.source, name=item.name, template=item.settings, size=item.size, kernel=kernel)
 
 
 def _standing(name: str | None) -> KernelChoice:

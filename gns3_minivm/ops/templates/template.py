@@ -2,69 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
-
 from gns3_minivm.agent.desired import EXTENSIBLE_FIELDS, NOT_BUILT, DesiredAppliance, WantedFile, template_id
-from gns3_minivm.appliances import Appliance
 from gns3_minivm.base.artifacts import Artifact
 from gns3_minivm.base.errors import UsageError
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.guest import contract as guest
 from gns3_minivm.ops.templates.sources import FoundImage
+from gns3_minivm.template_settings.table import TemplateSettings, users_fields, usual
 
-PLAIN_IMAGE_RAM_MB = 256
-"""Memory for an image that is no appliance and so does not say."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TemplateSettings:
-    """Settings that replace the appliance's; None leaves it to the appliance.  ``ram`` in MB.
-
-    What is stated here is kept up; what is not is the user's to change once the template exists.
-    """
-
-    ram: int | None = None
-    cpus: int | None = None
-    adapters: int | None = None
-    kernel_args: str | None = None
-    category: str | None = None
-    symbol: str | None = None
-    default_name_format: str | None = None
-    usage: str | None = None
-    compute: str | None = None
-    """The compute that runs the nodes of a new template; it goes before what is said for the whole server."""
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The template's fields that are stated, but for the kernel command line."""
-        values = {
-            "ram_mb": self.ram,
-            "cpus": self.cpus,
-            "adapters": self.adapters,
-            "category": self.category,
-            "symbol": self.symbol,
-            "default_name_format": self.default_name_format,
-            "usage": self.usage,
-        }
-        return {field: value for field, value in values.items() if value is not None}
-
-
-USER_FIELDS = EXTENSIBLE_FIELDS | {
-    "name",
-    "category",
-    "symbol",
-    "default_name_format",
-    "usage",
-    "ram_mb",
-    "cpus",
-    "adapters",
-    "port_name_format",
-    "first_port_name",
-    "console_type",
-    "on_close",
-}
+USER_FIELDS = EXTENSIBLE_FIELDS | users_fields() | {"name", "console_type", "on_close"}
 """What people change in the GUI.  The rest makes a MiniVM what it is: its files, and how QEMU is given them."""
 ZSTD_QEMU = (5, 1)
 """The first QEMU that reads qcow2 clusters of this compression."""
@@ -92,15 +39,16 @@ def describe(
     stated |= {"kernel_command_line"} if settings.kernel_args is not None else set()
     name = name or source.resolved.image.info.name
     disk = WantedFile.of(converted) if converted else WantedFile(source.recipe.filename)
+    own = appliance.settings if appliance else _of_image(name)
+    chosen = settings.over(own)
     kernel = _kernel_files(bundle)
-    if appliance is None or not appliance.module_disk:
+    if not chosen.module_disk:
         kernel.pop("hdb_disk_image", None)
     files = [*kernel.values(), disk]
     images = {"hda_disk_image": disk.filename} | {field: file.filename for field, file in kernel.items()}
     if "hdb_disk_image" in images:
         images["hdb_disk_interface"] = "virtio"
-    own_words = appliance.kernel_arguments if appliance else ""
-    words = " ".join(filter(None, [own_words, settings.kernel_args]))
+    words = " ".join(filter(None, [own.kernel_args, settings.kernel_args]))
     template = QemuTemplate(
         template_id=template_id(name),
         name=name,
@@ -108,10 +56,9 @@ def describe(
         options=guest.QEMU_OPTIONS,
         compute_id=settings.compute,
         version=source.resolved.image.info.version,
-        **_described(appliance, name),
+        **chosen.fields,
         **images,  # type: ignore[arg-type]
     )
-    template = replace(template, **settings.fields)
     if bundle is not None and template.ram_mb < bundle.minimum_ram_mb:
         raise UsageError(
             f"{name} has {template.ram_mb} MB of memory; the kernel {bundle.kernel_version} hangs with less than "
@@ -129,6 +76,7 @@ def describe(
         qemu_hint="Use another compression (`compression: zlib` in the catalogue, --compression zlib of register), "
         "or update QEMU there.",
         kernel_stated=kernel_stated,
+        kernel_names=kernel_names,
         origin=origin_text(source),
     )
 
@@ -149,19 +97,7 @@ def _kernel_files(bundle: Bundle | None) -> dict[str, WantedFile]:
     return {field: WantedFile.of(artifact) for field, artifact in found.items() if artifact is not None}
 
 
-def _described(appliance: Appliance | None, name: str) -> dict[str, Any]:
-    if appliance is None:
-        label = "".join(c if c.isascii() and c.isalnum() else "-" for c in name).strip("-") or "minivm"
-        return {"ram_mb": PLAIN_IMAGE_RAM_MB, "default_name_format": f"{label}-{{0}}"}
-    return {
-        "category": str(appliance.category),
-        "symbol": appliance.symbol_name,
-        "default_name_format": appliance.node_name_format,
-        "usage": appliance.usage,
-        "ram_mb": appliance.ram,
-        "cpus": appliance.cpus,
-        "adapters": appliance.adapters,
-        "adapter_type": appliance.adapter_type,
-        "port_name_format": appliance.port_name_format,
-        "first_port_name": appliance.first_port_name,
-    }
+def _of_image(name: str) -> TemplateSettings:
+    """What the template of an image gets that is not an appliance, and so does not say."""
+    label = "".join(c if c.isascii() and c.isalnum() else "-" for c in name).strip("-") or "minivm"
+    return TemplateSettings(default_name_format=f"{label}-{{0}}").over(usual())

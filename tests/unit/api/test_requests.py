@@ -16,11 +16,11 @@ from gns3_minivm import Agent
 from gns3_minivm.api.lab import Lab
 from gns3_minivm.base.events import Event, Events, Note
 from gns3_minivm.gns3.address import Address, parse_address
+from gns3_minivm.ops.context import ImageSettings
 from gns3_minivm.ops.kernels.bundles import KernelOrigin
 from gns3_minivm.ops.kernels.choice import KernelChoice
-from gns3_minivm.ops.context import ImageSettings
-from gns3_minivm.ops.templates.template import TemplateSettings
 from gns3_minivm.settings import Settings
+from gns3_minivm.template_settings.table import TemplateSettings
 from tests.support.requests import Asked, ask_only, assert_handed_on
 
 SERVER = "http://127.0.0.1:9"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gns3_minivm.appliances import Appliance, Appliances, Category, RootSource, read_appliance
+from gns3_minivm.appliances import Appliance, Appliances, RootSource, read_appliance
 from gns3_minivm.base.errors import ConfigError
 
 GOOD = """\
@@ -37,9 +37,9 @@ def test_a_short_manifest_has_defaults_that_boot(tmp_path: Path) -> None:
     appliance = read_appliance(write(tmp_path, GOOD))
     assert appliance.source is RootSource.BUILD
     assert appliance.folder == tmp_path / "mine"
-    assert (appliance.category, appliance.ram, appliance.adapters) == (Category.GUEST, 256, 1)
-    assert appliance.adapter_type == "virtio-net-pci"
-    assert appliance.node_name_format == "mine-{0}"
+    assert (appliance.settings.category, appliance.settings.ram, appliance.settings.adapters) == ("guest", 256, 1)
+    assert appliance.settings.adapter_type == "virtio-net-pci"
+    assert appliance.settings.default_name_format == "mine-{0}"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_short_manifest_has_defaults_that_boot(tmp_path: Path) -> None:
         (GOOD + "adapter_type: e1000\n", "FILE:5:.*: adapter_type: Input should be 'virtio-net-pci', found 'e1000'"),
         (GOOD + "default_name_format: my_{0}\n", "FILE:5:.*: default_name_format: .*RFC 1123.*found 'my_{0}'"),
         (GOOD + "default_name_format: mine\n", 'FILE:5:.*: default_name_format: must hold "{0}"'),
-        (GOOD + "kernel_arguments: 'a=\"b'\n", "FILE:5:.*: kernel_arguments: the kernel arguments"),
+        (GOOD + "kernel_args: 'a=\"b'\n", "FILE:5:.*: kernel_args: the kernel arguments"),
         (GOOD + "embedded: busybox\n", "FILE:1:.*: exactly one of build, embedded and image is needed, found "),
         (GOOD.replace("build: .\n", ""), "FILE:1:.*: exactly one of build, embedded and image .*, found none"),
         (GOOD.replace("build: .", "build: ../other"), "FILE:4:.*: build: "),
@@ -115,7 +115,7 @@ def test_another_picture_has_another_name_on_servers(tmp_path: Path) -> None:
         (path.parent / "symbol.svg").write_text(text)
         appliance = read_appliance(path)
         assert appliance.symbol_svg == text.encode()
-        names.add(appliance.symbol_name)
+        names.add(appliance.settings.symbol)
     assert len(names) == 2 and all(re.fullmatch(r"mine-[0-9a-f]{12}\.svg", name) for name in names)
 
 

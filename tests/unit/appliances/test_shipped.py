@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gns3_minivm.appliances import Appliance, Appliances, Category
+from gns3_minivm.appliances import Appliance, Appliances
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = Appliances().all()
@@ -42,7 +42,7 @@ def test_a_user_is_told_what_it_is_and_how_it_is_used(appliance: Appliance) -> N
     assert appliance.maintainer and appliance.usage and appliance.description.endswith(".")
     assert "poweroff" in appliance.usage
     # Names of nodes are host names of at most 63 characters, with a number at the end.
-    assert len(appliance.node_name_format) <= 30
+    assert len(appliance.settings.default_name_format or "") <= 30
     # GNS3 shows the text in a narrow window, and does not fold it.
     assert not [line for line in appliance.usage.splitlines() if len(line) > 120]
 
@@ -50,7 +50,7 @@ def test_a_user_is_told_what_it_is_and_how_it_is_used(appliance: Appliance) -> N
 @pytest.mark.parametrize("appliance", SHIPPED, ids=named)
 def test_its_symbol_is_a_drawing_of_its_own_that_every_gns3_can_show(appliance: Appliance) -> None:
     svg = appliance.symbol_svg
-    assert svg is not None and appliance.symbol_name.startswith(f"{appliance.name}-")
+    assert svg is not None and (appliance.settings.symbol or "").startswith(f"{appliance.name}-")
     root = ElementTree.fromstring(svg)
     assert (root.get("width"), root.get("height"), root.get("viewBox")) == ("64", "64", "0 0 64 64")
     # Qt knows SVG Tiny: no style sheets, masks, filters or text in a font that is not there; nothing from elsewhere.
@@ -108,8 +108,8 @@ def test_its_scripts_are_executable_and_have_no_syntax_error(appliance: Applianc
 
 def test_switch_and_router_are_in_their_places_of_the_device_list() -> None:
     places = {appliance.name: appliance.category for appliance in SHIPPED}
-    assert places["openvswitch-minivm"] is Category.SWITCH
-    assert places["frr-minivm"] is Category.ROUTER
+    assert places["openvswitch-minivm"] == "switch"
+    assert places["frr-minivm"] == "router"
 
 
 def test_the_switch_has_sixteen_adapters_and_its_kernel_module() -> None:

@@ -39,7 +39,7 @@ BAD_INPUT = [
     (["boot"], 2, "error: nothing to boot is named\n"),
     (["server"], 2, "error: no GNS3 server is named\n"),
     (["kernel", "build", "--deb", "/nonexistent.deb"], 2, "File '/nonexistent.deb' does not exist."),
-    (["register", "--ram", "1", "x"], 2, "Error: Invalid value for '--ram': 1 is not in the range x>=32.\n"),
+    (["register", "--ram", "1", "x"], 2, "Error: Invalid value for '--ram': 1 is not in the range 32<=x<=1048576.\n"),
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from gns3_minivm import __version__
 from gns3_minivm.cli.frame.commands import cli
-from tests.support.reference import architecture_page, cli_page, error_classes, errors_page
+from tests.support.reference import TABLES, cli_page, error_classes, errors_page, page_with_table
 
 ROOT = Path(__file__).parents[3]
 PAGES = [
@@ -27,8 +27,9 @@ def test_the_reference_pages_are_up_to_date() -> None:
     # How help texts are wrapped and aligned is click's affair, and differs between its releases.
     assert (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8").split() == cli_page().split(), hint
     assert (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8") == errors_page(), hint
-    page = ROOT / "docs" / "internals" / "architecture.md"
-    assert page.read_text(encoding="utf-8") == architecture_page(), hint
+    for name in TABLES:
+        page, text = page_with_table(name)
+        assert page.read_text(encoding="utf-8") == text, hint
 
 
 def test_every_error_has_a_code_of_its_own() -> None:

@@ -20,8 +20,8 @@ from gns3_minivm.gns3a.model import RECORD
 from gns3_minivm.gns3a.read import read_gns3a
 from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.gns3a.export import ApplianceExport, ExportRequest, export_appliances
-from gns3_minivm.ops.templates.template import TemplateSettings
 from gns3_minivm.settings import Settings
+from gns3_minivm.template_settings.table import TemplateSettings
 from tests.support.bundles import put_bundle
 from tests.support.catalogue import write_root
 
@@ -74,7 +74,7 @@ async def test_an_appliance_of_the_users_with_modules_and_a_picture_has_both_bes
     (folder / "root" / "etc").mkdir(parents=True)
     (folder / "appliance.yaml").write_text(
         "name: my-switch\nversion: '7'\ndescription: A switch\ncategory: switch\nsymbol: symbol.svg\nadapters: 16\n"
-        "embedded: busybox\nmodule_disk: true\nkernel_arguments: MANAGEMENT_INTERFACE=eth0\nusage: Plug it in.\n"
+        "embedded: busybox\nmodule_disk: true\nkernel_args: MANAGEMENT_INTERFACE=eth0\nusage: Plug it in.\n"
     )
     picture = b'<svg xmlns="http://www.w3.org/2000/svg" width="50" height="50"/>'
     (folder / "symbol.svg").write_bytes(picture)
