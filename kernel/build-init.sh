@@ -14,7 +14,7 @@ if [ -z "${CC:-}" ]; then
 fi
 # shellcheck disable=SC2086
 $CC -std=gnu11 -D_GNU_SOURCE -static -Os -s -Wall -Wextra -fno-ident \
-    -ffile-prefix-map="$folder=kernel" -Wl,--build-id=none -Wl,-Map="$1.map" "$folder"/init/*.c -o "$1"
+    -ffile-prefix-map="$folder=kernel" -Wl,--build-id=none -Wl,-Map="$1.map" "$folder"/init/*.c "$folder"/init/lib/*.c -o "$1"
 sed -n 's/^LOAD \(.*\.a\)$/\1/p' "$1.map" 2>/dev/null | sort -u | while read -r library; do
     library=$(readlink -f "$library")
     package=$(dpkg-query -S "$library" 2>/dev/null | sed -n '1s/:.*//p' || true)

@@ -49,7 +49,7 @@ def source_digest() -> str:
     """The sha256 of the init's sources and of how they are compiled."""
     kernel = resources.folder("kernel")
     digest = hashlib.sha256()
-    for path in sorted([kernel / SCRIPT, *(kernel / "init").glob("*.[ch]")]):
+    for path in sorted([kernel / SCRIPT, *(kernel / "init").rglob("*.[ch]")]):
         digest.update(f"{path.relative_to(kernel)} {path.stat().st_size}\n".encode() + path.read_bytes())
     return digest.hexdigest()
 

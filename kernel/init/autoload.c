@@ -8,10 +8,10 @@
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
 
-#include "file.h"
-#include "mounts.h"
-#include "say.h"
-#include "text.h"
+#include "lib/file.h"
+#include "lib/say.h"
+#include "lib/text.h"
+#include "paths.h"
 
 /* As udev's own rules have it: these two are for everybody, and check rights themselves. */
 static mode_t node_mode(const char *name)

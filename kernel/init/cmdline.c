@@ -3,9 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Takes one word off the line: lib/cmdline.c, next_arg() of the kernel, with the value put back behind the name. */
-static char *next_word(char *line, char **word)
+/* Takes one word off the rest of a line: lib/cmdline.c, next_arg() of the kernel, with the value put back behind the name. */
+static const char *next_word(char **rest)
 {
+    char *line = *rest;
     bool in_quote = false, quoted = false;
     size_t end = 0, equals = 0;
     if (*line == '"') {
@@ -27,17 +28,15 @@ static char *next_word(char *line, char **word)
         line[end - 1] = '\0';
     if (value_quoted)
         memmove(line + equals + 1, line + equals + 2, strlen(line + equals + 2) + 1);
-    *word = line;
-    return next + strspn(next, " \t\n\r\v\f");
+    *rest = next + strspn(next, " \t\n\r\v\f");
+    return line;
 }
 
 void split_command_line(struct words *words, const char *line)
 {
-    char *copy = copy_text(line), *rest = copy + strspn(copy, " \t\n\r\v\f"), *word;
-    while (*rest) {
-        rest = next_word(rest, &word);
-        words_add(words, word);
-    }
+    char *copy = copy_text(line), *rest = copy + strspn(copy, " \t\n\r\v\f");
+    while (*rest)
+        words_add(words, next_word(&rest));
     free(copy);
 }
 

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "text.h"
+#include "lib/text.h"
 
 enum console_mode { CONSOLE_AUTO, CONSOLE_MAIN, CONSOLE_SHELL };
 

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "text.h"
+#include "lib/text.h"
 
 struct config {
     struct words entrypoint, cmd, env;

@@ -13,12 +13,12 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "escape.h"
 #include "exec.h"
-#include "file.h"
+#include "lib/escape.h"
+#include "lib/file.h"
+#include "lib/say.h"
+#include "lib/text.h"
 #include "power.h"
-#include "say.h"
-#include "text.h"
 
 enum {
     OUTPUT_SIZE = 4096,

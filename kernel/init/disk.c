@@ -13,11 +13,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "abi.h"
-#include "file.h"
-#include "mounts.h"
+#include "lib/abi.h"
+#include "lib/file.h"
+#include "lib/say.h"
+#include "paths.h"
 #include "process.h"
-#include "say.h"
 
 enum {
     SUPERBLOCK_OFFSET = 1024,
@@ -215,7 +215,7 @@ static void grow(const char *device, const struct ext4 *ext4)
 {
     uint64_t size = 0;
     int file = open(device, O_RDONLY | O_CLOEXEC);
-    if (file < 0 || ioctl(file, BLKGETSIZE64, &size))
+    if (file < 0 || ioctl(file, (int)BLKGETSIZE64, &size)) /* musl's takes an int */
         size = 0;
     if (file >= 0)
         close(file);

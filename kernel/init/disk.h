@@ -6,8 +6,6 @@
 
 #include "cmdline.h"
 
-#define MODULES_LABEL "minivm-modules"
-
 /* The device (an allocated path) whose ext4 file system has this label, or NULL. */
 char *disk_by_label(const char *label);
 /* Makes /sbin/e2fsck of the initial RAM disk ready to be run, before the root disk is /. */

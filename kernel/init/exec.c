@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include "exec_command.h"
+#include "lib/say.h"
+#include "lib/text.h"
 #include "process.h"
-#include "say.h"
-#include "text.h"
 
 enum {
     WINDOW = 32,            /* frames that may be on their way */

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "config.h"
-#include "file.h"
-#include "say.h"
+#include "lib/file.h"
+#include "lib/say.h"
 
 static const char *take_line(struct exec_request *request, char *key)
 {
@@ -35,14 +35,15 @@ static const char *take_line(struct exec_request *request, char *key)
 
 const char *exec_request_parse(struct exec_request *request, const char *text)
 {
-    char *rest = copy_text(text), *line;
+    char *copy = copy_text(text), *rest = copy, *line;
+    const char *wrong = NULL;
     memset(request, 0, sizeof *request);
     request->user = "";
-    while ((line = strsep(&rest, "\n"))) {
-        const char *wrong = *line ? take_line(request, line) : NULL;
-        if (wrong)
-            return wrong;
-    }
+    while (!wrong && (line = strsep(&rest, "\n")))
+        wrong = *line ? take_line(request, line) : NULL;
+    free(copy);
+    if (wrong)
+        return wrong;
     return request->argv.count || request->shell ? NULL : "the request names no command";
 }
 

@@ -4,9 +4,9 @@
 
 #include <stdbool.h>
 
+#include "lib/text.h"
 #include "process.h"
 #include "program.h"
-#include "text.h"
 
 enum {
     EXEC_REQUEST_MAX = 65536, /* bytes of a request with its empty line, without the input behind it; as exec.py says */

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "encoding.h"
+#include "lib/encoding.h"
 
 #define MARK "7411;"
 #define BEFORE "\033]"

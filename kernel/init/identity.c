@@ -16,11 +16,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "file.h"
+#include "lib/file.h"
+#include "lib/say.h"
+#include "lib/text.h"
 #include "netlink.h"
 #include "process.h"
-#include "say.h"
-#include "text.h"
 
 #define NODE_FILE "/.minivm/node"
 #define RESOLVER "/etc/resolv.conf"
@@ -127,8 +127,10 @@ static void write_hosts(const char *name)
 void resolver_replace(const char *text)
 {
     char *now = file_text(RESOLVER, NULL);
-    if (now && !strcmp(now, text))
+    if (now && !strcmp(now, text)) {
+        free(now);
         return;
+    }
     if ((!now || !after(now, RESOLVER_MARK)) && make_dirs("/.minivm", 0755) && rename(RESOLVER, RESOLVER_OF_IMAGE) &&
         errno != ENOENT)
         say_error(RESOLVER_OF_IMAGE);

@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include "console.h"
-#include "file.h"
+#include "lib/file.h"
+#include "lib/say.h"
 #include "power.h"
 #include "process.h"
-#include "say.h"
 
 #define INTERFACES "/etc/network/interfaces"
 

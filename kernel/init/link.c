@@ -14,8 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "say.h"
-#include "text.h"
+#include "lib/say.h"
+#include "lib/text.h"
 
 enum { LINKS_MAX = 512 };
 

@@ -9,11 +9,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lib/file.h"
+#include "lib/say.h"
+#include "lib/text.h"
 #include "mounts.h"
-#include "file.h"
+#include "paths.h"
 #include "process.h"
-#include "say.h"
-#include "text.h"
 
 /* The length of a module without the signature at its end (Linux, include/linux/module_signature.h). */
 static size_t unsigned_size(const unsigned char *module, size_t size)

@@ -12,9 +12,10 @@
 #include <unistd.h>
 
 #include "disk.h"
-#include "file.h"
-#include "say.h"
-#include "text.h"
+#include "lib/file.h"
+#include "lib/say.h"
+#include "lib/text.h"
+#include "paths.h"
 
 static int initramfs = -1;
 

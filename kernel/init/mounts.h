@@ -4,10 +4,6 @@
 
 #include <stdbool.h>
 
-#define SYSROOT "/sysroot"
-/* Where the initramfs's programs are found once the root disk is /. */
-#define TOOLS "/run/minivm/bin"
-
 /* /proc, /sys, /dev and /dev/pts in the initramfs. */
 void mounts_begin(void);
 /* Makes the root disk, mounted at SYSROOT, the root directory, and mounts everything that programs expect. */

@@ -11,8 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "abi.h"
-#include "text.h"
+#include "lib/abi.h"
+#include "lib/text.h"
 
 struct request {
     struct netlink_header header;

@@ -6,14 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "file.h"
 #include "identity.h"
+#include "lib/file.h"
+#include "lib/say.h"
+#include "lib/text.h"
 #include "module.h"
-#include "mounts.h"
 #include "netlink.h"
+#include "paths.h"
 #include "process.h"
-#include "say.h"
-#include "text.h"
 
 static void set_kernel(const char *name, const char *value)
 {

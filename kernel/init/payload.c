@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "encoding.h"
+#include "lib/encoding.h"
 
 #define HEADER "minivm-node 1\n"
 

@@ -9,7 +9,7 @@
 
 #include "cmdline.h"
 #include "config.h"
-#include "text.h"
+#include "lib/text.h"
 
 /* A file, a folder or a command. */
 struct payload_entry {

@@ -8,11 +8,11 @@
 #include <unistd.h>
 
 #include "account.h"
-#include "file.h"
+#include "lib/file.h"
+#include "lib/say.h"
 #include "payload.h"
 #include "payload_record.h"
 #include "process.h"
-#include "say.h"
 
 enum { LINKS_MAX = 40 };
 

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "file.h"
-#include "say.h"
+#include "lib/file.h"
+#include "lib/say.h"
 
 #define RECORD_FILE "/.minivm/payload"
 

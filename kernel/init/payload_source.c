@@ -11,10 +11,10 @@
 #include <sys/io.h>
 #endif
 
-#include "file.h"
+#include "lib/file.h"
+#include "lib/say.h"
 #include "module.h"
 #include "payload.h"
-#include "say.h"
 
 #define NAME "opt/gns3-minivm/node"
 #define DRIVER_FILE "/sys/firmware/qemu_fw_cfg/by_name/" NAME "/raw"

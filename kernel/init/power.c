@@ -18,11 +18,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "abi.h"
-#include "file.h"
+#include "lib/abi.h"
+#include "lib/file.h"
+#include "lib/say.h"
+#include "lib/text.h"
 #include "process.h"
-#include "say.h"
-#include "text.h"
 
 enum power_request power_request;
 

@@ -9,9 +9,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "file.h"
-#include "mounts.h"
-#include "say.h"
+#include "lib/file.h"
+#include "lib/say.h"
+#include "paths.h"
 
 static struct child *watched;
 static int terminal = -1;

@@ -7,10 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "file.h"
-#include "mounts.h"
+#include "lib/file.h"
+#include "lib/say.h"
+#include "paths.h"
 #include "process.h"
-#include "say.h"
 
 #define INIT_SCRIPT "/etc/init.sh"
 

@@ -7,7 +7,7 @@
 #include "account.h"
 #include "cmdline.h"
 #include "config.h"
-#include "text.h"
+#include "lib/text.h"
 
 struct program {
     struct words argv, env;

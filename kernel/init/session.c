@@ -16,9 +16,9 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "file.h"
-#include "say.h"
-#include "text.h"
+#include "lib/file.h"
+#include "lib/say.h"
+#include "lib/text.h"
 
 bool session_open(struct session *session)
 {
@@ -153,9 +153,17 @@ static bool process_waits(const char *pid, const char *terminal)
         return false;
     if (call == SYS_read)
         return is_terminal(pid, (int)first, terminal);
-    if (call == SYS_poll || call == SYS_ppoll)
+    if (call == SYS_ppoll)
         return polls(pid, first, second, terminal);
-    return (call == SYS_select || call == SYS_pselect6) && selects(pid, first, second, terminal);
+    if (call == SYS_pselect6)
+        return selects(pid, first, second, terminal);
+#ifdef SYS_poll /* newer architectures have the other two only */
+    if (call == SYS_poll)
+        return polls(pid, first, second, terminal);
+    if (call == SYS_select)
+        return selects(pid, first, second, terminal);
+#endif
+    return false;
 }
 
 bool session_is_read(const struct session *session)

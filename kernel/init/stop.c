@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 #include "console.h"
-#include "file.h"
+#include "lib/file.h"
+#include "lib/say.h"
 #include "mounts.h"
 #include "power.h"
 #include "process.h"
-#include "say.h"
 
 /* The original's convention: acpid's event name as a path in the image. */
 #define BUTTON_SCRIPT "/etc/acpi/PWRF/00000080"

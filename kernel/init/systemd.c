@@ -7,10 +7,10 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "file.h"
-#include "mounts.h"
-#include "say.h"
-#include "text.h"
+#include "lib/file.h"
+#include "lib/say.h"
+#include "lib/text.h"
+#include "paths.h"
 
 #define UNITS "/run/systemd/system"
 

@@ -6,14 +6,14 @@
 #include "account.h"
 #include "cmdline.h"
 #include "config.h"
-#include "escape.h"
 #include "exec_command.h"
 #include "exec_frame.h"
-#include "file.h"
+#include "lib/escape.h"
+#include "lib/file.h"
+#include "lib/text.h"
 #include "netlink.h"
 #include "payload.h"
 #include "program.h"
-#include "text.h"
 
 static void show(const char *key, const char *value)
 {

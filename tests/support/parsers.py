@@ -9,7 +9,7 @@ from pathlib import Path
 from gns3_minivm.base import resources
 from tests.support.tools import require_tool
 
-FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g"]
+FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wshadow", "-pedantic-errors", "-Werror", "-g"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 

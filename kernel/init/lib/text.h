@@ -1,4 +1,4 @@
-/* Strings and growing lists of words.  Memory that boot-time code takes is never given back: PID 1 keeps it or is gone. */
+/* Strings and growing lists of words.  Who may free what: kernel/init/README.md. */
 #ifndef MINIVM_TEXT_H
 #define MINIVM_TEXT_H
 

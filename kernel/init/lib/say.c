@@ -33,7 +33,7 @@ static void show(const char *text, size_t size)
     }
 }
 
-static void show_line(const char *pattern, va_list arguments, const char *reason)
+__attribute__((format(printf, 1, 0))) static void show_line(const char *pattern, va_list arguments, const char *reason)
 {
     char line[1024] = "minivm: ";
     size_t used = strlen(line), room = sizeof line - 3;
