@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Iterator, Mapping
 
 from gns3_minivm.base.errors import DamagedImageError, HostError
 from gns3_minivm.formats.content import Content, Slice, Sparse
@@ -15,7 +14,6 @@ _WINDOW = 8 * 1024
 """Read at once: the headers of several small files, and not much of what follows a large one's."""
 _TOLD_SIZE = 512 * 1024
 _XATTR = b"SCHILY.xattr."
-_SPARSE = b"GNU.sparse."
 
 
 class Entry:
@@ -48,6 +46,7 @@ class Archive:
         self._position = offset
         self._told = offset
         self._progress = progress
+        self._descriptor = -1
         self._window = b""
         self._window_at = 0
         self.last_name = b""
@@ -57,9 +56,10 @@ class Archive:
         """The entries in the archive's order."""
         try:
             with open(self._path, "rb", buffering=0) as stream:
-                if os.fstat(stream.fileno()).st_size < self._end:
+                self._descriptor = stream.fileno()
+                if os.fstat(self._descriptor).st_size < self._end:
                     raise DamagedImageError("the layer is shorter than it says")
-                while (entry := self._next(stream)) is not None:
+                while (entry := self._next()) is not None:
                     if self._position - self._told > _TOLD_SIZE:
                         self._tell(self._position)
                     yield entry
@@ -71,85 +71,67 @@ class Archive:
         self._progress(position - self._told)
         self._told = position
 
-    def _take(self, stream: BinaryIO, size: int) -> bytes:
+    def _take(self, size: int) -> bytes:
         """The next ``size`` bytes, fewer at the archive's end."""
         start = self._position - self._window_at
         if start < 0 or start + size > len(self._window):
             want = min(max(_WINDOW, size), self._end - self._position)
-            self._window = os.pread(stream.fileno(), want, self._position) if want > 0 else b""
+            self._window = os.pread(self._descriptor, want, self._position) if want > 0 else b""
             self._window_at, start = self._position, 0
         data = self._window[start : start + size]
         self._position += len(data)
         return data
 
-    def _data(self, stream: BinaryIO, size: int, what: str) -> bytes:
+    def _data(self, size: int, what: str) -> bytes:
         """The data of a special entry, without its padding."""
         if not 0 <= size <= h.EXTRA_SIZE_MAX:
             raise DamagedImageError(f"{what} of {size} bytes; at most {h.EXTRA_SIZE_MAX} are allowed")
-        data = self._take(stream, -(-size // h.BLOCK) * h.BLOCK)
+        data = self._take(-(-size // h.BLOCK) * h.BLOCK)
         if len(data) < size:
             raise DamagedImageError(f"the archive ends inside {what}")
         return data[:size]
 
-    def _next(self, stream: BinaryIO) -> Entry | None:
-        records: dict[bytes, bytes] = {}
-        sparse_records: list[tuple[bytes, bytes]] = []
-        long_name = long_link = None
-        while True:
-            block = self._take(stream, h.BLOCK)
-            if (len(block) < h.BLOCK or not block[0]) and self._is_end(stream, block):
-                if records or long_name is not None or long_link is not None:
-                    raise DamagedImageError("the archive ends after an extended header")
-                return None
-            fields = h.HEADER.unpack(block)
-            if not h.checksum_matches(block, fields[6]):
-                raise DamagedImageError("a header's checksum is wrong, or this is no tar archive")
-            typeflag, size = fields[7], h.number(fields[4], "size")
-            if typeflag in (h.PAX_HEADER, h.PAX_SOLARIS):
-                pairs = h.pax_records(self._data(stream, size, "a pax header"))
-                sparse_records = [pair for pair in pairs if pair[0].startswith(_SPARSE)]
-                records = dict(pairs)
-            elif typeflag in (h.PAX_GLOBAL, h.GNU_VOLUME):
-                self._data(stream, size, "a global header")
-            elif typeflag == h.GNU_LONGNAME:
-                long_name = h.text(self._data(stream, size, "a long name"))
-            elif typeflag == h.GNU_LONGLINK:
-                long_link = h.text(self._data(stream, size, "a long link name"))
-            else:
-                break
-        entry = _entry(block, fields, records, long_name, long_link)
+    def _next(self) -> Entry | None:
+        header = h.read_entry_header(self._block, self._data)
+        if header is None:
+            return None
+        entry = _entry(header)
         self.last_name = entry.name
-        if b"size" in records:
-            size = h.decimal(records[b"size"], "size")
+        size = h.decimal(header.records[b"size"], "size") if b"size" in header.records else header.size
         if entry.type not in h.TYPES_WITHOUT_DATA:
-            entry.content = self._content(stream, block, entry, size, sparse_records)
+            entry.content = self._content(header, entry, size)
         return entry
 
-    def _is_end(self, stream: BinaryIO, block: bytes) -> bool:
+    def _block(self) -> bytes:
+        """A header; empty at the end."""
+        block = self._take(h.BLOCK)
+        return block if len(block) == h.BLOCK and block[0] or not self._is_end(block) else b""
+
+    def _is_end(self, block: bytes) -> bool:
         # An archive may end without the two blocks of zeros; one such block in the middle is damage.
         if block and block != h.ZERO_BLOCK:
             if len(block) < h.BLOCK:
                 raise DamagedImageError("the archive ends inside a header")
             return False
-        if block and self._take(stream, h.BLOCK).strip(b"\0"):
+        if block and self._take(h.BLOCK).strip(b"\0"):
             raise DamagedImageError("a block of zeros stands in the middle of the archive")
         return True
 
-    def _content(
-        self, stream: BinaryIO, block: bytes, entry: Entry, size: int, records: list[tuple[bytes, bytes]]
-    ) -> Content:
+    def _content(self, header: h.EntryHeader, entry: Entry, size: int) -> Content:
         """Where a file's content lies; moves on to the next header."""
         if size < 0:
             raise DamagedImageError(f"its size is {size}")
         after = self._position + -(-size // h.BLOCK) * h.BLOCK
         content: Content
         if entry.type == h.GNU_SPARSE:
-            pieces, logical = self._gnu_sparse(stream, block)
+            pieces, logical = self._gnu_sparse(header.block)
             after = self._position + -(-size // h.BLOCK) * h.BLOCK
             content = self._sparse(pieces, logical, size)
-        elif records:
+        elif header.records and (
+            sparse := [pair for pair in header.record_pairs if pair[0].startswith(h.SPARSE_RECORDS)]
+        ):
             start = self._position
-            pieces, logical = self._pax_sparse(stream, records)
+            pieces, logical = self._pax_sparse(sparse)
             content = self._sparse(pieces, logical, size - (self._position - start))
         else:
             # The last padding may be missing; the data may not.
@@ -162,12 +144,12 @@ class Archive:
         if position > self._end:
             raise DamagedImageError("the archive ends inside the file's data")
 
-    def _gnu_sparse(self, stream: BinaryIO, block: bytes) -> tuple[h.SparseMap, int]:
+    def _gnu_sparse(self, block: bytes) -> tuple[h.SparseMap, int]:
         pieces = h.gnu_sparse_pieces(block, 386, 4)
         logical = h.number(block[483:495], "realsize")
         extended = block[482]
         while extended:
-            more = self._take(stream, h.BLOCK)
+            more = self._take(h.BLOCK)
             if len(more) < h.BLOCK:
                 raise DamagedImageError("the archive ends inside a sparse map")
             pieces += h.gnu_sparse_pieces(more, 0, 21)
@@ -175,28 +157,28 @@ class Archive:
             extended = more[504]
         return pieces, logical
 
-    def _pax_sparse(self, stream: BinaryIO, records: list[tuple[bytes, bytes]]) -> tuple[h.SparseMap, int]:
+    def _pax_sparse(self, records: list[tuple[bytes, bytes]]) -> tuple[h.SparseMap, int]:
         """The map of GNU's pax formats 0.0, 0.1 and 1.0, and the file's size."""
-        values = {key[len(_SPARSE) :]: value for key, value in records}
+        values = {key[len(h.SPARSE_RECORDS) :]: value for key, value in records}
         logical = h.decimal(values.get(b"realsize", values.get(b"size", b"")), "GNU.sparse.size")
         if values.get(b"major") == b"1" and values.get(b"minor") == b"0":
-            return self._pax_sparse_1_0(stream), logical
+            return self._pax_sparse_1_0(), logical
         if b"map" in values:
             numbers = values[b"map"].split(b",") if values[b"map"] else []
         else:
-            wanted = (_SPARSE + b"offset", _SPARSE + b"numbytes")
+            wanted = (h.SPARSE_RECORDS + b"offset", h.SPARSE_RECORDS + b"numbytes")
             pairs = [pair for pair in records if pair[0] in wanted]
             if any(pair[0] != wanted[place % 2] for place, pair in enumerate(pairs)):
                 raise DamagedImageError("its sparse map is malformed")
             numbers = [value for _, value in pairs]
         return _pieces([h.decimal(value, "GNU.sparse.map") for value in numbers]), logical
 
-    def _pax_sparse_1_0(self, stream: BinaryIO) -> h.SparseMap:
+    def _pax_sparse_1_0(self) -> h.SparseMap:
         data = b""
         lines: list[bytes] = []
         wanted = 1
         while len(lines) < wanted:
-            block = self._take(stream, h.BLOCK)
+            block = self._take(h.BLOCK)
             if len(block) < h.BLOCK:
                 raise DamagedImageError("the archive ends inside a sparse map")
             *found, data = (data + block).split(b"\n")
@@ -226,28 +208,15 @@ def _pieces(numbers: list[int]) -> h.SparseMap:
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-def _entry(
-    block: bytes,
-    fields: tuple[bytes, ...],
-    records: dict[bytes, bytes],
-    long_name: bytes | None,
-    long_link: bytes | None,
-) -> Entry:
-    """The entry that a header and the extended headers before it describe, without its content."""
-    name, mode, uid, gid, _, mtime, _, typeflag, linkname, magic, _, _, major, minor, prefix = fields
+def _entry(header: h.EntryHeader) -> Entry:
+    """The entry that a header describes, without its content."""
+    _, mode, uid, gid, _, mtime, _, typeflag, linkname, _, _, _, major, minor, _ = header.fields
+    records = header.records
     entry = Entry()
-    entry.name, entry.type = h.text(name), typeflag
+    # First of all, so that a message about another field can name the entry.
+    entry.name, entry.type = header.path(), typeflag
     if linkname[0]:
         entry.linkname = h.text(linkname)
-    if magic == h.MAGIC_USTAR and prefix[0]:
-        # star keeps two times at the end of the field and marks that in the header's last bytes.
-        parents = h.text(prefix[:131] if block[508:] == b"tar\0" else prefix)
-        entry.name = parents + b"/" + entry.name
-    # Known early, so that a message about another field can name the entry.
-    if long_name is not None:
-        entry.name = long_name
-    elif records:
-        entry.name = records.get(b"path") or entry.name
     try:
         _numbers(entry, mode, uid, gid, mtime, records)
         if typeflag in (h.CHRTYPE, h.BLKTYPE):
@@ -255,19 +224,20 @@ def _entry(
     except DamagedImageError as error:
         raise DamagedImageError(f"entry {printable(entry.name)}: {error.message}") from error
     if records:
-        entry.name = records.get(b"GNU.sparse.name") or entry.name if long_name is None else long_name
+        if header.long_name is None:
+            entry.name = records.get(b"GNU.sparse.name") or entry.name
         entry.linkname = records.get(b"linkpath") or entry.linkname
         cut = len(_XATTR)
         entry.xattrs = {key[cut:]: value for key, value in records.items() if key.startswith(_XATTR)} or None
-    if long_link is not None:
-        entry.linkname = long_link
+    if header.long_link is not None:
+        entry.linkname = header.long_link
     if typeflag in (h.AREGTYPE, h.REGTYPE, h.CONTTYPE):
         # Before there was a type for directories, a slash at the end told them.
         entry.type = h.DIRTYPE if typeflag == h.AREGTYPE and entry.name.endswith(b"/") else h.REGTYPE
     return entry
 
 
-def _numbers(entry: Entry, mode: bytes, uid: bytes, gid: bytes, mtime: bytes, records: dict[bytes, bytes]) -> None:
+def _numbers(entry: Entry, mode: bytes, uid: bytes, gid: bytes, mtime: bytes, records: Mapping[bytes, bytes]) -> None:
     entry.mode = h.repeated_number(mode, "mode") & 0o7777
     uid_record, gid_record, mtime_record = records.get(b"uid"), records.get(b"gid"), records.get(b"mtime")
     entry.uid = h.decimal(uid_record, "uid") if uid_record else h.repeated_number(uid, "uid")

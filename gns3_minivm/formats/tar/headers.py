@@ -9,6 +9,7 @@ import functools
 import re
 import struct
 import zlib
+from collections.abc import Callable, Mapping, Sequence
 
 from gns3_minivm.base.errors import DamagedImageError
 
@@ -25,6 +26,10 @@ TYPES_WITHOUT_DATA = frozenset((LNKTYPE, SYMTYPE, CHRTYPE, BLKTYPE, DIRTYPE, FIF
 HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
 MAGIC_USTAR = b"ustar\00000"
 MAGIC_GNU = b"ustar  \0"
+
+_NO_RECORDS: Mapping[bytes, bytes] = {}
+SPARSE_RECORDS = b"GNU.sparse."
+"""What the pax records of a sparse file begin with."""
 
 EXTRA_SIZE_MAX = 1 << 20
 """Bytes in one pax header or long name; Go's reader, which every engine uses, has the same limit."""
@@ -87,6 +92,78 @@ def checksum_matches(block: bytes, field: bytes) -> bool:
     rest = block[:148] + b"        " + block[156:]
     unsigned = sum(rest)
     return unsigned == wanted or unsigned - 256 * sum(byte > 127 for byte in rest) == wanted
+
+
+class EntryHeader:
+    """An entry's header, with what extended headers before it say.
+
+    ``size`` is the one of the header's own field.  ``records`` has the last of each pax record, ``record_pairs`` all in their
+    order.
+    """
+
+    __slots__ = ("block", "fields", "long_link", "long_name", "record_pairs", "records", "size", "type")
+
+    def __init__(
+        self,
+        block: bytes,
+        fields: tuple[bytes, ...],
+        size: int,
+        record_pairs: Sequence[tuple[bytes, bytes]],
+        records: Mapping[bytes, bytes],
+        long_name: bytes | None,
+        long_link: bytes | None,
+    ) -> None:
+        self.block = block
+        self.fields = fields
+        self.type = fields[7]
+        self.size = size
+        self.record_pairs = record_pairs
+        self.records = records
+        self.long_name = long_name
+        self.long_link = long_link
+
+    def path(self) -> bytes:
+        """The entry's name."""
+        if self.long_name is not None:
+            return self.long_name
+        if self.records and (path := self.records.get(b"path")):
+            return path
+        name, magic, prefix = text(self.fields[0]), self.fields[9], self.fields[14]
+        if magic == MAGIC_USTAR and prefix[0]:
+            # star keeps two times at the end of the field and marks that in the header's last bytes.
+            return text(prefix[:131] if self.block[508:] == b"tar\0" else prefix) + b"/" + name
+        return name
+
+
+def read_entry_header(next_block: Callable[[], bytes], data: Callable[[int, str], bytes]) -> EntryHeader | None:
+    """The next entry's header; None at the end of the archive, where ``next_block`` gives nothing.
+
+    ``data`` gives what an extended header holds, by its size and for messages by its name.  Global headers are passed over.
+    """
+    pairs: Sequence[tuple[bytes, bytes]] = ()
+    records = _NO_RECORDS
+    long_name = long_link = None
+    while True:
+        block = next_block()
+        if not block:
+            if records or long_name is not None or long_link is not None:
+                raise DamagedImageError("the archive ends after an extended header")
+            return None
+        fields = HEADER.unpack(block)
+        if not checksum_matches(block, fields[6]):
+            raise DamagedImageError("a header's checksum is wrong, or this is no tar archive")
+        typeflag, size = fields[7], number(fields[4], "size")
+        if typeflag in (PAX_HEADER, PAX_SOLARIS):
+            pairs = pax_records(data(size, "a pax header"))
+            records = dict(pairs)
+        elif typeflag in (PAX_GLOBAL, GNU_VOLUME):
+            data(size, "a global header")
+        elif typeflag == GNU_LONGNAME:
+            long_name = text(data(size, "a long name"))
+        elif typeflag == GNU_LONGLINK:
+            long_link = text(data(size, "a long link name"))
+        else:
+            return EntryHeader(block, fields, size, pairs, records, long_name, long_link)
 
 
 def pax_records(data: bytes) -> list[tuple[bytes, bytes]]:

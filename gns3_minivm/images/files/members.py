@@ -125,57 +125,39 @@ class Members:
         return ArchiveError(f"{self._member.shown} ends after {found} of {self._member.size} bytes")
 
     def _next(self) -> ArchiveMember | None:
-        records: dict[bytes, bytes] = {}
-        long_name = b""
         while True:
-            block = self._take(h.BLOCK)
-            if not block and not self._source.position:
-                raise ArchiveError("it is empty")
-            if not block or block == h.ZERO_BLOCK:
-                return None
-            if len(block) < h.BLOCK:
-                raise ArchiveError("it ends inside a header")
-            name, _, _, _, size_field, _, checksum, kind, _, magic, _, _, _, _, prefix = h.HEADER.unpack(block)
-            if not h.checksum_matches(block, checksum):
-                raise ArchiveError("a header's checksum is wrong, or this is no tar archive")
             with _header_errors():
-                size = h.number(size_field, "size")
-            if kind in (h.PAX_HEADER, h.PAX_SOLARIS):
-                data = self._extra(size)
-                with _header_errors():
-                    records = dict(h.pax_records(data))
-            elif kind == h.GNU_LONGNAME:
-                long_name = h.text(self._extra(size))
-            elif kind in (h.PAX_GLOBAL, h.GNU_VOLUME, h.GNU_LONGLINK):
-                self._extra(size)
-            elif kind in h.TYPES_WITHOUT_DATA:
-                records, long_name = {}, b""
-            else:
-                path = h.text(name)
-                if magic == h.MAGIC_USTAR and prefix[0]:
-                    path = h.text(prefix) + b"/" + path
-                path = long_name or records.get(b"path") or path
-                if b"size" in records:
-                    with _header_errors():
-                        size = h.decimal(records[b"size"], "size")
-                member = ArchiveMember(path.decode("utf-8", "surrogateescape"), size, self._source.position)
-                if size < 0:
-                    raise ArchiveError(f"the size of {member.shown} is {size}")
-                if kind in _FILES:
-                    if kind == h.GNU_SPARSE or any(key.startswith(b"GNU.sparse.") for key in records):
-                        raise ArchiveError(f"{member.shown} is stored as a sparse file, which is not supported")
-                    return member
-                records, long_name = {}, b""
-                if not self._source.skip(size + _padding(size)):
-                    raise ArchiveError(f"it ends inside {member.shown}")
+                header = h.read_entry_header(self._block, self._extra)
+                if header is None:
+                    return None
+                size = h.decimal(header.records[b"size"], "size") if b"size" in header.records else header.size
+            if header.type in h.TYPES_WITHOUT_DATA:
+                continue
+            member = ArchiveMember(header.path().decode("utf-8", "surrogateescape"), size, self._source.position)
+            if size < 0:
+                raise ArchiveError(f"the size of {member.shown} is {size}")
+            if header.type in _FILES:
+                if header.type == h.GNU_SPARSE or any(key.startswith(h.SPARSE_RECORDS) for key in header.records):
+                    raise ArchiveError(f"{member.shown} is stored as a sparse file, which is not supported")
+                return member
+            if not self._source.skip(size + _padding(size)):
+                raise ArchiveError(f"it ends inside {member.shown}")
 
-    def _extra(self, size: int) -> bytes:
-        """What a header for the next one holds."""
+    def _block(self) -> bytes:
+        """A header; empty at the end."""
+        block = self._take(h.BLOCK)
+        if not block and not self._source.position:
+            raise ArchiveError("it is empty")
+        if block and len(block) < h.BLOCK:
+            raise ArchiveError("it ends inside a header")
+        return b"" if block == h.ZERO_BLOCK else block
+
+    def _extra(self, size: int, what: str) -> bytes:
         if not 0 <= size <= h.EXTRA_SIZE_MAX:
-            raise ArchiveError(f"an extended header of {size} bytes; at most {h.EXTRA_SIZE_MAX} are allowed")
+            raise ArchiveError(f"{what} of {size} bytes; at most {h.EXTRA_SIZE_MAX} are allowed")
         data = self._take(size + _padding(size))
         if len(data) < size:
-            raise ArchiveError("it ends inside an extended header")
+            raise ArchiveError(f"it ends inside {what}")
         return data[:size]
 
     def _take(self, size: int) -> bytes:
