@@ -32,6 +32,7 @@ from gns3_minivm.base.cancel import checkpoint
 from gns3_minivm.base.errors import BugError, DiskFullError, HostError
 from gns3_minivm.base.events import Events
 from gns3_minivm.base.locks import UnlockableError, alone, give, hold, take
+from gns3_minivm.base.sizes import binary_size
 
 Kind = Literal["disks", "kernels"]
 
@@ -273,8 +274,8 @@ class Cache:
             return events.warn(f"the cache is larger than its limit: {error.message}")  # what was made is there
         if pruned.removed:
             events.info(
-                f"the cache's limit is {self.limit_bytes >> 20} MiB: removed what was not used for the longest time "
-                f"({len(pruned.removed)} of its entries, {pruned.removed_bytes >> 20} MiB)"
+                f"the cache's limit is {binary_size(self.limit_bytes)}: removed what was not used for the longest time "
+                f"({len(pruned.removed)} of its entries, {binary_size(pruned.removed_bytes)})"
             )
 
     def _removed(self, entry: Stored) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gns3_minivm.base.sizes import size
+from gns3_minivm.base.sizes import binary_size
 from gns3_minivm.cli.frame import options
 from gns3_minivm.cli.frame.options import pass_session
 from gns3_minivm.cli.frame.session import Session
@@ -64,10 +64,10 @@ def cache_prune(session: Session, everything: bool, to: str | None, older_than: 
 
 
 def _listed(found: CacheList) -> str:
-    limit = "no limit" if found.limit_bytes is None else f"limit {size(found.limit_bytes)}"
+    limit = "no limit" if found.limit_bytes is None else f"limit {binary_size(found.limit_bytes)}"
     lines = [_line(item, _remarks(item)) for item in found.items]
     lines += _others(found.others)
-    return "\n".join([*lines, f"{found.root}: {len(found.items)} entries, {size(found.size_bytes)}, {limit}"])
+    return "\n".join([*lines, f"{found.root}: {len(found.items)} entries, {binary_size(found.size_bytes)}, {limit}"])
 
 
 def _remarks(item: CacheItem) -> str:
@@ -82,11 +82,11 @@ def _line(item: CacheItem, more: str = "") -> str:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(stored.used_at))
     kind = "disk" if stored.kind == "disks" else "kernel"
     name = item.name or "not whole"
-    return f"{when}  {kind:6}  {stored.recipe[:_ID_SHOWN]:12}  {size(stored.size_bytes):>9}  {name}{more}"
+    return f"{when}  {kind:6}  {stored.recipe[:_ID_SHOWN]:12}  {binary_size(stored.size_bytes):>11}  {name}{more}"
 
 
 def _others(others: Sequence[tuple[Path, int]]) -> list[str]:
-    return [f"{'':16}  {'other':6}  {'':12}  {size(size_bytes):>9}  {path.name}" for path, size_bytes in others]
+    return [f"{'':16}  {'other':6}  {'':12}  {binary_size(size_bytes):>11}  {path.name}" for path, size_bytes in others]
 
 
 def _pruned(result: PruneResult) -> str:
@@ -94,5 +94,5 @@ def _pruned(result: PruneResult) -> str:
     lines += [_line(item, " (in use, stays)") for item in result.in_use]
     count = len(result.removed) + len(result.others)
     verb = "would remove" if result.dry_run else "removed"
-    lines.append(f"{verb} {count}, {size(result.removed_bytes)}; {size(result.left_bytes)} left")
+    lines.append(f"{verb} {count}, {binary_size(result.removed_bytes)}; {binary_size(result.left_bytes)} left")
     return "\n".join(lines + ["dry run: nothing was removed"] * result.dry_run)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gns3_minivm.base.errors import UsageError
-from gns3_minivm.base.sizes import size
+from gns3_minivm.base.sizes import binary_size, size
 from gns3_minivm.cli.frame import options
 from gns3_minivm.cli.frame.options import pass_session
 from gns3_minivm.cli.frame.progress import JsonLines
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--digest", is_flag=True, help="Read the whole file and tell its md5 and sha256.")
 @click.option("--files", "top", metavar="PATH", help="List the files below PATH instead (/ for all).")
-@click.option("--cat", metavar="PATH", help="Print the file PATH of the disk instead.")
+@click.option(
+    "--cat", metavar="PATH", help="Print the file PATH of the disk instead; links are followed inside the disk."
+)
 @options.common
 @pass_session
 def inspect(session: Session, /, file: Path, digest: bool, top: str | None, cat: str | None) -> None:
@@ -117,19 +119,19 @@ def _recipe(result: InspectResult) -> str:
         return "not one of this release, or the disk was made larger"
     how = {True: ", unchanged since", False: ", changed since", None: ""}[result.is_as_converted]
     recipe = found.recipe
-    told = f"disk format {recipe['format']}, {recipe['architecture']}, {recipe['size_bytes'] >> 20} MiB"
+    told = f"disk format {recipe['format']}, {recipe['architecture']}, {binary_size(recipe['size_bytes'])}"
     return f"{found.id[:12]} ({told}, {recipe['compression']}){how}"
 
 
 def _file(report: DiskReport) -> str:
     top = report.files[0]
     if top.info is None:
-        return f"raw, {size(top.size_bytes)}"
+        return f"raw, {binary_size(top.size_bytes)}"
     packed = "not compressed" if report.compression == "none" else f"compressed with {report.compression}"
     snapshots = f", {top.info.snapshots} snapshots" if top.info.snapshots else ""
     return (
         f"qcow2 version {top.info.version}, {size(top.size_bytes)}, {packed}, clusters of "
-        f"{top.info.cluster_size >> 10} KiB{snapshots}; the disk has {size(report.virtual_size)}"
+        f"{top.info.cluster_size >> 10} KiB{snapshots}; the disk has {binary_size(report.virtual_size)}"
     )
 
 
@@ -138,14 +140,14 @@ def _filesystem(found: FileSystem) -> list[tuple[str, str]]:
     journal = "none"
     if found.journal:
         state = "dirty: to be replayed at the next boot" if found.needs_recovery else "clean"
-        journal = f"{size(found.journal.size_bytes)}, {state}"
+        journal = f"{binary_size(found.journal.size_bytes)}, {state}"
     elif "has_journal" in found.features:
         journal = "on another disk" if not found.needs_recovery else "dirty"
     return [
-        ("file system", f"ext4, {label}UUID {found.uuid}, {found.state}, {size(found.size_bytes)}"),
+        ("file system", f"ext4, {label}UUID {found.uuid}, {found.state}, {binary_size(found.size_bytes)}"),
         ("journal", journal),
         ("files", f"{found.used_inodes} inodes in use, {found.directories} of them folders; {found.inodes} in all"),
-        ("free", f"{size(found.free_bytes)}"),
+        ("free", binary_size(found.free_bytes)),
     ]
 
 

@@ -21,6 +21,7 @@ from gns3_minivm.base.artifacts import Artifact, Kind, measure
 from gns3_minivm.base.cache import MANIFEST, Cache
 from gns3_minivm.base.errors import BugError
 from gns3_minivm.base.events import Events
+from gns3_minivm.base.sizes import size
 from gns3_minivm.convert.options import DiskOptions
 from gns3_minivm.convert.recipe import DiskRecipe
 from gns3_minivm.convert.writeback import written_out_early
@@ -93,7 +94,7 @@ def convert(
         found = find_disk(recipe, cache)
         if found is None:
             raise BugError(f"the disk {recipe.id} is not in the cache right after it was made")
-        step.detail = f"{found.size_bytes / 1e6:.1f} MB"
+        step.detail = size(found.size_bytes)
     return found
 
 

@@ -20,6 +20,7 @@ from gns3_minivm.base.cache import Cache
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import EngineError, MiniVMError
 from gns3_minivm.base.events import Events
+from gns3_minivm.base.sizes import binary_size
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.on_each import on_each
 from gns3_minivm.gns3.server import Server
@@ -137,7 +138,7 @@ def _room(cache: Cache) -> Finding:
     if not os.access(folder, os.W_OK):
         return Finding("cache", "problem", f"the cache {cache.root} cannot be written", "Choose another with --cache.")
     free = shutil.disk_usage(folder).free
-    text = f"the cache {cache.root}: {free / 1e9:.1f} GB free"
+    text = f"the cache {cache.root}: {binary_size(free)} free"
     if free < _SCARCE_BYTES:
         return Finding("cache", "warning", text, "Make room, or choose another folder with --cache.")
     return Finding("cache", "ok", text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 
 from gns3_minivm.base.errors import DiskTooSmallError
+from gns3_minivm.base.sizes import binary_size
 from gns3_minivm.formats.content import ContentReader, content_size
 from gns3_minivm.formats.ext4 import structs as s
 from gns3_minivm.formats.ext4.allocator import Allocator, default_journal_blocks
@@ -190,9 +191,8 @@ class _Planner:
                 low = middle
             else:
                 high = middle
-        size_mib = self._options.size_bytes / _MIB
         return DiskTooSmallError(
-            f"the image needs a disk of at least {high} MiB; the disk's size is {size_mib:.10g} MiB",
+            f"the image needs a disk of at least {binary_size(high * _MIB)}; the disk's size is {binary_size(self._options.size_bytes)}",
             hint=f"Choose a larger disk: --size {-(-high * 5 // 4 // 1024)}G leaves room for new files.",
         )
 

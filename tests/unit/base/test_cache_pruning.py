@@ -286,7 +286,7 @@ def test_after_a_build_the_cache_keeps_its_limit_and_says_so(tmp_path: Path, cac
     limited.trim(Events(seen.append))
     assert numbers(cache) == [2, 1]
     assert [event.message for event in seen if isinstance(event, Note)] == [
-        "the cache's limit is 0 MiB: removed what was not used for the longest time (1 of its entries, 0 MiB)"
+        "the cache's limit is 250 KiB: removed what was not used for the longest time (1 of its entries, 100.09 KiB)"
     ]
     cache.trim(Events())
     assert numbers(cache) == [2, 1]

@@ -209,6 +209,7 @@ def test_the_command_prints_no_control_characters_of_the_disk(disk: Path, capfd:
     text = capfd.readouterr().out
     assert "\x1b" not in text and "env         A=\\x1b[31mred" in text
     assert "entrypoint  '/bin/a b'" in text and "root disk of a MiniVM" in text
+    assert "the disk has 32 MiB" in text and "amd64, 32 MiB, zlib" in text and " clean, 32 MiB" in text
     assert run_command_line(["inspect", str(disk), "--files", "/"]) == 0
     lines = capfd.readouterr().out.splitlines()
     assert "-rw-r-----       7:8            6 2001-09-09 01:46 /etc/motd" in lines
