@@ -8,24 +8,37 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from gns3_minivm.base.events import Event, Note, StepAdvanced, StepFinished, StepStarted, Unit
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, Task, TaskID
 
 _PLAIN_INTERVAL_S = 10.0
+_FRAME_S = 0.1
+_WIDE = 72
+"""Columns of a terminal that has room for a bar beside its title."""
+_DUMB = ("dumb", "unknown")
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
+_HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 
 class Renderer(Protocol):
     """Takes events from any thread; ``close`` leaves the terminal as it was."""
 
     def __call__(self, event: Event) -> None: ...
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Keep the terminal free until the block ends, for something else to be written."""
+        ...
 
     def close(self) -> None: ...
 
@@ -36,7 +49,8 @@ def choose(*, as_json: bool, quiet: bool) -> Renderer:
         return JsonLines(sys.stdout)
     if quiet:
         return Quiet(sys.stderr)
-    return Bars() if sys.stderr.isatty() else PlainLines(sys.stderr)
+    is_terminal = sys.stderr.isatty() and os.environ.get("TERM") not in _DUMB
+    return Bars() if is_terminal else PlainLines(sys.stderr)
 
 
 class JsonLines:
@@ -54,6 +68,9 @@ class JsonLines:
         with self._lock:
             print(json.dumps(document), file=self._stream, flush=True)
 
+    def aside(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def close(self) -> None:
         pass
 
@@ -67,6 +84,9 @@ class Quiet:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Note) and event.level == "warning":
             print(f"warning: {event.message}", file=self._stream, flush=True)
+
+    def aside(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def close(self) -> None:
         pass
@@ -109,58 +129,80 @@ class PlainLines:
             depth, step = depth + 1, self._steps.get(step.parent)
         return "  " * depth
 
+    def aside(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def close(self) -> None:
         pass
 
 
 class Bars:
-    """Bars with elapsed time on a terminal; a finished step becomes a plain line above them."""
+    """Bars with elapsed time on a terminal; a finished step becomes a plain line above them.
+
+    rich draws the bars, and this class places them: rich's own Live writes from a thread of its own what it has laid out
+    at another moment, and takes away as many lines as it believes to stand there, so that a dead bar stays now and then.
+    Here everything is written under one lock, in one piece, by whoever has the lock.  The cursor waits at the left end
+    of the last bar, where the ^C that a terminal echoes does not break the line.
+    """
 
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.table import Column
+        from rich.text import Text
 
-        self._progress: Progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
-            TextColumn("{task.fields[amount]}", markup=False),
-            TimeElapsedColumn(),
-            console=Console(stderr=True, highlight=False),
-            transient=True,
-        )
+        class Title(TextColumn):
+            """What gets shorter where a line has no room."""
+
+            def render(self, task: Task) -> Text:
+                return Text(task.description, no_wrap=True, overflow="ellipsis")
+
+        self._console = Console(stderr=True, highlight=False)
+        title = Title("", table_column=Column(no_wrap=False))
+        amount = TextColumn("{task.fields[amount]}", markup=False)
+        bar = BarColumn(bar_width=30, table_column=Column(no_wrap=True))
+        self._narrow = (SpinnerColumn(), title, amount, TimeElapsedColumn())
+        self._wide = (SpinnerColumn(), title, bar, amount, TimeElapsedColumn())
+        self._progress: Progress = Progress(console=self._console, auto_refresh=False)
         self._lock = threading.Lock()
         self._steps: dict[int, tuple[StepStarted, TaskID]] = {}
-        self._started = False
+        self._shown: list[int] = []
+        """The widths of the lines that the bars stand in."""
+        self._done: threading.Event | None = None
+        """Ends the thread that keeps the bars moving; None where none does."""
 
     def __call__(self, event: Event) -> None:
         with self._lock:
-            if not self._started:
-                self._progress.start()
-                self._started = True
-            self._show(event)
-            if not self._steps:
-                # Nothing is going on: the terminal may be wanted for something else, such as a guest's console.
-                self._stop()
+            line = self._take(event)
+            if line or not self._steps:
+                self._write(line)
+            if self._steps and self._done is None:
+                self._done = threading.Event()
+                threading.Thread(target=self._move, args=(self._done,), name="bars", daemon=True).start()
+            elif not self._steps:
+                self._rest()
 
-    def _show(self, event: Event) -> None:
+    def _take(self, event: Event) -> str:
+        """Note an event; returns the line to be written above the bars, if any."""
         if isinstance(event, StepStarted):
-            title = "  " * self._depth(event) + event.title
-            task = self._progress.add_task(title, total=event.total, amount="")
-            self._steps[event.step] = (event, task)
+            if event.parent is None or event.parent in self._steps:
+                title = "  " * self._depth(event) + event.title
+                task = self._progress.add_task(title, total=event.total, amount="")
+                self._steps[event.step] = (event, task)
         elif isinstance(event, StepAdvanced):
-            step, task = self._steps[event.step]
-            text = amount(event.done, event.total, step.unit)
-            self._progress.update(task, completed=event.done, total=event.total, amount=text)
+            if event.step in self._steps:
+                step, task = self._steps[event.step]
+                text = amount(event.done, event.total, step.unit)
+                self._progress.update(task, completed=event.done, total=event.total, amount=text)
         elif isinstance(event, StepFinished):
-            step, task = self._steps.pop(event.step)
-            self._progress.remove_task(task)
-            mark = "✓" if event.outcome == "done" else "✗"
-            line = f"{'  ' * self._depth(step)}{mark} {step.title}: {ending(event)}"
-            self._progress.console.print(line, markup=False)
+            if event.step in self._steps:
+                step, task = self._steps.pop(event.step)
+                self._progress.remove_task(task)
+                mark = "✓" if event.outcome == "done" else "✗"
+                return f"{'  ' * self._depth(step)}{mark} {step.title}: {ending(event)}"
         else:
-            prefix = "warning: " if event.level == "warning" else ""
-            self._progress.console.print(prefix + event.message, markup=False)
+            return ("warning: " if event.level == "warning" else "") + event.message
+        return ""
 
     def _depth(self, step: StepStarted) -> int:
         depth, parent = 0, step.parent
@@ -168,20 +210,66 @@ class Bars:
             depth, parent = depth + 1, self._steps[parent][0].parent
         return depth
 
+    def _move(self, done: threading.Event) -> None:
+        while not done.wait(_FRAME_S):
+            with self._lock:
+                if not done.is_set():
+                    self._write()
+
+    def _write(self, line: str = "", *, bars: bool = True) -> None:
+        """Write a line where the bars stand, and the bars below it; called with the lock."""
+        from rich.cells import cell_len
+
+        frame = self._frame() if self._steps and bars else []
+        # A terminal that was made narrower has wrapped them.
+        columns = self._console.width
+        rows_up = sum(max(1, -(-width // columns)) for width in self._shown[:-1])
+        text = f"\r\x1b[{rows_up}A" if rows_up else "\r" if self._shown else ""
+        text += "\x1b[J" if self._shown else ""
+        text += f"{line}\n" if line else ""
+        if frame:
+            text += _HIDE_CURSOR + "\n".join(frame) + "\r"
+        elif self._shown:
+            text += _SHOW_CURSOR
+        self._shown = [cell_len(_COLORS.sub("", one)) for one in frame]
+        if text:
+            self._console.file.write(text)
+            self._console.file.flush()
+
+    def _frame(self) -> list[str]:
+        """The bars as they are now, each in a line; those that do not fit the terminal are left out."""
+        columns = self._console.width
+        self._progress.columns = self._wide if columns >= _WIDE else self._narrow
+        with self._console.capture() as capture:
+            self._console.print(self._progress.make_tasks_table(self._progress.tasks))
+        lines = capture.get().splitlines()
+        return lines[: max(1, self._console.height - 1)]
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        with self._lock:
+            self._write(bars=False)
+            yield
+
     def close(self) -> None:
         with self._lock:
-            self._stop()
+            # What goes on all the same belongs to work that was given up: it has no bars any more.
+            for _, task in self._steps.values():
+                self._progress.remove_task(task)
+            self._steps.clear()
+            self._write()
+            self._rest()
 
-    def _stop(self) -> None:
-        if self._started:
-            self._progress.stop()
-            self._started = False
+    def _rest(self) -> None:
+        if self._done is not None:
+            self._done.set()
+            self._done = None
 
 
 def ending(event: StepFinished) -> str:
     """How a step ended, in words: "done in 1.2 s, 52 MB"."""
-    word = "done" if event.outcome == "done" else "failed"
-    return f"{word} in {event.elapsed_s:.1f} s" + (f", {event.detail}" if event.detail else "")
+    word = "done in" if event.outcome == "done" else "failed after"
+    return f"{word} {event.elapsed_s:.1f} s" + (f", {event.detail}" if event.detail else "")
 
 
 def amount(done: int, total: int | None, unit: Unit) -> str:

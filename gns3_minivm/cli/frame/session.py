@@ -76,19 +76,22 @@ class Session:
         if isinstance(self.renderer, JsonLines):
             self.renderer.write({"event": "result", **document})
         elif text:
-            click.echo(text)
+            with self.renderer.aside():
+                click.echo(text)
 
     def announce(self, document: dict[str, Any], text: str) -> None:
         """Print what is going to be done, while the operation is under way."""
         if isinstance(self.renderer, JsonLines):
             self.renderer.write(document)
         elif text:
-            click.echo(text)
+            with self.renderer.aside():
+                click.echo(text)
 
     def complain(self, text: str) -> None:
         """Print what went wrong beside a result that was shown; with ``--json`` the result says it."""
         if text and not isinstance(self.renderer, JsonLines):
-            click.echo(text, err=True)
+            with self.renderer.aside():
+                click.echo(text, err=True)
 
     def show_error(self, error: MiniVMError) -> None:
         self.renderer.close()
