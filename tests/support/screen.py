@@ -72,11 +72,12 @@ class Screen:
         self._screen.resize(rows, columns)
 
     def wait_for(self, holds: Callable[[list[str]], bool], limit_s: float = 30) -> None:
-        """Read until the lines are as they are wanted."""
+        """Read until the lines are as they are wanted; the program is ended if they do not get so."""
         deadline = time.monotonic() + limit_s
         while not holds(self.lines):
-            assert time.monotonic() < deadline, "\n".join(self.lines)
-            assert self._read(deadline), "\n".join(self.lines)
+            if time.monotonic() > deadline or not self._read(deadline):
+                self._end()
+                raise AssertionError("\n".join(self.lines))
 
     def finish(self, limit_s: float = 60) -> int:
         """Read until the program ends; returns its exit status."""
@@ -86,10 +87,13 @@ class Screen:
                 assert time.monotonic() < deadline, "\n".join(self.lines)
             return self._process.wait(limit_s)
         finally:
-            if self._process.poll() is None:
-                self._process.send_signal(signal.SIGKILL)
-                self._process.wait()
-            os.close(self._master)
+            self._end()
+
+    def _end(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+        os.close(self._master)
 
     def _read(self, deadline: float) -> bool:
         """Take in what there is; False once the program has closed the terminal."""

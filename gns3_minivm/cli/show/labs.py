@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gns3_minivm.cli.show.results import count, warning_lines
+
 if TYPE_CHECKING:
     from gns3_minivm.labs.plan import LabPlan, NodePlan
     from gns3_minivm.ops.labs.report import LabReport, NodeRow
@@ -17,21 +19,21 @@ def difference(report: LabReport) -> str:
     """What is going to be done."""
     plan = report.plan
     assert plan is not None
-    lines = [f"warning: {warning}" for warning in report.warnings]
-    if report.unheeded:
-        lines += ["not honoured:", *(f"  {line}" for line in report.unheeded)]
+    lines = ["not honoured:", *(f"  {line}" for line in report.unheeded)] if report.unheeded else []
     lines += [f"  first: {step}" for step in report.pending]
     if plan.nothing_to_do:
-        return "\n".join([*lines, f"{report.lab} on {report.url}: nothing to do"])
-    lines.append(f"{report.lab} on {report.url}:")
+        return "\n".join(
+            [*lines, f"{report.lab} on {report.url}: nothing to do", *warning_lines(report.warnings, report.url)]
+        )
+    lines += [f"{report.lab} on {report.url}:", *warning_lines(report.warnings, report.url)]
     if plan.project is None:
         lines.append(f"  + project {report.lab}")
     lines += _nodes(plan)
     for link in plan.links:
         if link.verb != "keep":
             lines.append(f"  {_SIGNS[link.verb]} link {link.text}{_pairs(link.changes)}")
-    lines += [f"  + {len(plan.drawings)} drawings"] if plan.drawings else []
-    lines += [f"  - {len(plan.erased)} drawings"] if plan.erased else []
+    lines += [f"  + {count(len(plan.drawings), 'drawing')}"] if plan.drawings else []
+    lines += [f"  - {count(len(plan.erased), 'drawing')}"] if plan.erased else []
     if report.foreign:
         lines.append(f"  not of this lab, left alone: {', '.join(report.foreign)}")
     if report.dry_run:
@@ -78,7 +80,8 @@ def outcome(report: LabReport) -> str:
         return ""  # the difference is all that there is to say
     lines = [*_table(report.rows)]
     closed = ", closed" if report.project_status == "closed" else ""
-    lines.append(f"{report.lab} on {report.url}{closed}, {report.elapsed_s:.1f} s")
+    took = "" if report.errors or report.gone is not None else f", {report.elapsed_s:.1f} s"
+    lines.append(f"{report.lab} on {report.url}{closed}{took}")
     if report.foreign:
         lines.append(f"not of this lab: {', '.join(report.foreign)}")
     if report.dry_run:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from gns3_minivm.cli.show.results import error_lines, pending_lines, short
+from gns3_minivm.cli.show.results import count, error_lines, pending_lines, short, warning_lines
 
 if TYPE_CHECKING:
     from gns3_minivm.agent.plan import AppliancePlan
@@ -22,11 +22,21 @@ def registered(result: SyncResult) -> str:
     """The result of ``register``: what was done on each server, or would be."""
     lines = pending_lines(result.pending)
     for server in result.servers:
-        lines += [f"warning: {warning}" for warning in server.warnings]
         for item in server.plan.appliances if server.plan else ():
             lines += _registered_one(server, item, dry_run=result.dry_run)
+        lines += [
+            *([] if server.plan else [f"{server.url}: cannot be asked"]),
+            *warning_lines(server.warnings, server.url),
+        ]
         lines += _old_nodes(server)
-    return "\n".join([*lines, _DRY_RUN if result.dry_run else f"in {result.elapsed_s:.1f} s"])
+    return "\n".join([*lines, *_ending(result)])
+
+
+def _ending(result: SyncResult) -> list[str]:
+    """The last line; where something went wrong, what follows is the error, and not how long it took."""
+    if result.dry_run:
+        return [_DRY_RUN]
+    return [] if result.exit_status else [f"in {result.elapsed_s:.1f} s"]
 
 
 def _registered_one(server: ServerReport, item: AppliancePlan, *, dry_run: bool) -> list[str]:
@@ -62,11 +72,11 @@ def outcome(result: SyncResult) -> str:
         if server.plan is not None and server.error is None:
             counts = Counter(item.outcome for item in server.results)
             uploads = sum(len(item.uploaded) for item in server.results)
-            said = [f"{count} {word}" for word, count in counts.items()]
-            said += [f"{uploads} files uploaded"] if uploads > 1 else ["1 file uploaded"] if uploads else []
+            said = [f"{number} {word}" for word, number in counts.items()]
+            said += [f"{count(uploads, 'file')} uploaded"] if uploads else []
             lines.append(f"{server.name}: {', '.join(said) or 'nothing to do'}")
         lines += _old_nodes(server)
-    return "\n".join([*lines, f"in {result.elapsed_s:.1f} s"])
+    return "\n".join([*lines, *_ending(result)])
 
 
 def status(result: SyncResult) -> str:
@@ -99,10 +109,9 @@ def problems(result: SyncResult) -> str:
 
 
 def _plan_of(server: ServerReport) -> list[str]:
-    lines = [f"warning: {warning}" for warning in server.warnings]
     if server.plan is None:
-        return [*lines, f"{server.name}: cannot be asked"]
-    lines.append(f"{server.name} ({server.url}, GNS3 {server.version}):")
+        return [f"{server.name}: cannot be asked", *warning_lines(server.warnings, server.url)]
+    lines = [f"{server.name} ({server.url}, GNS3 {server.version}):", *warning_lines(server.warnings, server.url)]
     unchanged = 0
     shown: set[str] = set()
     for item in server.plan.appliances:
@@ -150,8 +159,7 @@ def _left(item: AppliancePlan) -> list[str]:
 
 def _summary(item: AppliancePlan) -> str:
     template = getattr(item.template, "template", item.desired.template)
-    counts = ((template.adapters, "adapter"), (template.cpus, "CPU"))
-    return ", ".join([f"{template.ram_mb} MB", *(f"{n} {what}{'' if n == 1 else 's'}" for n, what in counts)])
+    return f"{template.ram_mb} MB, {count(template.adapters, 'adapter')}, {count(template.cpus, 'CPU')}"
 
 
 def _changes(changes: object) -> str:

@@ -28,6 +28,16 @@ def short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def count(number: int, thing: str) -> str:
+    """A number of things: "1 template", "2 templates"."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def warning_lines(warnings: Sequence[str], url: str) -> list[str]:
+    """Warnings about a server, to stand below the line that names it, whose URL is not said again."""
+    return [f"  {'warning':10} {warning.removeprefix(f'{url}: ')}" for warning in warnings]
+
+
 def error_lines(error: MiniVMError, place: str = "") -> list[str]:
     """Message and hint; ``place`` says where it happened, if the message does not."""
     lines = [f"error: {place}: {error.message}" if place else f"error: {error.message}"]
@@ -85,16 +95,20 @@ def _bundle(bundle: Bundle) -> str:
 def appliances(found: Sequence[Appliance]) -> str:
     width = max((len(appliance.name) for appliance in found), default=0)
     rows = ((appliance, appliance.settings) for appliance in found)
-    return "\n".join(f"{a.name:{width}}  {s.ram:5} MB  {s.adapters:2} adapters  {a.description}" for a, s in rows)
+    return "\n".join(
+        f"{a.name:{width}}  {s.ram:5} MB  {count(s.adapters, 'adapter'):>11}  {a.description}" for a, s in rows
+    )
 
 
 def servers(found: Sequence[ServerDescription]) -> str:
     lines = []
     for server in found:
-        lines += [f"warning: {warning}" for warning in server.warnings]
         if server.error is None:
             computes = ", ".join(server.computes) or "none"
-            lines.append(f"{server.url}: GNS3 {server.version}, computes: {computes}, {server.templates} templates")
+            lines.append(
+                f"{server.url}: GNS3 {server.version}, computes: {computes}, {count(server.templates, 'template')}"
+            )
+            lines += warning_lines(server.warnings, server.url)
     return "\n".join(lines)
 
 

@@ -47,9 +47,9 @@ def work(events):
             step.advance(1)
             time.sleep(0.01)
 
-async def operation(events):
-    with events.step("All"):
-        await run_blocking(work, events)
+async def operation(context):
+    with context.events.step("All"):
+        await run_blocking(work, context.events)
 
 try:
     Session().perform(operation)
@@ -97,8 +97,8 @@ from gns3_minivm.cli.frame.session import Session
 
 session = Session()
 
-async def operation(events):
-    with events.step("All"):
+async def operation(context):
+    with context.events.step("All"):
         time.sleep(0.3)
         session.announce({}, "the plan")
         time.sleep(0.3)
