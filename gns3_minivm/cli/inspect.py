@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--digest", is_flag=True, help="Read the whole file and tell its md5 and sha256.")
 @click.option("--files", "top", metavar="PATH", help="List the files below PATH instead (/ for all).")
 @click.option(
-    "--cat", metavar="PATH", help="Print the file PATH of the disk instead; links are followed inside the disk."
+    "--cat", metavar="PATH", help="Print the file PATH of the disk instead."
 )
 @options.common
 @pass_session

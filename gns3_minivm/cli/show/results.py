@@ -96,7 +96,7 @@ def appliances(found: Sequence[Appliance]) -> str:
     width = max((len(appliance.name) for appliance in found), default=0)
     rows = ((appliance, appliance.settings) for appliance in found)
     return "\n".join(
-        f"{a.name:{width}}  {s.ram:5} MB  {count(s.adapters, 'adapter'):>11}  {a.description}" for a, s in rows
+        f"{a.name:{width}}  {s.ram:5} MB  {count(s.adapters or 0, 'adapter'):>11}  {a.description}" for a, s in rows
     )
 
 
