@@ -228,5 +228,6 @@ def qemu_options(architecture: Architecture, machine: str | None = None) -> str:
     )
 
 
-QEMU_OPTIONS = qemu_options(X86_64)
-"""Of the default machine type."""
+def with_machine(options: str, machine: str | None) -> str:
+    """A template's ``options`` with another machine type; None leaves it."""
+    return options if machine is None else re.sub(r"(?<!\S)-machine \S+", f"-machine {machine}", options, count=1)

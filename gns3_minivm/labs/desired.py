@@ -12,7 +12,7 @@ from typing import Any
 from gns3_minivm.agent.desired import is_ours
 from gns3_minivm.base.errors import ConfigError, ConflictError, NotFoundError
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, Node, ServerTemplate
-from gns3_minivm.guest.contract import COMMAND_LINE_MAX
+from gns3_minivm.guest.contract import COMMAND_LINE_MAX, with_machine
 from gns3_minivm.guest.payload import FW_CFG_NAME, NODE_FILE_NAME, NodePayload, qemu_option
 from gns3_minivm.labs.model import Lab, LabNode
 from gns3_minivm.template_settings.table import rows
@@ -151,7 +151,7 @@ def _qemu_properties(lab: Lab, name: str, template: ServerTemplate, payload: byt
         **_stated(file),
         **_module_disk(lab, name, template),
         "kernel_command_line": words,
-        "options": " ".join(filter(None, [without_payload(values.options), option])),
+        "options": " ".join(filter(None, [with_machine(without_payload(values.options), file.machine), option])),
     }
 
 

@@ -27,6 +27,7 @@ from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import IMAGE_FIELDS, LOCAL_COMPUTE, QemuTemplate, ServerImage
 from gns3_minivm.gns3.server import Server
+from gns3_minivm.guest.contract import with_machine
 from gns3_minivm.guest.exec import ExecRequest
 from gns3_minivm.guest.payload import NODE_FILE_NAME, qemu_option
 from gns3_minivm.guest.settings import read_settings
@@ -239,7 +240,8 @@ def _changed(template: QemuTemplate, settings: TemplateSettings) -> QemuTemplate
     """A server's template with what the user says of it."""
     words = " ".join(filter(None, [template.kernel_command_line, settings.kernel_args]))
     modules = "" if settings.module_disk is False else template.hdb_disk_image
-    return replace(template, kernel_command_line=words, hdb_disk_image=modules, **settings.fields)
+    options = with_machine(template.options, settings.machine)
+    return replace(template, kernel_command_line=words, hdb_disk_image=modules, options=options, **settings.fields)
 
 
 def _machine(template: QemuTemplate, paths: Mapping[str, Path], request: BootRequest) -> GuestMachine:

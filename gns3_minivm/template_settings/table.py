@@ -17,6 +17,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import UsageError
 from gns3_minivm.guest import contract as guest
 
@@ -111,6 +112,13 @@ class TemplateSettings:
         default="",
         usually="none",
         check=_kernel_words,
+    )
+    machine: str | None = _row(
+        "QEMU's machine type.",
+        _EVERYWHERE,
+        choices=X86_64.machines,
+        default=X86_64.machines[0],
+        is_users=False,
     )
     module_disk: bool | None = _row(
         "Attach the disk with all kernel modules, where the kernel has modules.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gns3_minivm.agent.desired import EXTENSIBLE_FIELDS, NOT_BUILT, DesiredAppliance, WantedFile, template_id
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.artifacts import Artifact
 from gns3_minivm.base.errors import UsageError
 from gns3_minivm.bundle.model import Bundle
@@ -53,7 +54,7 @@ def describe(
         template_id=template_id(name),
         name=name,
         kernel_command_line=guest.kernel_command_line(words),
-        options=guest.QEMU_OPTIONS,
+        options=guest.qemu_options(X86_64, chosen.machine),
         compute_id=settings.compute,
         version=source.resolved.image.info.version,
         **chosen.fields,
