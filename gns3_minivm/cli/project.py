@@ -76,6 +76,6 @@ def _imported(result: ProjectImport) -> str:
     verb = "upload" if result.dry_run else "uploaded"
     lines = [f"  {verb:10} {filename}" for filename in result.uploaded]
     if result.dry_run:
-        return "\n".join([f"would import {result.project}", *lines, "dry run: nothing was changed"])
+        return "\n".join([f"would import {result.project} to {result.url}", *lines, "dry run: nothing was changed"])
     opened = ", open" if result.opened else ""
     return "\n".join([f"{result.project} on {result.url} (id {result.project_id}){opened}", *lines])

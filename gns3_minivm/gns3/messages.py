@@ -82,6 +82,7 @@ class ProjectCreate(Strict):
     name: Annotated[str, Field(min_length=1)]
     auto_close: Literal[False]
     """With True the project closes, nodes and all, 5 s after the last listener leaves."""
+    project_id: str | None = None
     variables: list[ProjectVariable] | None = None
     show_interface_labels: bool | None = None
 

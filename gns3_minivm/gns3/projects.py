@@ -28,9 +28,13 @@ class ProjectRoutes(Routes):
     async def projects(self) -> list[Project]:
         return [replies.project(item) for item in await self._list("/projects", "list the projects")]
 
-    async def create_project(self, name: str, *, variables: Mapping[str, str] | None = None) -> Project:
-        """Create and open a project that stays open when nobody looks at it."""
+    async def create_project(
+        self, name: str, *, project_id: str | None = None, variables: Mapping[str, str] | None = None
+    ) -> Project:
+        """Create and open a project that stays open when nobody looks at it; the server chooses an id if nobody does."""
         values: dict[str, Any] = {"name": name, "auto_close": False}
+        if project_id is not None:
+            values["project_id"] = project_id
         if variables is not None:
             values |= {"variables": _as_list(variables), "show_interface_labels": True}
         body = checked(messages.ProjectCreate, values, f"project {name!r}")

@@ -117,7 +117,7 @@ class _Work:
     async def _mark(self, nodes: dict[str, str]) -> None:
         project = self._plan.project
         others = dict(project.variables) if project is not None else {}
-        variables = {**others, **mark(self._plan.lab.name, nodes)}
+        variables = {**others, **mark(self._plan.lab.name, self._project, nodes)}
         try:
             await self._server.update_project(self._project, variables=variables)
         except ServerError as error:

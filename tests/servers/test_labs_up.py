@@ -17,7 +17,9 @@ from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.model import LinkEnd, Node, QemuTemplate
 from gns3_minivm.labs.desired import payload_of
 from gns3_minivm.labs.state import HALF_MADE
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.labs.state import lab_destroy, lab_status
+from gns3_minivm.ops.project import export_project, import_project
 from tests.support.drawn_labs import DrawnLab, drawn_lab
 from tests.support.gns3 import GNS3Process
 from tests.support.minivm import gns3_minivm
@@ -106,7 +108,7 @@ async def test_nodes_are_removed_only_if_somebody_says_yes_and_those_of_people_s
     await lab.server.create_link(project_id, [LinkEnd(theirs.node_id, 0), LinkEnd(nodes["c"].node_id, 1)])
     await lab.server.create_drawing(project_id, "<svg><text>theirs</text></svg>", x=0, y=0)
     smaller = "nodes:\n  a: {template: VM}\n  c: {template: VM}\nlinks:\n  - [a:eth1, c:eth3]\n"
-    with pytest.raises(UsageError, match=r"b would be removed, with all that was written on their disks") as caught:
+    with pytest.raises(UsageError, match=r"b would be removed, with all that was written on its disk") as caught:
         await lab.up(smaller)
     assert "--yes" in caught.value.hint and set(await lab.nodes()) == {"a", "b", "c", "theirs"}
     report = await lab.up(smaller, yes=True)
@@ -161,12 +163,59 @@ async def test_a_project_that_is_no_lab_is_not_touched_unless_it_is_adopted(lab:
         await lab_destroy(address, lab.name, Events(), yes=True)
     assert await lab.up(text, adopt=True) and set(await lab.nodes()) == {"a"}
     assert (await lab_status(address, lab.name, Events())).project_id == project.project_id
-    with pytest.raises(UsageError, match="would be deleted, with all that is on the disks of its 1 nodes"):
+    with pytest.raises(UsageError, match="with all that is on the disk of its 1 node, would be deleted"):
         await lab_destroy(address, lab.name, Events())
     await lab_destroy(address, lab.name, Events(), yes=True)
     assert await lab.project() is None
     with pytest.raises(NotFoundError, match="there is no lab"):
         await lab_status(address, lab.name, Events())
+
+
+@pytest.mark.parametrize("text", ["nodes: {a: {template: VM}}", "large"], ids=["node by node", "in one go"])
+async def test_copies_of_a_lab_are_no_labs_and_a_restored_snapshot_still_is_it(
+    lab: DrawnLab, tmp_path: Path, text: str
+) -> None:
+    """An import, GNS3's own duplicate under the lab's name, and a snapshot that is put back."""
+    await lab.up(ring(7) if text == "large" else text)
+    address = parse_address(lab.url)
+    made = await lab.project()
+    assert made is not None
+    archive = tmp_path / "lab.gns3project"
+    await export_project(address, lab.name, archive, RunContext(), force=False)
+    backup = await import_project(address, archive, RunContext(), name=f"{lab.name}-backup")
+    server = lab.server
+    api = f"/projects/{made.project_id}"
+    double = (await server._object("POST", f"{api}/duplicate", "duplicate", {"name": f"{lab.name}-double"}))[
+        "project_id"
+    ]
+    if text != "large":  # 3.0 trips over the files of nodes now and then, and puts nothing back
+        snapshot = (await server._object("POST", f"{api}/snapshots", "take one", {"name": "before"}))["snapshot_id"]
+        await server._object("POST", f"{api}/snapshots/{snapshot}/restore", "put a snapshot back", {})
+    assert (await lab_status(address, lab.name, Events())).project_id == made.project_id
+    again = await lab.up()
+    assert again.exit_status == 0 and again.project_id == made.project_id
+    assert again.plan is not None and {item.verb for item in again.plan.nodes} == {"keep"}
+    told = await lab_destroy(address, lab.name, Events(), dry_run=True)
+    assert f"the project {lab.name!r} on {address.url}" in told.pending[0]
+    await lab_destroy(address, lab.name, Events(), yes=True)
+    with pytest.raises(NotFoundError, match="there are copies of it: .*-backup.*-double"):
+        await lab_destroy(address, lab.name, Events(), yes=True)
+    for name in (f"{lab.name}-backup", f"{lab.name}-double"):
+        with pytest.raises(ConflictError, match="is a copy of the lab"):
+            await lab_destroy(address, name, Events(), yes=True)
+    assert {backup.project_id, double} <= {one.project_id for one in await server.projects()}
+    await server._object("PUT", f"/projects/{double}", "give a project another name", {"name": lab.name})
+    with pytest.raises(ConflictError, match="is a copy of the lab") as caught:
+        await lab.up()
+    assert "--adopt" in caught.value.hint
+    report = await lab.up(adopt=True)
+    assert (report.project_id, report.exit_status) == (double, 0) and "is a copy" in report.adopts
+    assert (await lab_status(address, lab.name, Events())).project_id == double
+    await lab_destroy(address, lab.name, Events(), yes=True)
+    assert [one.project_id for one in await lab.server.projects() if one.name.startswith(lab.name)] == [
+        backup.project_id
+    ]
+    await lab.server.delete_project(backup.project_id)
 
 
 def ring(count: int, *, more: str = "", links: str = "") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,11 @@ def lab() -> None:
 @_WAIT
 @click.option("--parallel", "at_once", type=click.IntRange(1, 64), default=8, show_default=True, metavar="N",
               help="Requests that the server gets at a time.")  # fmt: skip
-@click.option("--adopt", is_flag=True, help="Take over a project of the lab's name that was not made by lab up.")
+@click.option(
+    "--adopt",
+    is_flag=True,
+    help="Take over a project of the lab's name that is not this lab: made by others, or a copy of a lab.",
+)
 @_YES
 @options.sources
 @options.kernel
@@ -80,7 +85,7 @@ def lab_up(
             request,
             context,
             lambda report: session.announce({"event": "plan", **report.as_dict()}, show_labs.difference(report)),
-            _asking(session, "Remove these nodes, and all that is on their disks?"),
+            _asking(session, show_labs.removal_question),
         )
     )
     session.show(result.as_dict(), show_labs.outcome(result))
@@ -128,7 +133,7 @@ def lab_destroy(session: Session, /, lab: str | None, servers: options.ServerCho
     from gns3_minivm.ops.project import only_server
 
     address = only_server(servers.addresses())
-    confirm = _asking(session, "Delete this lab, and all that is on the disks of its nodes?", show=True)
+    confirm = _asking(session, show_labs.deletion_question)
     result = session.perform(
         lambda context: perform(
             address, lab or default_lab(), context.events, yes=yes, dry_run=session.dry_run, confirm=confirm
@@ -181,15 +186,13 @@ def _shown(session: Session, result: LabReport) -> int:
     return result.exit_status
 
 
-def _asking(session: Session, question: str, *, show: bool = False) -> Confirm | None:
+def _asking(session: Session, question: Callable[[LabReport], str]) -> Confirm | None:
     """Ask the person at the terminal; nobody is asked where there is none."""
     if session.as_json or not sys.stdin.isatty():
         return None
 
     def ask(report: LabReport) -> bool:
-        if show:
-            click.echo(show_labs.outcome(report))
-        return click.confirm(question, default=False)
+        return click.confirm(question(report), default=False)
 
     return ask
 

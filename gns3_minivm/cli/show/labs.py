@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gns3_minivm.cli.show.results import count, warning_lines
+from gns3_minivm.base.plurals import counted
+from gns3_minivm.cli.show.results import warning_lines
 
 if TYPE_CHECKING:
     from gns3_minivm.labs.plan import LabPlan, NodePlan
@@ -22,23 +23,42 @@ def difference(report: LabReport) -> str:
     lines = ["not honoured:", *(f"  {line}" for line in report.unheeded)] if report.unheeded else []
     lines += [f"  first: {step}" for step in report.pending]
     if plan.nothing_to_do:
-        return "\n".join(
-            [*lines, f"{report.lab} on {report.url}: nothing to do", *warning_lines(report.warnings, report.url)]
-        )
-    lines += [f"{report.lab} on {report.url}:", *warning_lines(report.warnings, report.url)]
+        return "\n".join([*lines, f"{_place(report)}: nothing to do", *warning_lines(report.warnings, report.url)])
+    lines += [f"{_place(report)}:", *warning_lines(report.warnings, report.url)]
     if plan.project is None:
-        lines.append(f"  + project {report.lab}")
+        lines.append(f"  + project {report.project}")
+    if report.adopts:
+        lines.append(f"  ~ project {report.project} is taken over: it {report.adopts}")
     lines += _nodes(plan)
     for link in plan.links:
         if link.verb != "keep":
             lines.append(f"  {_SIGNS[link.verb]} link {link.text}{_pairs(link.changes)}")
-    lines += [f"  + {count(len(plan.drawings), 'drawing')}"] if plan.drawings else []
-    lines += [f"  - {count(len(plan.erased), 'drawing')}"] if plan.erased else []
+    lines += [f"  + {counted(len(plan.drawings), 'drawing')}"] if plan.drawings else []
+    lines += [f"  - {counted(len(plan.erased), 'drawing')}"] if plan.erased else []
     if report.foreign:
         lines.append(f"  not of this lab, left alone: {', '.join(report.foreign)}")
     if report.dry_run:
         lines.append("dry run: nothing was changed")
     return "\n".join(lines)
+
+
+def _place(report: LabReport) -> str:
+    project = "" if report.project == report.lab else f" (project {report.project!r})"
+    return f"{report.lab}{project} on {report.url}"
+
+
+def removal_question(report: LabReport) -> str:
+    """What ``lab up`` asks after it has shown the difference."""
+    lost = [item.name for item in report.plan.destroyed] if report.plan is not None else []
+    whose = "its disk" if len(lost) == 1 else "their disks"
+    return f"Remove {', '.join(lost)} from the project {report.project!r} on {report.url}, and all that is on {whose}?"
+
+
+def deletion_question(report: LabReport) -> str:
+    """What ``lab destroy`` asks, after what is there."""
+    from gns3_minivm.ops.labs.report import whole_lab
+
+    return f"{outcome(report)}\nDelete {whole_lab(report)}?"
 
 
 def _nodes(plan: LabPlan) -> Iterator[str]:
@@ -81,9 +101,10 @@ def outcome(report: LabReport) -> str:
     lines = [*_table(report.rows)]
     closed = ", closed" if report.project_status == "closed" else ""
     took = "" if report.errors or report.gone is not None else f", {report.elapsed_s:.1f} s"
-    lines.append(f"{report.lab} on {report.url}{closed}{took}")
+    lines.append(f"{_place(report)}{closed}{took}")
     if report.foreign:
         lines.append(f"not of this lab: {', '.join(report.foreign)}")
+    lines += [f"would {step}" for step in report.pending]
     if report.dry_run:
         lines.append("dry run: nothing was changed")
     return "\n".join(lines)

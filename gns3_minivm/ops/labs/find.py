@@ -15,7 +15,7 @@ from gns3_minivm.gns3.model import Node, Project
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.guest.exec import GuestExec
 from gns3_minivm.labs.containerlab.read import LabFile, read_lab_or_topology
-from gns3_minivm.labs.state import LAB_VARIABLE
+from gns3_minivm.labs.state import is_lab
 
 FILES = ("lab.yml", "lab.yaml")
 """What a lab file is called that nobody names."""
@@ -47,9 +47,9 @@ async def find_lab(server: Server, lab: str) -> Project:
     """The project of a lab: named by its file, or by name or id.  Raises ConfigError, NotFoundError, ConflictError."""
     name = (await read(lab)).lab.name if is_file(lab) else lab
     projects = await server.projects()
-    found = [one for one in projects if one.variables.get(LAB_VARIABLE) == name and one.name == name]
+    found = [one for one in projects if is_lab(one, name) and one.name == name]
     found = found or [one for one in projects if name in (one.name, one.project_id)]
-    found = found or [one for one in projects if one.variables.get(LAB_VARIABLE) == name]
+    found = found or [one for one in projects if is_lab(one, name)]
     if not found:
         known = ", ".join(sorted(one.name for one in projects)) or "none"
         raise NotFoundError(

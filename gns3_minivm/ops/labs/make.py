@@ -58,11 +58,11 @@ async def _make(
     samples = await _samples(server, nodes)
     # What the server refuses now is told when its nodes are made one by one.
     nodes = [item for item in nodes if item.template_id in samples]
-    data = await run_blocking(
-        project_file, lab, nodes, samples, sketches, variables=mark(lab.name, dict.fromkeys(lab.nodes, "")),
-        version=server.version, revision=server.newest_project_revision,
-    )  # fmt: skip
     project_id = str(uuid.uuid4())
+    data = await run_blocking(
+        project_file, lab, nodes, samples, sketches,
+        variables=mark(lab.name, project_id, dict.fromkeys(lab.nodes, "")), version=server.version, revision=server.newest_project_revision,
+    )  # fmt: skip
     try:
         project = await _import(server, project_id, data, lab.name)
         if project.name != lab.name:

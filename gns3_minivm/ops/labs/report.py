@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gns3_minivm.base.errors import MiniVMError
+from gns3_minivm.base.plurals import counted
 from gns3_minivm.gns3.model import Node
 from gns3_minivm.labs.model import Lab
 from gns3_minivm.labs.plan import LabPlan, NodePlan
@@ -36,12 +37,14 @@ class NodeRow:
 class LabReport:
     """``errors`` are of single nodes and links, by what they are about; ``gone`` is why the server was given up.
 
-    ``plan`` is what was to be done, where the command has a lab file; ``pending`` are steps without which a dry run
-    cannot tell all.
+    ``project`` is its name, which may be another one than the lab's.  ``adopts`` says what it is where it was not the
+    lab's before.  ``plan`` is what was to be done, where the command has a lab file; ``pending`` are steps of a dry run that
+    neither the plan nor the rows tell.
     """
 
     lab: str
     url: str
+    project: str
     project_id: str | None
     rows: tuple[NodeRow, ...]
     plan: LabPlan | None = None
@@ -51,6 +54,7 @@ class LabReport:
     pending: tuple[str, ...] = ()
     unheeded: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    adopts: str = ""
     dry_run: bool = False
     elapsed_s: float = 0.0
     project_status: str = ""
@@ -67,6 +71,7 @@ class LabReport:
         return {
             "lab": self.lab,
             "url": self.url,
+            "project": self.project,
             "project_id": self.project_id,
             "project_status": self.project_status,
             "dry_run": self.dry_run,
@@ -74,12 +79,23 @@ class LabReport:
             "changes": plan_as_dict(self.plan) if self.plan is not None else None,
             "nodes": [row.as_dict() for row in self.rows],
             "foreign": list(self.foreign),
+            "adopts": self.adopts,
             "errors": errors,
             "gone": self.gone.as_dict() if self.gone else None,
             "warnings": list(self.warnings),
             "pending": list(self.pending),
             "unheeded": list(self.unheeded),
         }
+
+
+def whole_lab(report: LabReport) -> str:
+    """What is lost with a lab, as in "the project 'x' on http://..., with all that is on the disk of its 1 node"."""
+    nodes = sum(one.state != "missing" for one in report.rows)
+    others = f", and of {', '.join(report.foreign)}, which the lab file has not made" if report.foreign else ""
+    return (
+        f"the project {report.project!r} on {report.url}, with all that is on the {'disk' if nodes == 1 else 'disks'} of "
+        f"its {counted(nodes, 'node')}{others}"
+    )
 
 
 def row(name: str, node: Node | None, lab: Lab | None = None, *, state: str = "") -> NodeRow:

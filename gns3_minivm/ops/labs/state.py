@@ -18,7 +18,7 @@ from gns3_minivm.labs.model import Lab
 from gns3_minivm.labs.state import ALWAYS_ON, LabState, lab_state
 from gns3_minivm.labs.wait import Awaited, has_console, wait_for_consoles
 from gns3_minivm.ops.labs.find import is_file, read
-from gns3_minivm.ops.labs.report import Confirm, LabReport, NodeRow, row
+from gns3_minivm.ops.labs.report import Confirm, LabReport, NodeRow, row, whole_lab
 
 _STOPS_AT_ONCE = 8
 
@@ -55,12 +55,13 @@ async def lab_down(
     named = await LabName.of(lab)
     async with await connect(address) as server:
         state = await lab_state(server, named.name)
+        assert state.project is not None
         running = {name: node for name, node in state.ours().items() if _runs(node)}
         if dry_run:
             planned = {name: "would stop" for name in running}
-            return replace(_report(server, named, state, started, planned), dry_run=True)
+            pending = (f"close the project {state.project.name!r}",) if close else ()
+            return replace(_report(server, named, state, started, planned), dry_run=True, pending=pending)
         errors = await _stop(server, running, events)
-        assert state.project is not None
         if close and not errors:
             with events.step(f"Close the project {state.project.name}"):
                 await server.close_project(state.project.project_id)
@@ -97,8 +98,8 @@ async def lab_destroy(
 ) -> LabReport:
     """Delete the lab's project, with its nodes and all that is on their disks; templates and images stay.
 
-    Only a project with the lab's mark is deleted.  Raises ConflictError if people have added nodes of their own,
-    unless ``yes``; UsageError if nobody has said yes.
+    Only the project that is marked as the lab is deleted, no copy of it.  Raises ConflictError where another project has
+    the lab's name; UsageError if nobody has said yes.
     """
     started = time.monotonic()
     named = await LabName.of(lab)
@@ -107,14 +108,9 @@ async def lab_destroy(
         assert state.project is not None
         report = _report(server, named, state, started)
         if dry_run:
-            return replace(report, dry_run=True)
+            return replace(report, dry_run=True, pending=(f"delete {whole_lab(report)}",))
         if not (yes or (confirm is not None and confirm(report))):
-            others = f" (and {', '.join(report.foreign)}, which the lab file has not made)" if report.foreign else ""
-            raise UsageError(
-                f"the lab {named.name!r} on {server.url} would be deleted, with all that is on the disks of its "
-                f"{len(report.rows)} nodes{others}",
-                hint="Say --yes if that is meant.",
-            )
+            raise UsageError(f"{whole_lab(report)}, would be deleted", hint="Say --yes if that is meant.")
         with events.step(f"Delete the project {state.project.name}"):
             await server.delete_project(state.project.project_id)
         gone = tuple(replace(item, state="deleted", console="") for item in report.rows)
@@ -167,6 +163,6 @@ def _report(
     ours = {node.node_id for node in nodes.values()}
     foreign = tuple(node.name for node in state.nodes if node.node_id not in ours)
     return LabReport(
-        lab=named.name, url=server.url, project_id=state.project.project_id, rows=tuple(rows), foreign=foreign,
+        lab=named.name, url=server.url, project=state.project.name, project_id=state.project.project_id, rows=tuple(rows), foreign=foreign,
         project_status=state.project.status, elapsed_s=time.monotonic() - started,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from gns3_minivm.labs.desired import DesiredNode, desired_node
 from gns3_minivm.labs.model import Lab
 from gns3_minivm.labs.plan import LabPlan, plan
 from gns3_minivm.labs.read import payloads
-from gns3_minivm.labs.state import LabState, find_project, mark, observe
+from gns3_minivm.labs.state import LabState, find_project, is_lab, mark, observe, origin
 from gns3_minivm.labs.wait import Awaited, has_console, wait_for_consoles
 from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.labs.make import make_at_once
@@ -104,6 +105,7 @@ class _Up:
         first = LabReport(
             lab=lab.name,
             url=server.url,
+            project=project.name if project else lab.name,
             project_id=project.project_id if project else None,
             rows=self._rows(planned, None),
             plan=planned,
@@ -111,6 +113,7 @@ class _Up:
             pending=templates.pending,
             unheeded=self._wishes.unheeded,
             foreign=tuple(node.name for node in planned.foreign),
+            adopts=origin(project) if project and not is_lab(project, lab.name) else "",
             dry_run=self._context.dry_run,
         )
         if announce is not None:
@@ -131,15 +134,16 @@ class _Up:
         if project is None:
             return LabState(), ()
         if project.status == "opened":
-            return await observe(self._server, project), ()
+            return await observe(self._server, project, self._lab.name), ()
         if self._context.dry_run:
             warning = (
                 f"the project {project.name} is closed: the ports of its nodes are not known, nor whether links differ"
             )
-            return await observe(self._server, project), (warning,)
+            return await observe(self._server, project, self._lab.name), (warning,)
         with self._events.step(f"Open the project {project.name}"):
             await self._server.open_project(project.project_id)
-        return await observe(self._server, await self._server.project(project.project_id)), ()
+        opened = await self._server.project(project.project_id)
+        return await observe(self._server, opened, self._lab.name), ()
 
     def _desired(
         self, templates: Mapping[str, ServerTemplate | str], state: LabState, compute: str
@@ -166,7 +170,8 @@ class _Up:
         if not lost or self._request.yes or (confirm is not None and confirm(report)):
             return
         raise UsageError(
-            f"{self._lab.name}: {', '.join(lost)} would be removed, with all that was written on their disks",
+            f"{report.url}, project {report.project!r}: {', '.join(lost)} would be removed, with all that was written on "
+            f"{'its disk' if len(lost) == 1 else 'their disks'}",
             hint="Say --yes if that is meant; --dry-run shows what would be done.",
         )
 
@@ -184,6 +189,7 @@ class _Up:
         return LabReport(
             lab=lab.name,
             url=server.url,
+            project=planned.project.name,
             project_id=project_id,
             rows=self._rows(planned, done, ready),
             plan=first.plan,
@@ -193,6 +199,7 @@ class _Up:
             pending=(),
             unheeded=first.unheeded,
             foreign=first.foreign,
+            adopts=first.adopts,
         )
 
     async def _make_project(self, planned: LabPlan, desired: Sequence[DesiredNode]) -> LabPlan:
@@ -201,10 +208,11 @@ class _Up:
         project = await make_at_once(server, lab, desired, self._wishes.sketches, self._events)
         if project is None:
             with self._events.step(f"Make the project {lab.name}"):
-                names = dict.fromkeys(lab.nodes, "")
-                project = await server.create_project(lab.name, variables=mark(lab.name, names))
+                project_id = str(uuid.uuid4())
+                marked = mark(lab.name, project_id, dict.fromkeys(lab.nodes, ""))
+                project = await server.create_project(lab.name, project_id=project_id, variables=marked)
         # Nothing stops half-way now: a port that turns out not to be there is told with the rest.
-        return self._plan(desired, await observe(server, project), refuse=False)
+        return self._plan(desired, await observe(server, project, lab.name), refuse=False)
 
     async def _wait(self, project_id: str, planned: LabPlan, done: Applied) -> set[str]:
         """Wait for the consoles of all nodes that run; returned are those that answered."""

@@ -114,7 +114,7 @@ def case(folder: Path, text: str = FILE) -> Case:
         Drawing(drawing_id=str(n), svg=s.svg, x=s.x, y=s.y, z=s.z, rotation=s.rotation)
         for n, s in enumerate(sketches(lab))
     ]
-    variables = mark("lab", {name: node.node_id for name, node in nodes.items()})
+    variables = mark("lab", "project", {name: node.node_id for name, node in nodes.items()})
     record = {name: node.node_id[:8] for name, node in nodes.items()}
     project = Project("project", "lab", "opened", variables)
     return Case(

@@ -9,7 +9,7 @@ import pytest
 from gns3_minivm.base.errors import ConnectError, NodeError
 from gns3_minivm.cli.show import labs as show_labs
 from gns3_minivm.labs.plan import plan
-from gns3_minivm.ops.labs.report import LabReport, NodeRow
+from gns3_minivm.ops.labs.report import LabReport, NodeRow, whole_lab
 from gns3_minivm.ops.labs.templates import image_template_name
 from tests.unit.labs.test_plan import FILE, case
 
@@ -45,7 +45,14 @@ def test_the_difference_is_a_line_for_each_change(tmp_path: Path) -> None:
     planned = plan(changed.lab, changed.desired, changed.state)
     shown = show_labs.difference(
         LabReport(
-            lab="lab", url="http://here", project_id="p", rows=(), plan=planned, foreign=("theirs",), dry_run=True
+            lab="lab",
+            url="http://here",
+            project="lab",
+            project_id="p",
+            rows=(),
+            plan=planned,
+            foreign=("theirs",),
+            dry_run=True,
         )
     )
     assert shown.splitlines() == [
@@ -57,7 +64,7 @@ def test_the_difference_is_a_line_for_each_change(tmp_path: Path) -> None:
         "  not of this lab, left alone: theirs",
         "dry run: nothing was changed",
     ]
-    same = LabReport(lab="lab", url="http://here", project_id="p", rows=(), plan=there.plan())
+    same = LabReport(lab="lab", url="http://here", project="lab", project_id="p", rows=(), plan=there.plan())
     assert show_labs.difference(same) == "lab on http://here: nothing to do"
 
 
@@ -73,7 +80,9 @@ def test_the_table_and_what_went_wrong(tmp_path: Path) -> None:
         NodeRow(name="h1", source="debian", state="missing"),
     )
     errors = {"node h1": NodeError("no room", hint="Make room.")}
-    report = LabReport(lab="lab", url="http://here", project_id="p", rows=rows, errors=errors, elapsed_s=1.26)
+    report = LabReport(
+        lab="lab", url="http://here", project="lab", project_id="p", rows=rows, errors=errors, elapsed_s=1.26
+    )
     assert show_labs.outcome(report).splitlines() == [
         "node  from        state    console                  addresses",
         "r1    frr-minivm  ready    telnet://127.0.0.1:5000  eth0 10.0.0.1/24",
@@ -87,6 +96,54 @@ def test_the_table_and_what_went_wrong(tmp_path: Path) -> None:
     ]
     assert report.exit_status == 3
     gone = LabReport(
-        lab="lab", url="http://here", project_id="p", rows=rows[1:], errors=errors, gone=ConnectError("gone")
+        lab="lab",
+        url="http://here",
+        project="lab",
+        project_id="p",
+        rows=rows[1:],
+        errors=errors,
+        gone=ConnectError("gone"),
     )
     assert gone.exit_status == 1 and "given up" in show_labs.problems(gone)
+
+
+def report(**values: object) -> LabReport:
+    rows = (NodeRow(name="r1", source="frr", state="stopped"), NodeRow(name="h1", source="frr", state="missing"))
+    known = {"lab": "lab", "url": "http://here", "project": "production", "project_id": "p", "rows": rows}
+    return LabReport(**{**known, **values})  # type: ignore[arg-type]
+
+
+def test_the_question_before_a_lab_is_deleted_names_project_and_server() -> None:
+    question = show_labs.deletion_question(report())
+    assert question.splitlines()[-1] == (
+        "Delete the project 'production' on http://here, with all that is on the disk of its 1 node?"
+    )
+    assert "lab (project 'production') on http://here" in question
+    assert whole_lab(report(foreign=("theirs", "mine"))).endswith(
+        "of its 1 node, and of theirs, mine, which the lab file has not made"
+    )
+
+
+def test_a_dry_run_says_what_would_be_done_where() -> None:
+    dry = report(dry_run=True, pending=(f"delete {whole_lab(report())}",))
+    assert show_labs.outcome(dry).splitlines()[-2:] == [
+        "would delete the project 'production' on http://here, with all that is on the disk of its 1 node",
+        "dry run: nothing was changed",
+    ]
+
+
+def test_the_question_before_nodes_are_removed_names_project_and_server(tmp_path: Path) -> None:
+    there = case(tmp_path)
+    text = FILE.replace("  b: {appliance: vm}\n", "").replace("  - [a:eth0, b:eth0]\n", "").replace(
+        "  - [b:eth1, sw:e1]\n", "")  # fmt: skip
+    asked = show_labs.removal_question(report(plan=there.with_file(tmp_path, text).plan()))
+    assert asked == "Remove b from the project 'production' on http://here, and all that is on its disk?"
+
+
+def test_taking_a_project_over_is_part_of_the_difference(tmp_path: Path) -> None:
+    planned = case(tmp_path).with_node("b", status="stopped").plan()
+    shown = show_labs.difference(report(plan=planned, adopts="is a copy of the lab 'lab'"))
+    assert shown.splitlines()[:2] == [
+        "lab (project 'production') on http://here:",
+        "  ~ project production is taken over: it is a copy of the lab 'lab'",
+    ]
