@@ -13,6 +13,7 @@ from gns3_minivm.agent.desired import is_ours
 from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.artifacts import Artifact
 from gns3_minivm.base.errors import MiniVMError, ServerError
+from gns3_minivm.base.plurals import counted
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.model import (
     IMAGE_FIELDS,
@@ -239,7 +240,7 @@ async def _images(server: Server, known: Known) -> list[Finding]:
                 text = f"template {template.name}: image {name} {fault.words}"
                 findings.append(Finding("images", "problem", text, _sent_again(template.name, fault.listed)))
     if not findings:
-        findings.append(Finding("images", "ok", f"{len(ours)} templates of ours, and their images are there"))
+        findings.append(Finding("images", "ok", f"{counted(len(ours), 'template')} of ours, with all images"))
     return findings
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gns3_minivm.base.plurals import counted
 from gns3_minivm.base.sizes import binary_size
 from gns3_minivm.cli.frame import options
 from gns3_minivm.cli.frame.options import pass_session
@@ -67,7 +68,8 @@ def _listed(found: CacheList) -> str:
     limit = "no limit" if found.limit_bytes is None else f"limit {binary_size(found.limit_bytes)}"
     lines = [_line(item, _remarks(item)) for item in found.items]
     lines += _others(found.others)
-    return "\n".join([*lines, f"{found.root}: {len(found.items)} entries, {binary_size(found.size_bytes)}, {limit}"])
+    entries = counted(len(found.items), "entry", "entries")
+    return "\n".join([*lines, f"{found.root}: {entries}, {binary_size(found.size_bytes)}, {limit}"])
 
 
 def _remarks(item: CacheItem) -> str:

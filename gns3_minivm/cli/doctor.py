@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gns3_minivm.base.plurals import counted
 from gns3_minivm.cli.frame import options
 from gns3_minivm.cli.frame.options import pass_session
 from gns3_minivm.cli.frame.session import Session
@@ -42,5 +43,5 @@ def _text(diagnosis: Diagnosis) -> str:
             if finding.hint and finding.level != "ok":
                 lines.append(f"  {'':8} -> {finding.hint}")
     count = diagnosis.problems
-    lines.append("no problem" if not count else "1 problem" if count == 1 else f"{count} problems")
+    lines.append(counted(count, "problem") if count else "no problem")
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gns3_minivm.base.errors import DamagedImageError, UsageError
+from gns3_minivm.base.plurals import counted
 from gns3_minivm.convert.open_disk import OpenDisk, open_disk
 from gns3_minivm.convert.options import SIZE_DEFAULT, Compression
 from gns3_minivm.convert.recipe import find_recipe
@@ -177,7 +178,9 @@ def _with_files(report: DiskReport, reader: Ext4Reader, replayed: int | None, *,
     if needs_recovery:
         shown = "the changes in it are not shown"
         if replayed is not None:
-            shown = f"shown is what the next boot will find, with the changes in it ({replayed} transactions)"
+            shown = (
+                f"shown is what the next boot will find, with the changes in it ({counted(replayed, 'transaction')})"
+            )
         warnings.append(f"the journal is dirty: the guest is running, or was not shut down; {shown}")
     if "errors" in filesystem.state:
         warnings.append("the file system is marked as damaged; the guest will check it when it boots")

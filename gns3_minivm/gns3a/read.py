@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gns3_minivm.base.errors import ConfigError
+from gns3_minivm.base.plurals import counted
 from gns3_minivm.gns3a.model import RECORD, RECORD_FORMAT, REGISTRY_VERSIONS_READ, ApplianceFile, legible
 
 SIZE_MAX = 4 << 20
@@ -48,7 +49,7 @@ def parse_gns3a(path: Path, data: bytes) -> ApplianceFile:
     except ValidationError as error:
         mistakes = [_words(mistake) for mistake in error.errors(include_url=False, include_context=False)]
         shown = list(dict.fromkeys(mistakes))
-        more = f" (and {len(shown) - _MISTAKES_SHOWN} more mistakes)" if len(shown) > _MISTAKES_SHOWN else ""
+        more = f" (and {counted(len(shown) - _MISTAKES_SHOWN, 'more mistake')})" if len(shown) > _MISTAKES_SHOWN else ""
         raise ConfigError(f"{path}: {'; '.join(shown[:_MISTAKES_SHOWN])}{more}", hint=_HINT) from error
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gns3_minivm.base.bounded import bounded_map
-from gns3_minivm.base.errors import GuestError, MiniVMError, UserError
+from gns3_minivm.base.errors import GuestError, MiniVMError, NodeError, NotFoundError, UserError
 from gns3_minivm.guest.exec import ExecRequest, ExecResult
 from gns3_minivm.labs.model import Lab, LabTest
 from gns3_minivm.labs.written.junit import Outcome, TestCase
@@ -26,6 +26,8 @@ _PING_WAIT_S = 2
 _PINGS_IN_VAIN = 3
 """So many pings must be lost before an address counts as not reachable."""
 _SHOWN_BYTES = 4000
+_HOPELESS = (UserError, NodeError, NotFoundError)
+"""No time makes a MiniVM of a node that is none, starts one that does not run, or makes one that is not there."""
 
 Run = Callable[[str, ExecRequest, float], Awaitable[ExecResult]]
 """Runs a command in the node of this name, for at most so many seconds.  Raises MiniVMError."""
@@ -99,8 +101,7 @@ async def run_check(test: LabTest, lab: Lab, run: Run) -> CheckResult:
             return replace(result, elapsed_s=loop.time() - started)
         try:
             outcome, message, output = await _attempt(test, lab, run, left_s)
-        except UserError as error:
-            # No time makes a MiniVM of a node that is none.
+        except _HOPELESS as error:
             return replace(result, attempts=result.attempts + 1, elapsed_s=loop.time() - started, message=error.message)
         result = CheckResult(
             name=result.name,
@@ -120,7 +121,7 @@ async def _attempt(test: LabTest, lab: Lab, run: Run, left_s: float) -> tuple[Ou
     try:
         request = await _request(test, lab, run, left_s)
         answer = await run(test.node, request, left_s)
-    except UserError:
+    except _HOPELESS:
         raise
     except MiniVMError as error:
         return "error", error.message, ""

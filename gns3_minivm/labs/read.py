@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gns3_minivm.base.errors import ConfigError, UsageError
+from gns3_minivm.base.plurals import counted
 from gns3_minivm.documents import Document, Where, read_document
 from gns3_minivm.guest.payload import NodePayload
 from gns3_minivm.labs.model import Lab, LabEnd, adapter_of
@@ -92,7 +93,7 @@ def _check_adapters(lab: Lab, document: Document) -> None:
         if node.adapters is not None and node.source and needed > node.adapters:
             raise document.error(
                 ("nodes", name, "adapters"),
-                f"node {name} has {node.adapters} adapters, and eth{needed - 1} is used",
+                f"node {name} has {counted(node.adapters, 'adapter')}, and eth{needed - 1} is used",
                 hint="Leave `adapters` out: there will be as many as are needed.",
             )
         if node.source and needed > 275:

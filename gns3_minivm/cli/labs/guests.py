@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gns3_minivm.base.errors import MiniVMError, UsageError
+from gns3_minivm.base.plurals import counted
 from gns3_minivm.cli.frame import options
 from gns3_minivm.cli.frame.options import pass_session
 from gns3_minivm.cli.frame.session import Session
@@ -190,4 +191,4 @@ def _report(report: TestReport) -> str:
     if report.dry_run:
         return "\n".join([*(f"would check: {name}" for name in report.names), "dry run: nothing was done"])
     passed = len(report.results) - len(report.failed)
-    return f"{report.lab}: {passed} of {len(report.results)} checks passed, in {report.elapsed_s:.1f} s"
+    return f"{report.lab}: {passed} of {counted(len(report.results), 'check')} passed, in {report.elapsed_s:.1f} s"

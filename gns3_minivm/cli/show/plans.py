@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from gns3_minivm.cli.show.results import count, error_lines, pending_lines, short, warning_lines
+from gns3_minivm.base.plurals import counted
+from gns3_minivm.cli.show.results import error_lines, pending_lines, short, warning_lines
 
 if TYPE_CHECKING:
     from gns3_minivm.agent.plan import AppliancePlan
@@ -73,7 +74,7 @@ def outcome(result: SyncResult) -> str:
             counts = Counter(item.outcome for item in server.results)
             uploads = sum(len(item.uploaded) for item in server.results)
             said = [f"{number} {word}" for word, number in counts.items()]
-            said += [f"{count(uploads, 'file')} uploaded"] if uploads else []
+            said += [f"{counted(uploads, 'file')} uploaded"] if uploads else []
             lines.append(f"{server.name}: {', '.join(said) or 'nothing to do'}")
         lines += _old_nodes(server)
     return "\n".join([*lines, *_ending(result)])
@@ -159,7 +160,7 @@ def _left(item: AppliancePlan) -> list[str]:
 
 def _summary(item: AppliancePlan) -> str:
     template = getattr(item.template, "template", item.desired.template)
-    return f"{template.ram_mb} MB, {count(template.adapters, 'adapter')}, {count(template.cpus, 'CPU')}"
+    return f"{template.ram_mb} MB, {counted(template.adapters, 'adapter')}, {counted(template.cpus, 'CPU')}"
 
 
 def _changes(changes: object) -> str:

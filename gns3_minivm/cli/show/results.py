@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gns3_minivm.base.plurals import counted
 from gns3_minivm.base.sizes import size
 
 if TYPE_CHECKING:
@@ -26,11 +27,6 @@ def pending_lines(steps: Sequence[str]) -> list[str]:
 def short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def count(number: int, thing: str) -> str:
-    """A number of things: "1 template", "2 templates"."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def warning_lines(warnings: Sequence[str], url: str) -> list[str]:
@@ -96,7 +92,7 @@ def appliances(found: Sequence[Appliance]) -> str:
     width = max((len(appliance.name) for appliance in found), default=0)
     rows = ((appliance, appliance.settings) for appliance in found)
     return "\n".join(
-        f"{a.name:{width}}  {s.ram:5} MB  {count(s.adapters or 0, 'adapter'):>11}  {a.description}" for a, s in rows
+        f"{a.name:{width}}  {s.ram:5} MB  {counted(s.adapters or 0, 'adapter'):>11}  {a.description}" for a, s in rows
     )
 
 
@@ -106,7 +102,7 @@ def servers(found: Sequence[ServerDescription]) -> str:
         if server.error is None:
             computes = ", ".join(server.computes) or "none"
             lines.append(
-                f"{server.url}: GNS3 {server.version}, computes: {computes}, {count(server.templates, 'template')}"
+                f"{server.url}: GNS3 {server.version}, computes: {computes}, {counted(server.templates, 'template')}"
             )
             lines += warning_lines(server.warnings, server.url)
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from typing import Any
 
 from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import ArchitectureError, DamagedImageError, ImageNotFoundError
+from gns3_minivm.base.plurals import counted
 from gns3_minivm.images.files.archive_file import HINT, ArchiveImage, read_documents, split_place
 from gns3_minivm.images.model import ImageInfo
 from gns3_minivm.images.oci import check_diff_ids, check_platform, guest_config, legible, short_name
@@ -81,7 +82,8 @@ def _tags(entry: Mapping[str, Any]) -> list[str]:
 
 def _choose(path: Path, entries: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
     there = (
-        legible(", ".join(tag for entry in entries for tag in _tags(entry))) or f"{len(entries)} images without a name"
+        legible(", ".join(tag for entry in entries for tag in _tags(entry)))
+        or f"{counted(len(entries), 'image')} without a name"
     )
     if wanted.startswith("@") and wanted[1:].isdecimal() and int(wanted[1:]) < len(entries):
         return entries[int(wanted[1:])]
@@ -89,7 +91,8 @@ def _choose(path: Path, entries: list[dict[str, Any]], wanted: str) -> dict[str,
         if len(entries) == 1:
             return entries[0]
         raise ImageNotFoundError(
-            f"{path} holds {len(entries)} images: {there}", hint=f"Say which: docker-archive:{path}:NAME:TAG or :@0."
+            f"{path} holds {counted(len(entries), 'image')}: {there}",
+            hint=f"Say which: docker-archive:{path}:NAME:TAG or :@0.",
         )
     last = wanted.rpartition("/")[2]
     full = wanted if ":" in last else f"{wanted}:latest"

@@ -19,6 +19,7 @@ from typing import Any
 
 from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import ArchitectureError, DamagedImageError
+from gns3_minivm.base.plurals import counted
 from gns3_minivm.images.oci import check_diff_ids, check_platform, legible
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -107,7 +108,8 @@ def _image(reference: str, blobs: Blobs, manifest: Mapping[str, Any]) -> OciImag
     diff_ids = check_diff_ids(reference, rootfs.get("diff_ids") if isinstance(rootfs, dict) else None)
     if len(diff_ids) != len(layers):
         raise DamagedImageError(
-            f"the image {reference} has {len(layers)} layers, but its configuration names {len(diff_ids)}", hint=_HINT
+            f"the image {reference} has {counted(len(layers), 'layer')}, but its configuration names {len(diff_ids)}",
+            hint=_HINT,
         )
     return OciImage(config, layers, diff_ids)
 

@@ -84,16 +84,16 @@ async def find_node(server: Server, project: Project, name: str) -> Node:
 
 def console_of(node: Node) -> tuple[str, int]:
     """Where a node's console is.  Raises NodeError if it does not run, UsageError if it has none that is telnet."""
-    if node.console_type not in ("telnet", "") or node.console_port is None:
-        kind = node.console_type or "none"
-        raise UsageError(
-            f"node {node.name} ({node.node_type}) has no telnet console but {kind}", hint="Open it in GNS3 instead."
-        )
+    if node.console_type not in ("telnet", ""):
+        has = "no console" if node.console_type == "none" else f"a {node.console_type} console, and none that is telnet"
+        raise UsageError(f"node {node.name} ({node.node_type}) has {has}", hint="Open it in GNS3 instead.")
     if node.status != "started":
         raise NodeError(
             f"node {node.name} is {node.status}: it has a console only while it runs",
             hint="Start it: `gns3-minivm lab up`.",
         )
+    if node.console_port is None:
+        raise UsageError(f"node {node.name} ({node.node_type}) has no console", hint="Open it in GNS3 instead.")
     return node.console_host, node.console_port
 
 

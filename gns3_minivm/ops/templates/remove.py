@@ -115,9 +115,9 @@ def _ours(server: Server, name: str, templates: Sequence[ServerTemplate]) -> Ser
     by_name = [template for template in templates if template.name == name]
     ours = by_id or [template for template in by_name if is_ours(template)]
     if len(ours) > 1 or (by_name and not ours):
-        what = f"{len(ours)} templates" if ours else "a template of other origin"
+        what = f"are {len(ours)} templates" if ours else "is a template of other origin"
         raise ConflictError(
-            f"{server.url}: there is {what} named {name!r}, and only one of ours is removed",
+            f"{server.url}: there {what} named {name!r}, and only one of ours is removed",
             hint="Delete it on the server, if nobody needs it.",
         )
     return ours[0] if ours else None

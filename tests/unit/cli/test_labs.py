@@ -105,8 +105,12 @@ def test_only_nodes_that_run_and_have_a_telnet_console_can_be_reached() -> None:
     assert console_of(node()) == ("h", 5000)
     with pytest.raises(NodeError, match="node r1 is stopped"):
         console_of(node(status="stopped"))
-    for values in ({"console_type": "vnc"}, {"console_type": "none", "console_port": None}):
-        with pytest.raises(UsageError, match="no telnet console but (vnc|none)"):
+    with pytest.raises(NodeError, match="node r1 is stopped"):
+        console_of(node(status="stopped", console_port=None))
+    with pytest.raises(UsageError, match=r"node r1 \(qemu\) has a vnc console, and none that is telnet"):
+        console_of(node(console_type="vnc"))
+    for values in ({"console_type": "none", "console_port": None}, {"console_port": None}):
+        with pytest.raises(UsageError, match=r"node r1 \(qemu\) has no console$"):
             console_of(node(**values))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gns3_minivm.base.errors import GuestError, UsageError
+from gns3_minivm.base.errors import GuestError, MiniVMError, NodeError, NotFoundError, UsageError
 from gns3_minivm.documents import parse_document
 from gns3_minivm.guest.exec import ExecRequest, ExecResult
 from gns3_minivm.labs import checks
@@ -98,12 +98,30 @@ async def test_what_never_answers_is_an_error_with_the_last_reason() -> None:
     assert result.elapsed_s >= 0.2
 
 
-async def test_what_can_never_hold_is_not_tried_again() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        UsageError("node h1 (vpcs) is no MiniVM"),
+        NodeError("node h1 is stopped"),
+        NotFoundError("the project 'lab' has no node 'h1'"),
+    ],
+)
+async def test_what_can_never_hold_is_not_tried_again(error: MiniVMError) -> None:
     def answer(node: str, request: ExecRequest) -> ExecResult:
-        raise UsageError("node h1 (vpcs) is no MiniVM")
+        raise error
 
     (result,) = await check(answer, {"node": "h1", "exec": "true", "within": 60})
-    assert (result.outcome, result.message, result.attempts) == ("error", "node h1 (vpcs) is no MiniVM", 1)
+    assert (result.outcome, result.message, result.attempts) == ("error", error.message, 1)
+
+
+async def test_a_ping_of_a_node_that_does_not_run_is_told_at_once() -> None:
+    def answer(node: str, request: ExecRequest) -> ExecResult:
+        if node == "h3":
+            raise NodeError("node h3 is stopped")
+        return said()
+
+    (result,) = await check(answer, {"node": "h1", "ping": "h3", "within": 60})
+    assert (result.outcome, result.message, result.attempts) == ("error", "node h3 is stopped", 1)
 
 
 async def test_an_address_is_pinged_without_the_images_own_ping() -> None:

@@ -94,7 +94,7 @@ def test_a_file_becomes_a_lab(tmp_path: Path) -> None:
         ("name: a\nnodes: {t: {template: x}, s: {template: y}}\nlinks:\n  - [t, s]", "names no interface"),
         (
             "name: a\nnodes: {a: {appliance: x, adapters: 1}, b: {appliance: x}}\nlinks:\n  - [a:eth1, b:eth0]",
-            ":2:27: node a has 1 adapters, and eth1 is used",
+            ":2:27: node a has 1 adapter, and eth1 is used",
         ),
         ("name: a\nnodes: {a: {appliance: x}}\ntests: [{node: b, ping: 1.1.1.1}]", ":3:10: there is no node named 'b'"),
         ("name: a\nnodes: {a: {appliance: x}}\ntests: [{node: a}]", "exactly one of ping and exec is needed, found none"),
