@@ -13,7 +13,6 @@ from gns3_minivm.base.artifacts import Artifact, Kind, measure, recipe_id, serve
 from gns3_minivm.base.cache import Cache
 from gns3_minivm.base.errors import DamagedImageError, PackageError
 from gns3_minivm.base.events import Events
-from gns3_minivm.base.plurals import counted
 from gns3_minivm.bundle import initramfs, module_disk
 from gns3_minivm.bundle.init_binary import init_binary, init_record, source_digest
 from gns3_minivm.bundle.installed import installed_folders
@@ -212,7 +211,7 @@ def _write_initrd(
             kernel_version=unpacked.kernel_version, boot=boot, late=late, contents=unpacked.contents,
         )  # fmt: skip
         target.write_bytes(data)
-        step.detail = counted(len(boot) + len(late), "module")
+        step.detail = f"{len(boot) + len(late)} modules"
 
 
 def _made_by(wanted: ModuleList) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gns3_minivm.base.plurals import counted
+from gns3_minivm.cli.show.changes import change
 from gns3_minivm.cli.show.results import warning_lines
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from gns3_minivm.ops.labs.report import LabReport, NodeRow
 
 _SIGNS = {"create": "+", "delete": "-", "replace": "!", "update": "~", "keep": " "}
-_VALUE_MAX = 60
 
 
 def difference(report: LabReport) -> str:
@@ -84,14 +84,14 @@ def _node_words(item: NodePlan) -> str:
 def _pairs(changes: Mapping[str, tuple[Any, Any]]) -> str:
     if not changes:
         return ""
-    told = [name if name == "settings" else f"{name} {_short(old)} -> {_short(new)}"
-            for name, (old, new) in changes.items()]  # fmt: skip
+    told = [
+        name if name == "settings" else f"{name} {change(old, new, _plain)}" for name, (old, new) in changes.items()
+    ]
     return f" ({'; '.join(told)})"
 
 
-def _short(value: Any) -> str:
-    text = "none" if value in (None, "", {}) else str(value)
-    return text if len(text) <= _VALUE_MAX else f"{text[: _VALUE_MAX - 3]}..."
+def _plain(value: object) -> str:
+    return "none" if value in (None, "", {}) else str(value)
 
 
 def outcome(report: LabReport) -> str:

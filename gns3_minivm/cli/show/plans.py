@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gns3_minivm.base.plurals import counted
+from gns3_minivm.cli.show.changes import change, deviation
 from gns3_minivm.cli.show.results import error_lines, pending_lines, short, warning_lines
 
 if TYPE_CHECKING:
@@ -165,28 +165,17 @@ def _summary(item: AppliancePlan) -> str:
 
 def _changes(changes: object) -> str:
     assert isinstance(changes, dict)
-    shown = ((_FIELD_NAMES.get(field, field), *_where_apart(*pair)) for field, pair in changes.items())
-    return ", ".join(f"{name} {short(old)} -> {short(new)}" for name, old, new in shown)
-
-
-def _where_apart(old: object, new: object) -> tuple[object, object]:
-    """Two long texts from about where they differ."""
-    if not (isinstance(old, str) and isinstance(new, str)):
-        return old, new
-    same = len(os.path.commonprefix([old, new]))
-    cut = same - 20
-    return (f"…{old[cut:]}", f"…{new[cut:]}") if cut > 20 else (old, new)
+    return ", ".join(f"{_FIELD_NAMES.get(field, field)} {change(*pair)}" for field, pair in changes.items())
 
 
 def _differences(left: dict[str, tuple[object, object]]) -> str:
-    return ", ".join(f"{_FIELD_NAMES.get(f, f)} {_difference(old, new)}" for f, (old, new) in left.items())
+    return ", ".join(f"{_FIELD_NAMES.get(field, field)} {_difference(*pair)}" for field, pair in left.items())
 
 
 def _difference(old: object, new: object) -> str:
     if isinstance(old, str) and isinstance(new, str) and new and old.startswith(f"{new} "):
         return f"with {short(old[len(new) + 1 :])} at its end"
-    old, new = _where_apart(old, new)
-    return f"{short(old)} (not {short(new)})"
+    return deviation(old, new)
 
 
 def _old_nodes(server: ServerReport) -> list[str]:

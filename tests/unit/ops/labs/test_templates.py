@@ -87,7 +87,7 @@ def test_the_table_and_what_went_wrong(tmp_path: Path) -> None:
         "node  from        state    console                  addresses",
         "r1    frr-minivm  ready    telnet://127.0.0.1:5000  eth0 10.0.0.1/24",
         "h1    debian      missing  -",
-        "lab on http://here, 1.3 s",
+        "lab on http://here",
     ]
     assert show_labs.problems(report).splitlines() == [
         "error: node h1: no room",
