@@ -14,7 +14,6 @@ from gns3_minivm.agent.files import is_numbered
 from gns3_minivm.gns3.model import QemuTemplate
 
 _FILES = ("kernel_image", "initrd", "hdb_disk_image")
-_KEPT = (*_FILES, "hdb_disk_interface")
 
 
 def keep_kernel(appliance: DesiredAppliance, existing: QemuTemplate, images: Collection[str]) -> DesiredAppliance:
@@ -25,10 +24,12 @@ def keep_kernel(appliance: DesiredAppliance, existing: QemuTemplate, images: Col
     whole = bool(existing.kernel_image) and all(name in images for name in has.values() if name)
     if _is_stated(appliance, existing) or same or not whole or _lacks_modules(has, ours):
         return appliance
+    if _wants_no_modules(ours):
+        has["hdb_disk_image"] = ""
     files = [file for file in appliance.files if file.filename not in ours.values()]
     files += [WantedFile(name) for name in has.values() if name]
     offered = tuple((f, ours[f]) for f in _FILES if has[f] != ours[f] and not ours[f].endswith(NOT_BUILT))
-    kept = {field: getattr(existing, field) for field in _KEPT}
+    kept = {**has, "hdb_disk_interface": existing.hdb_disk_interface if has["hdb_disk_image"] else "none"}
     return replace(
         appliance,
         template=replace(appliance.template, **kept),
@@ -44,6 +45,13 @@ def _is_stated(appliance: DesiredAppliance, existing: QemuTemplate) -> bool:
 
 
 def _lacks_modules(has: Mapping[str, str], ours: Mapping[str, str]) -> bool:
-    """Whether only one of the two has a module disk; kernels without an initial RAM disk have everything built in."""
+    """Whether a module disk is wanted that the kernel does not have, which has modules.
+
+    Kernels without an initial RAM disk have everything built in.
+    """
     both_have_initrd = bool(has["initrd"]) and bool(ours["initrd"])
-    return both_have_initrd and bool(has["hdb_disk_image"]) != bool(ours["hdb_disk_image"])
+    return both_have_initrd and not has["hdb_disk_image"] and bool(ours["hdb_disk_image"])
+
+
+def _wants_no_modules(ours: Mapping[str, str]) -> bool:
+    return bool(ours["initrd"]) and not ours["hdb_disk_image"]

@@ -13,7 +13,8 @@ from gns3_minivm.formats.qcow2 import Compression, Qcow2Writer
 from gns3_minivm.formats.tree import FileTree
 from gns3_minivm.guest import contract as guest
 
-COMPRESSION: Compression = "zstd"
+COMPRESSION: Compression = "zlib"
+"""Every QEMU reads it: all images get this disk, those too that are converted for an old QEMU."""
 _SIZE_MIN = 256 << 20
 
 

@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--digest", is_flag=True, help="Read the whole file and tell its md5 and sha256.")
 @click.option("--files", "top", metavar="PATH", help="List the files below PATH instead (/ for all).")
-@click.option(
-    "--cat", metavar="PATH", help="Print the file PATH of the disk instead."
-)
+@click.option("--cat", metavar="PATH", help="Print the file PATH of the disk instead.")
 @options.common
 @pass_session
 def inspect(session: Session, /, file: Path, digest: bool, top: str | None, cat: str | None) -> None:

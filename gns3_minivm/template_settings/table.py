@@ -123,7 +123,7 @@ class TemplateSettings:
     module_disk: bool | None = _row(
         "Attach the disk with all kernel modules, where the kernel has modules.",
         _EVERYWHERE,
-        default=False,
+        default=True,
         is_users=False,
     )
     category: str | None = _row(

@@ -28,7 +28,7 @@ async def test_the_image_is_found_by_its_digest_and_gives_the_checksum_of_the_fi
     )
     path = result.appliances[0].path
     appliance = read_gns3a(path)
-    [disk] = [image for image in appliance.images if image.filename.endswith(".qcow2")]
+    [disk] = [image for image in appliance.images if image.filename.startswith("vm-")]
     (tmp_path / "out" / disk.filename).unlink()
     finder = ImageFinder(path, appliance, (), RunContext(settings=Settings(cache_root=tmp_path / "other")))
     try:

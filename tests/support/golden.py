@@ -59,9 +59,9 @@ GOLDEN: dict[str, Any] = {
         "64a0fedf6cb90c9c801a152114f4fcf4",
     ],
     "modules": [
-        "modules-6.1.0-99-cloud-amd64-cd6afd11b982.qcow2",
-        "458752",
-        "d4609ff5f2193b76a178f914ab033bcd",
+        "modules-6.1.0-99-cloud-amd64-9e60bc3fe405.qcow2",
+        "720896",
+        "5e625fbb4a69ffdfee620bd96c71a934",
     ],
 }
 

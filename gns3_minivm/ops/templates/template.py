@@ -66,7 +66,7 @@ def describe(
             f"{bundle.minimum_ram_mb} MB",
             hint=f"Give it more: {bundle.minimum_ram_mb} MB (--ram, or ram in a catalogue).",
         )
-    zstd = source.recipe.options.compression == "zstd" or "hdb_disk_image" in images
+    zstd = source.recipe.options.compression == "zstd"
     return DesiredAppliance(
         template=template,
         files=tuple(files),

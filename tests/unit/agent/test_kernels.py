@@ -51,8 +51,15 @@ def test_a_kernel_of_which_a_file_is_missing_is_replaced() -> None:
 
 def test_a_template_that_lacks_the_module_disk_gets_a_whole_set() -> None:
     assert keep_kernel(appliance(), existing(hdb_disk_image=""), IMAGES).template == appliance().template
-    without = appliance(**(OURS | {"hdb_disk_image": ""}))
-    assert keep_kernel(without, existing(), IMAGES).template == without.template
+
+
+def test_a_template_that_shall_have_no_module_disk_keeps_its_kernel_and_loses_the_disk() -> None:
+    kept = keep_kernel(appliance(**(OURS | {"hdb_disk_image": ""})), existing(), IMAGES)
+    assert {name: getattr(kept.template, name) for name in HAS} == HAS | {"hdb_disk_image": ""}
+    assert (kept.template.hdb_disk_interface, {file.filename for file in kept.files}) == (
+        "none",
+        IMAGES - {HAS["hdb_disk_image"]},
+    )
 
 
 def test_a_kernel_without_an_initial_ram_disk_is_kept_as_well() -> None:

@@ -58,7 +58,7 @@ async def test_a_file_has_the_schemas_keys_and_its_images_lie_beside_it(export: 
     assert required <= values.keys()
     assert (values["registry_version"], values["category"], values["qemu"]["ram"]) == (4, "multilayer_switch", 300)
     [version] = values["versions"]
-    assert list(version["images"]) == ["hda_disk_image", "kernel_image", "initrd"]
+    assert list(version["images"]) == ["hda_disk_image", "kernel_image", "initrd", "hdb_disk_image"]
     by_name = {image["filename"]: image for image in values["images"]}
     for name in version["images"].values():
         path = tmp_path / "out" / name
@@ -74,7 +74,7 @@ async def test_an_appliance_of_the_users_with_modules_and_a_picture_has_both_bes
     (folder / "root" / "etc").mkdir(parents=True)
     (folder / "appliance.yaml").write_text(
         "name: my-switch\nversion: '7'\ndescription: A switch\ncategory: switch\nsymbol: symbol.svg\nadapters: 16\n"
-        "embedded: busybox\nmodule_disk: true\nkernel_args: MANAGEMENT_INTERFACE=eth0\nusage: Plug it in.\n"
+        "embedded: busybox\nkernel_args: MANAGEMENT_INTERFACE=eth0\nusage: Plug it in.\n"
     )
     picture = b'<svg xmlns="http://www.w3.org/2000/svg" width="50" height="50"/>'
     (folder / "symbol.svg").write_bytes(picture)
@@ -126,7 +126,7 @@ async def test_images_that_are_there_already_are_told_and_left(export: Export, t
     await export()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir() if path.suffix != ".gns3a"}
     result = await export(force=True)
-    assert [file.state for file in result.appliances[0].files] == ["there"] * 3
+    assert [file.state for file in result.appliances[0].files] == ["there"] * 4
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
@@ -135,7 +135,7 @@ async def test_a_dry_run_writes_nothing(export: Export, tmp_path: Path) -> None:
     assert result.pending and not result.appliances and not (tmp_path / "out").exists()
     await export(folder=tmp_path / "elsewhere")
     result = await export(dry_run=True)
-    assert [file.state for file in result.appliances[0].files] == ["would be written"] * 3
+    assert [file.state for file in result.appliances[0].files] == ["would be written"] * 4
     assert not (tmp_path / "out").exists()
 
 
@@ -144,7 +144,7 @@ async def test_versions_are_added_before_those_that_are_there(export: Export, tm
     await export("two", version="2", add=True)
     values = written(tmp_path)
     assert [version["name"] for version in values["versions"]] == ["2", "1"]
-    assert len(values["images"]) == 4 and len(values[RECORD]["made"]) == 4
+    assert len(values["images"]) == 5 and len(values[RECORD]["made"]) == 5
     usage = values["usage"].splitlines()
     assert [line.partition(": ")[0] for line in usage] == ["Images:", "  2", "  1", "", "Made by gns3-minivm."]
     await export("two", version="2", add=True)

@@ -68,3 +68,19 @@ async def test_a_kernel_that_a_catalogue_names_by_its_flavour_is_one_of_many(tmp
     assert found.kernel_stated and found.kernel_names == choice.kept_names != ""
     once = await described(tmp_path, kernel=KernelChoice(name="debian"))
     assert once.kernel_stated and once.kernel_names == ""
+
+
+async def test_every_image_has_the_kernels_modules_unless_somebody_says_no(tmp_path: Path) -> None:
+    found = (await described(tmp_path)).template
+    assert found.hdb_disk_image.startswith("modules-") and found.hdb_disk_interface == "virtio"
+    without = await described(tmp_path, module_disk=False)
+    assert (without.template.hdb_disk_image, without.template.hdb_disk_interface) == ("", "none")
+    assert {file.filename for file in without.files} == {
+        without.template.kernel_image,
+        without.template.initrd,
+        without.template.hda_disk_image,
+    }
+
+
+async def test_a_kernel_without_modules_needs_no_disk_for_them(tmp_path: Path) -> None:
+    assert (await described(tmp_path, kinds=(Kind.KERNEL,))).template.hdb_disk_image == ""
