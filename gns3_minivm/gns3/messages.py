@@ -12,11 +12,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import UsageError
 from gns3_minivm.template_settings.keys import sent_fields
 
 ConsoleType = Literal["telnet", "vnc", "spice", "spice+agent", "none"]
 DiskInterface = Literal["ide", "sata", "nvme", "scsi", "sd", "mtd", "floppy", "pflash", "virtio", "none"]
+Platform = Annotated[str, Field(pattern=rf"^({X86_64.qemu}|aarch64)$")]
 OnClose = Literal["power_off", "shutdown_signal", "save_vm_state"]
 Uuid = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
 ImageName = Annotated[str, Field(pattern=r"^([A-Za-z0-9._-]+)?$")]
@@ -53,7 +55,7 @@ class TemplateFields(Strict, sent_fields()):  # type: ignore[misc]
     kernel_command_line: str | None = None
     options: str | None = None
     linked_clone: bool | None = None
-    platform: Literal["x86_64", "aarch64"] | None = None
+    platform: Platform | None = None
     version: str | None = None
 
     @field_validator("options")

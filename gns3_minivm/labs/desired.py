@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gns3_minivm.agent.desired import is_ours
+from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import ConfigError, ConflictError, NotFoundError
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, Node, ServerTemplate
 from gns3_minivm.guest.contract import COMMAND_LINE_MAX, with_machine
@@ -59,7 +60,7 @@ def payload_name(payload: bytes) -> str:
 def is_minivm(template: ServerTemplate) -> bool:
     """Whether nodes of a template read payload files: it is ours, or boots a kernel with our words."""
     values = template.values
-    return is_ours(template) or (values is not None and "root=/dev/vda" in values.kernel_command_line)
+    return is_ours(template) or (values is not None and f"root={X86_64.root_device}" in values.kernel_command_line)
 
 
 def find_template(templates: list[ServerTemplate], wanted: str, where: str) -> ServerTemplate:

@@ -53,7 +53,7 @@ def describe(
     template = QemuTemplate(
         template_id=template_id(name),
         name=name,
-        kernel_command_line=guest.kernel_command_line(words),
+        kernel_command_line=guest.kernel_command_line(words, X86_64),
         options=guest.qemu_options(X86_64, chosen.machine),
         compute_id=settings.compute,
         version=source.resolved.image.info.version,

@@ -13,8 +13,6 @@ from gns3_minivm.base.architecture import X86_64, host_architecture
 from tests.support.house import modules, name_of
 
 OWN_WORDS = re.compile(r"x86[-_]64|qemu-system-|amd64|ttyS\d|/dev/vda|q35|bzImage|HdrS", re.IGNORECASE)
-NOT_YET = ("gns3.messages", "labs.desired")
-"""Modules that still have one of their own."""
 
 
 def strings(tree: ast.Module) -> list[tuple[int, str]]:
@@ -34,8 +32,6 @@ def test_no_other_module_has_a_word_that_is_an_architectures_own() -> None:
         found = [(line, text) for line, text in strings(ast.parse(path.read_text("utf-8"))) if OWN_WORDS.search(text)]
         if name_of(path) == "base.architecture":
             own = found
-        elif name_of(path) in NOT_YET:
-            continue
         else:
             wrong += [f"{name_of(path)}:{line}: {text!r}" for line, text in found]
     assert own and not wrong
