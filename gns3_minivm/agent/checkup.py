@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from gns3_minivm.agent.desired import is_ours
+from gns3_minivm.agent.desired import ZSTD_QEMU, is_ours
 from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.artifacts import Artifact
 from gns3_minivm.base.errors import MiniVMError, ServerError
 from gns3_minivm.base.plurals import counted
+from gns3_minivm.base.versions import version_numbers, version_text
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.model import (
     IMAGE_FIELDS,
@@ -31,7 +32,6 @@ Level = Literal["ok", "unknown", "warning", "problem"]
 Known = Callable[[str], Artifact | None]
 """The file that this machine has built under a name that servers have it by."""
 
-_OLDEST_QEMU_FOR_ZSTD = (5, 1)
 _SCRATCH = re.escape(SCRATCH_PROJECT) + r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _UBRIDGE_HINT = (
     "If a node does not start for want of it: install ubridge there; the user of GNS3 must be in the group ubridge."
@@ -186,16 +186,17 @@ def _compute(health: ComputeHealth, *, needed: bool) -> Iterator[Finding]:
 def _qemu(name: str, versions: tuple[str, ...] | None, *, needed: bool) -> Finding:
     if versions is None:
         hint = (
-            "Disks need QEMU 5.1 or later there; for an older one register with --compression zlib. "
+            f"Disks need QEMU {version_text(ZSTD_QEMU)} or later there; for an older one register with --compression zlib. "
             "`gns3-minivm doctor --try` starts it to find out."
         )
         return Finding("qemu", "unknown", f"{name}: this API does not tell the version of QEMU", hint)
     if not versions:
         hint = f"Install {X86_64.qemu_package} there."
         return Finding("qemu", "problem" if needed else "warning", f"{name} has no {X86_64.qemu_program}", hint)
-    if min(map(_numbers, versions)) < _OLDEST_QEMU_FOR_ZSTD:
+    if any(() < version_numbers(version) < ZSTD_QEMU for version in versions):
         hint = "Update it, or register with --compression zlib."
-        return Finding("qemu", "problem", f"{name}: QEMU {', '.join(versions)} cannot read zstd disks (5.1 can)", hint)
+        told = f"{name}: QEMU {', '.join(versions)} cannot read zstd disks ({version_text(ZSTD_QEMU)} can)"
+        return Finding("qemu", "problem", told, hint)
     return Finding("qemu", "ok", f"{name}: QEMU {', '.join(versions)}")
 
 
@@ -309,8 +310,3 @@ def _differ(one: object, other: object) -> bool:
 
 def _shown(image: ServerImage) -> str:
     return f"{image.size_bytes} bytes, md5 {image.md5}"
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    match = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in match[0].split(".")) if match else (0,)

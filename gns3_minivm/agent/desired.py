@@ -82,6 +82,10 @@ def with_mark(text: str, catalogue: str = "", origin: str = "") -> str:
     return f"{without_mark(text)}\n\n{line}{mark(catalogue)}".lstrip()
 
 
+ZSTD_QEMU = (5, 1)
+"""The first QEMU that reads qcow2 clusters of this compression."""
+
+
 @dataclass(frozen=True)
 class WantedFile:
     """An image file by the name that its recipe gives it; size and md5 are None until it has been built once.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -18,6 +17,7 @@ from gns3_minivm.agent.desired import (
 from gns3_minivm.agent.differences import Changes, differences
 from gns3_minivm.agent.files import newest, numbered, numbered_names
 from gns3_minivm.agent.observe import Observed
+from gns3_minivm.base.versions import version_numbers, version_text
 from gns3_minivm.gns3.model import CREATE_ONLY_FIELDS, IMAGE_FIELDS, QemuTemplate, ServerImage, ServerTemplate
 
 
@@ -327,14 +327,10 @@ def _old_qemu(observed: Observed, appliance: DesiredAppliance) -> Iterator[Confl
     if not appliance.qemu_minimum or not versions:
         return
     # A version that cannot be read is no reason to refuse.
-    if all(() < _numbers(version) < appliance.qemu_minimum for version in versions):
-        wanted = ".".join(map(str, appliance.qemu_minimum))
+    if all(() < version_numbers(version) < appliance.qemu_minimum for version in versions):
+        wanted = version_text(appliance.qemu_minimum)
         yield Conflict(
             f"the disk of {appliance.name!r} needs QEMU {wanted}, and compute {appliance.compute_id!r} has"
             f" {', '.join(versions)}",
             appliance.qemu_hint,
         )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version.partition("-")[0]))

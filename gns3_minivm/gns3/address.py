@@ -6,6 +6,7 @@ Credentials are taken out of the URL at once; no text that this module or an add
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -42,6 +43,15 @@ class Address:
     def with_credentials(self, username: str | None, password: str | None) -> Address:
         """The same server with other credentials, such as ones from the environment."""
         return replace(self, username=username, password=password)
+
+
+def check_named(servers: Sequence[Address]) -> None:
+    """Raise UsageError where the user has named no server at all."""
+    if not servers:
+        raise UsageError(
+            "no GNS3 server is named",
+            hint="Add --server http://user:password@host:3080, or set GNS3_MINIVM_SERVER.",
+        )
 
 
 def parse_address(

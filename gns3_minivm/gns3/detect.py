@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 
 from gns3_minivm.base.errors import (
@@ -16,6 +15,7 @@ from gns3_minivm.base.errors import (
     ServerFaultError,
     UnsupportedServerError,
 )
+from gns3_minivm.base.versions import version_numbers
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.gns3.transport import LOGIN_ROUTE, ConnectionLimits, Transport, basic_authorization, expect_object
@@ -87,7 +87,7 @@ async def _connect_v2(transport: Transport) -> Server:
         if await _version(transport, 1) is not None:
             raise _too_old(address, "1.x")
         raise NotGNS3Error(f"{address}: something answers there, but it is no GNS3 server", hint=_URL_HINT)
-    if _numbers(version.text) < _OLDEST:
+    if version_numbers(version.text) < _OLDEST:
         raise _too_old(address, version.text)
     return ServerV2(transport, version.text, runs_beside_gui=version.runs_beside_gui)
 
@@ -116,14 +116,9 @@ async def _version(transport: Transport, generation: int) -> _Version | None:
     except (ValueError, RecursionError):
         said = None
     version = said.get("version") if isinstance(said, dict) else None
-    if not isinstance(version, str) or not _numbers(version):
+    if not isinstance(version, str) or not version_numbers(version):
         raise NotGNS3Error(f"{address}: something answers there, but it is no GNS3 server", hint=_URL_HINT)
     return _Version(version, said.get("local") is True)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    match = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in match[0].split(".")) if match else ()
 
 
 def _refused(address: Address) -> LoginError:

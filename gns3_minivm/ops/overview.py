@@ -9,8 +9,8 @@ from typing import Any
 
 from gns3_minivm.appliances import Appliance, Appliances
 from gns3_minivm.base.cancel import run_blocking
-from gns3_minivm.base.errors import MiniVMError, UsageError
-from gns3_minivm.gns3.address import Address, parse_address
+from gns3_minivm.base.errors import MiniVMError
+from gns3_minivm.gns3.address import Address, check_named, parse_address
 from gns3_minivm.gns3.on_each import on_each
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.images.engine.client import connect
@@ -52,11 +52,7 @@ class ServerDescription:
 
 async def describe_servers(addresses: Sequence[Address]) -> list[ServerDescription]:
     """Ask every server for its version and computes.  Raises UsageError if none is named."""
-    if not addresses:
-        raise UsageError(
-            "no GNS3 server is named",
-            hint="Name it, as in http://user:password@host:3080, or set GNS3_MINIVM_SERVER.",
-        )
+    check_named(addresses)
 
     async def ask(server: Server) -> ServerDescription:
         computes = tuple(compute.compute_id for compute in await server.computes())

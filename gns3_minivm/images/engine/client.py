@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from gns3_minivm.base.errors import EngineError, ImageNotFoundError, MiniVMError
 from gns3_minivm.base.pump import pumped
+from gns3_minivm.base.versions import version_numbers
 from gns3_minivm.images.engine.endpoints import (
     PERMISSION_HINT,
     START_HINT,
@@ -330,11 +331,7 @@ def _open(endpoint: Endpoint) -> Engine:
 
 
 def _is_new_enough(version: str) -> bool:
-    return bool(re.fullmatch(r"[0-9]+\.[0-9]+", version)) and _numbers(version) >= _numbers(API_MINIMUM)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in version.split("."))
+    return bool(re.fullmatch(r"[0-9]+\.[0-9]+", version)) and version_numbers(version) >= version_numbers(API_MINIMUM)
 
 
 class _Refused(Exception):

@@ -11,7 +11,7 @@ from gns3_minivm.base.artifacts import Artifact
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import BugError, UsageError
 from gns3_minivm.base.events import Events
-from gns3_minivm.gns3.address import Address
+from gns3_minivm.gns3.address import Address, check_named
 from gns3_minivm.gns3a.model import KERNEL_SLOT, ApplianceFile, ImageFile, Version
 from gns3_minivm.gns3a.read import read_gns3a
 from gns3_minivm.ops.context import RunContext
@@ -83,11 +83,7 @@ async def import_appliance(request: ImportRequest, context: RunContext) -> Appli
     and stops no other.  Raises ConfigError for what is wrong with the file, UsageError, ImageNotFoundError for images
     that are nowhere to be had, HostError.
     """
-    if not request.servers:
-        raise UsageError(
-            "no GNS3 server is named",
-            hint="Add --server http://user:password@host:3080, or set GNS3_MINIVM_SERVER.",
-        )
+    check_named(request.servers)
     appliance = await run_blocking(read_gns3a, request.path)
     chosen = choose(request, appliance)
     versions = await run_blocking(_templates, request, appliance, chosen)

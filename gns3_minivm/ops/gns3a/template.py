@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gns3_minivm.agent.desired import DesiredAppliance, WantedFile, template_id, without_mark
+from gns3_minivm.agent.desired import ZSTD_QEMU, DesiredAppliance, WantedFile, template_id, without_mark
 from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import ConfigError
 from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.gns3a.model import KERNEL_SLOT, SLOTS, ApplianceFile, ImageFile, Qemu, Version, legible
 from gns3_minivm.ops.gns3a.compose import plain_usage
-from gns3_minivm.ops.templates.template import USER_FIELDS, ZSTD_QEMU
+from gns3_minivm.ops.templates.template import USER_FIELDS
 
 _PLATFORMS = {X86_64.qemu: X86_64.qemu, "i386": X86_64.qemu, "aarch64": "aarch64"}
 """By architecture; QEMU for x86-64 runs systems of 32 bits as well."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gns3_minivm.base.errors import UsageError
-from gns3_minivm.gns3.address import Address
+from gns3_minivm.gns3.address import Address, check_named
 from gns3_minivm.guest import contract as guest
 from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.templates.reconcile import Policy, Target, reconcile
@@ -51,11 +51,7 @@ async def register(request: RegisterRequest, context: RunContext) -> SyncResult:
 
 
 def _check(request: RegisterRequest) -> None:
-    if not request.servers:
-        raise UsageError(
-            "no GNS3 server is named",
-            hint="Add --server http://user:password@host:3080, or set GNS3_MINIVM_SERVER.",
-        )
+    check_named(request.servers)
     if request.template_name and len(request.names) > 1:
         raise UsageError("--as names one template, and several images are given", hint="Register them one by one.")
     guest.kernel_command_line(request.template.kernel_args or "")

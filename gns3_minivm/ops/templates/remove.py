@@ -9,8 +9,8 @@ from typing import Any
 from gns3_minivm.agent.desired import catalogue_of, is_ours, template_id
 from gns3_minivm.agent.images import DeletionReport, delete_unused_images
 from gns3_minivm.agent.nodes import nodes_of
-from gns3_minivm.base.errors import ConflictError, MiniVMError, NotFoundError, UsageError
-from gns3_minivm.gns3.address import Address
+from gns3_minivm.base.errors import ConflictError, MiniVMError, NotFoundError
+from gns3_minivm.gns3.address import Address, check_named
 from gns3_minivm.gns3.model import IMAGE_FIELDS, ServerTemplate
 from gns3_minivm.gns3.on_each import on_each
 from gns3_minivm.gns3.server import Server
@@ -72,11 +72,7 @@ class RemoveResult:
 
 async def remove(request: RemoveRequest, context: RunContext) -> RemoveResult:
     """Take the template of this name away from every server; an error of one is in its report and stops no other."""
-    if not request.servers:
-        raise UsageError(
-            "no GNS3 server is named",
-            hint="Add --server http://user:password@host:3080, or set GNS3_MINIVM_SERVER.",
-        )
+    check_named(request.servers)
     outcomes = await on_each(request.servers, lambda server: _remove(server, request, context))
     reports = [outcome.value or RemoveReport(url=outcome.address.url, error=outcome.error) for outcome in outcomes]
     return RemoveResult(name=request.name, servers=tuple(reports), dry_run=context.dry_run)

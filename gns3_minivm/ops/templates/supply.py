@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from gns3_minivm.agent.desired import DesiredAppliance
 from gns3_minivm.base.artifacts import Artifact
+from gns3_minivm.base.bounded import bounded_map
 from gns3_minivm.base.errors import BugError, MiniVMError
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.ops.context import RunContext
@@ -73,14 +74,12 @@ class BuiltSupply:
         A kernel bundle that nobody has named is not made for this: where templates keep the kernel that they have, it is
         not needed.  ``make_kernels`` makes it.
         """
-        slots = asyncio.Semaphore(_FINDING_AT_ONCE)
 
         async def one(item: Wanted) -> Found:
-            async with slots:
-                return await self._guarded(item, self._look_for(item))
+            return await self._guarded(item, self._look_for(item))
 
         missing = [item for item in wanted if item not in self._looked_for]
-        failures = {found.wanted: found for found in await asyncio.gather(*(one(item) for item in missing))}
+        failures = {found.wanted: found for found in await bounded_map(one, missing, at_once=_FINDING_AT_ONCE)}
         described = []
         for item in wanted:
             failed = failures.get(item)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from gns3_minivm.agent.desired import EXTENSIBLE_FIELDS, NOT_BUILT, DesiredAppliance, WantedFile, template_id
+from gns3_minivm.agent.desired import (
+    EXTENSIBLE_FIELDS,
+    NOT_BUILT,
+    ZSTD_QEMU,
+    DesiredAppliance,
+    WantedFile,
+    template_id,
+)
 from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.artifacts import Artifact
 from gns3_minivm.base.errors import UsageError
@@ -14,8 +21,6 @@ from gns3_minivm.template_settings.table import TemplateSettings, users_fields, 
 
 USER_FIELDS = EXTENSIBLE_FIELDS | users_fields() | {"name", "console_type", "on_close"}
 """What people change in the GUI.  The rest makes a MiniVM what it is: its files, and how QEMU is given them."""
-ZSTD_QEMU = (5, 1)
-"""The first QEMU that reads qcow2 clusters of this compression."""
 
 
 def describe(

@@ -40,6 +40,7 @@ async def test_a_full_disk_is_told_before_an_upload_fails(percent: int, level: s
     [
         (["7.2.22"], "ok", "QEMU 7.2.22"),
         (["4.2.1"], "problem", "cannot read zstd disks"),
+        (["7.2.22", "unknown"], "ok", "unknown"),
         (["7.2.22", "5.0.0"], "problem", "cannot read zstd disks"),
         ([], "problem", "has no qemu-system-x86_64"),
     ],
