@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from gns3_minivm.agent.desired import ZSTD_QEMU, is_ours
 from gns3_minivm.base.architecture import X86_64
-from gns3_minivm.base.artifacts import Artifact
+from gns3_minivm.base.artifacts import Artifact, FindArtifact
 from gns3_minivm.base.errors import MiniVMError, ServerError
 from gns3_minivm.base.plurals import counted
 from gns3_minivm.base.versions import version_numbers, version_text
@@ -29,7 +29,6 @@ from gns3_minivm.gns3.model import (
 from gns3_minivm.gns3.server import Server
 
 Level = Literal["ok", "unknown", "warning", "problem"]
-Known = Callable[[str], Artifact | None]
 """The file that this machine has built under a name that servers have it by."""
 
 _SCRATCH = re.escape(SCRATCH_PROJECT) + r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -58,7 +57,9 @@ def failed(check: str, error: MiniVMError) -> Finding:
     return Finding(check, "problem", error.message, error.hint)
 
 
-async def look(server: Server, address: Address, known: Known, *, try_nodes: bool = False) -> list[Finding]:
+async def check_server(
+    server: Server, address: Address, find_artifact: FindArtifact, *, try_nodes: bool = False
+) -> list[Finding]:
     """Everything that one server shows.  A check that fails is a finding and does not stop the others.
 
     With ``try_nodes`` a node is started on each compute for a moment.
@@ -71,7 +72,7 @@ async def look(server: Server, address: Address, known: Known, *, try_nodes: boo
         _raw_images(server),
         _computes(server, try_nodes),
         _ubridge(server) if not try_nodes else _nothing(),
-        _images(server, known),
+        _images(server, find_artifact),
         _leftovers(server),
     )
     names = ("rights", "raw-images", "computes", "ubridge", "images", "projects")
@@ -223,7 +224,7 @@ async def _ubridge(server: Server) -> list[Finding]:
     return [Finding("ubridge", "unknown", "no node runs, and the API does not tell whether ubridge is installed", hint)]
 
 
-async def _images(server: Server, known: Known) -> list[Finding]:
+async def _images(server: Server, find_artifact: FindArtifact) -> list[Finding]:
     ours = [template.values for template in await server.templates() if is_ours(template) and template.values]
     findings: list[Finding] = []
     stores: dict[str, _Store] = {}
@@ -237,7 +238,7 @@ async def _images(server: Server, known: Known) -> list[Finding]:
             findings.append(failed("images", error))
             continue
         for name in _images_of(template):
-            if (fault := await stores[place].fault(name, known(name))) is not None:
+            if (fault := await stores[place].fault(name, find_artifact(name))) is not None:
                 text = f"template {template.name}: image {name} {fault.words}"
                 findings.append(Finding("images", "problem", text, _sent_again(template.name, fault.listed)))
     if not findings:

@@ -14,7 +14,7 @@ from functools import cached_property
 from gns3_minivm.agent.desired import DesiredAppliance, WantedFile
 from gns3_minivm.agent.files import newest, numbered_names
 from gns3_minivm.agent.kernels import keep_kernel
-from gns3_minivm.agent.read_back import look_closely, read_md5
+from gns3_minivm.agent.read_back import read_back, read_md5
 from gns3_minivm.base.errors import NotFoundError, UsageError
 from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.model import IMAGE_FIELDS, LOCAL_COMPUTE, ServerImage, ServerTemplate
@@ -84,7 +84,7 @@ async def observe(
         for compute_id, found in zip(computes, lists, strict=True)
     }
     if verify:
-        await _look_closely(server, here, templates, images, events or Events())
+        await _verify(server, here, templates, images, events or Events())
     here = tuple(_with_its_kernel(item, templates, images[item.compute_id]) for item in here)
     for appliance in here:
         await _settle_doubts(server, appliance, images[appliance.compute_id])
@@ -171,7 +171,7 @@ def _with_its_kernel(
     return keep_kernel(appliance, existing.values, whole)
 
 
-async def _look_closely(
+async def _verify(
     server: Server,
     desired: Iterable[DesiredAppliance],
     templates: Mapping[str, ServerTemplate],
@@ -192,7 +192,7 @@ async def _look_closely(
     for place in sorted(set(places.values())):
         computes = [compute_id for compute_id, where in places.items() if where == place]
         wanted_here = [file for compute_id in computes for file in files[compute_id]]
-        found = await look_closely(server, place, images[computes[0]], wanted_here, events)
+        found = await read_back(server, place, images[computes[0]], wanted_here, events)
         for compute_id in computes:
             images[compute_id].update(found)
 

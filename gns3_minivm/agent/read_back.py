@@ -24,7 +24,7 @@ from gns3_minivm.gns3.server import Server
 from gns3_minivm.gns3.transport import Progress
 
 
-async def look_closely(
+async def read_back(
     server: Server,
     compute_id: str,
     listed: Mapping[str, ServerImage],
@@ -35,11 +35,11 @@ async def look_closely(
 
     Raises ConflictError for a file that is there and cannot be read.
     """
-    known = {name: file for file in files for name in numbered_names(listed, file)}
+    wanted = {name: file for file in files for name in numbered_names(listed, file)}
     # API v3's list is its database's.
     there = None if server.images_per_compute else {image.filename for image in await server.disk_images(compute_id)}
     found = {}
-    for name, file in known.items():
+    for name, file in wanted.items():
         # What is no image in GNS3's eyes, such as an empty file, is there all the same.
         with events.step(f"Read {name} of {server.url}"):
             md5 = await read_md5(server, name, compute_id)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -48,6 +48,10 @@ class Artifact:
             "md5": self.md5,
             "sha256": self.sha256,
         }
+
+
+FindArtifact = Callable[[str], Artifact | None]
+"""Finds the finished file of this machine that has a name on servers."""
 
 
 def measure(kind: Kind, path: Path, filename: str) -> Artifact:

@@ -13,7 +13,7 @@ from gns3_minivm.convert.report import DiskReport
 
 
 @dataclass(frozen=True)
-class KnownDisk:
+class CachedDisk:
     """What the cache's manifest says of a disk as it was converted; ``reference`` is the image's name."""
 
     recipe: str
@@ -22,7 +22,7 @@ class KnownDisk:
     sha256: str
 
 
-def find_known(cache: Cache, report: DiskReport) -> KnownDisk | None:
+def find_cached_disk(cache: Cache, report: DiskReport) -> CachedDisk | None:
     """The cache's entry whose recipe gives the UUID of the disk's file system."""
     if report.filesystem is None:
         return None
@@ -34,7 +34,7 @@ def find_known(cache: Cache, report: DiskReport) -> KnownDisk | None:
     try:
         manifest = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
         disk = manifest["disk"]
-        return KnownDisk(recipe, str(manifest["reference"]), int(disk["size_bytes"]), str(disk["sha256"]))
+        return CachedDisk(recipe, str(manifest["reference"]), int(disk["size_bytes"]), str(disk["sha256"]))
     except (OSError, ValueError, LookupError, TypeError):
         return None  # a damaged entry tells nothing; the next conversion replaces it
 

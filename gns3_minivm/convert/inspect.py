@@ -28,7 +28,7 @@ NODE_PATH = b".minivm/node"
 _CONFIG_SIZE_MAX = 4 << 20
 _NODE_SIZE_MAX = 4096
 _EXT4_MAGIC_AT, _EXT4_MAGIC = 1024 + 56, b"\x53\xef"
-_LOOKED_AT = 256 << 10
+_START_SIZE = 256 << 10
 
 # (offset, bytes there, what it is), of what is found on disks instead of ext4.
 _CONTENTS = (
@@ -56,7 +56,7 @@ def inspect_disk(path: Path) -> DiskReport:
         report = DiskReport(
             files=disk.files, virtual_size=disk.source.size, compression=_compression(disk), warnings=_warnings(disk)
         )
-        start = disk.source.read(0, min(_LOOKED_AT, disk.source.size))
+        start = disk.source.read(0, min(_START_SIZE, disk.source.size))
         if start[_EXT4_MAGIC_AT:][:2] != _EXT4_MAGIC:
             content = _content(start)
             if disk.top is None and not content:

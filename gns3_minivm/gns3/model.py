@@ -21,6 +21,8 @@ VM_COMPUTE = "vm"
 SCRATCH_PROJECT = "gns3-minivm-"
 """What the names of projects begin with that we make for a moment; an id follows."""
 
+ALWAYS_ON = frozenset({"ethernet_switch", "ethernet_hub", "cloud", "nat", "frame_relay_switch", "atm_switch"})
+"""Types of nodes that run as long as their project is open, and cannot be stopped."""
 
 ImageState = Literal["whole", "damaged", "gone"]
 

@@ -20,7 +20,7 @@ _TRIAL = {
     "options": "-version",
     "replicate_network_connection_state": False,
 }
-_TRIAL_LOOKS = 20
+_TRIAL_POLLS = 20
 _TRIAL_PAUSE_S = 0.5
 
 
@@ -45,7 +45,7 @@ class TrialRoutes(NodeRoutes, ProjectRoutes):
         return NodeTrial(version, ubridge, "" if ubridge else fault)
 
     async def _logged_version(self, project_id: str, node_id: str) -> str | None:
-        for _ in range(_TRIAL_LOOKS):
+        for _ in range(_TRIAL_POLLS):
             log = await self.node_log(project_id, node_id)
             if found := re.search(r"QEMU emulator version (\S+)", log):
                 return found[1]

@@ -29,9 +29,9 @@ from gns3_minivm.gns3.model import LOCAL_COMPUTE, ServerImage
 COLLISION_WAITS_S = (1.0, 2.0, 4.0)
 
 _COLLISION = re.compile(r"empty or too small|No such file|same checksum already exists|Database error")
-_LOOK_S = 1.0
+_POLL_S = 1.0
 """Between two looks at the temporary file of another agent."""
-_LOOKS_AT_STILL = 3
+_POLLS_WITHOUT_GROWTH = 3
 """After so many looks at a temporary file that does not grow, it has been left behind."""
 
 
@@ -69,15 +69,15 @@ class UploadRoutes(ImageRoutes):
         That is waited for while its temporary file grows.
         """
         seen: set[int | None] = set()
-        looks_at_still = 0
+        without_growth = 0
         while True:
             lying = await self._folder(compute_id)
             part = lying.get(f"{filename}.tmp")
-            if part is None or looks_at_still == _LOOKS_AT_STILL:
+            if part is None or without_growth == _POLLS_WITHOUT_GROWTH:
                 return lying.get(filename), bool(seen) and part is None
-            looks_at_still = looks_at_still + 1 if part.size_bytes in seen else 0
+            without_growth = without_growth + 1 if part.size_bytes in seen else 0
             seen.add(part.size_bytes)
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_S)
 
     def _other_content(self, existing: ServerImage, size_bytes: int, md5: str) -> ConflictError:
         return ConflictError(

@@ -24,13 +24,13 @@ from gns3_minivm.base.errors import (
     UsageError,
 )
 from gns3_minivm.base.events import Events
-from gns3_minivm.gns3.model import LinkEnd, Node
+from gns3_minivm.gns3.model import ALWAYS_ON, LinkEnd, Node
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.labs.canvas.drawings import Sketch
+from gns3_minivm.labs.canvas.drawings import DesiredDrawing
 from gns3_minivm.labs.desired import DesiredNode, payload_of
 from gns3_minivm.labs.plan import PAYLOAD, LabPlan, NodePlan
 from gns3_minivm.labs.plan_links import LinkPlan, new_ends, stated_ends
-from gns3_minivm.labs.state import ALWAYS_ON, HALF_MADE, mark
+from gns3_minivm.labs.state import HALF_MADE, mark
 
 Job = tuple[str, Callable[[], Awaitable[None]]]
 """What it is about ("node r1"), and the work."""
@@ -226,8 +226,8 @@ class _Work:
         values = {key: desired.properties[key] for key in item.changes if key in desired.properties}
         if PAYLOAD in item.changes:
             values["options"] = desired.properties["options"]
-        x, y = item.looks.get("position", (None, (None, None)))[1]
-        label = item.looks.get("label", (None, None))[1]
+        x, y = item.appearance.get("position", (None, (None, None)))[1]
+        label = item.appearance.get("label", (None, None))[1]
         self.done.nodes[item.name] = await self._server.update_node(
             self._project,
             node.node_id,
@@ -235,7 +235,7 @@ class _Work:
             properties=values or None,
             x=x,
             y=y,
-            symbol=item.looks.get("symbol", (None, None))[1],
+            symbol=item.appearance.get("symbol", (None, None))[1],
             label=None if label is None else {**node.label, **label},
             node_type=_checked_as(desired, node),
         )
@@ -329,9 +329,9 @@ class _Work:
             jobs.append((f"drawing {number}", partial(self._draw_one, new)))
         await self._each("Draw", jobs)
 
-    async def _draw_one(self, sketch: Sketch) -> None:
+    async def _draw_one(self, drawing: DesiredDrawing) -> None:
         await self._server.create_drawing(
-            self._project, sketch.svg, x=sketch.x, y=sketch.y, z=sketch.z, rotation=sketch.rotation
+            self._project, drawing.svg, x=drawing.x, y=drawing.y, z=drawing.z, rotation=drawing.rotation
         )
 
 

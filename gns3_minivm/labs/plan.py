@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import UUID
 
-from gns3_minivm.gns3.model import Drawing, Node, Project
-from gns3_minivm.labs.canvas.drawings import Sketch
+from gns3_minivm.gns3.model import ALWAYS_ON, Drawing, Node, Project
+from gns3_minivm.labs.canvas.drawings import DesiredDrawing
 from gns3_minivm.labs.desired import DesiredNode, payload_of, without_payload
 from gns3_minivm.labs.model import Lab
 from gns3_minivm.labs.plan_links import LinkPlan, plan_links
-from gns3_minivm.labs.state import ALWAYS_ON, LabState
+from gns3_minivm.labs.state import LabState
 
 Changes = Mapping[str, tuple[Any, Any]]
 """Old and new value by GNS3's name of a property, or one of our own words."""
@@ -30,7 +30,7 @@ class NodePlan:
     desired: DesiredNode | None = None
     current: Node | None = None
     changes: Changes = field(default_factory=dict)
-    looks: Changes = field(default_factory=dict)
+    appearance: Changes = field(default_factory=dict)
     start: bool = False
     """It does not run, or will not once it was changed, and shall."""
     leftover: bool = False
@@ -64,7 +64,7 @@ class LabPlan:
     project: Project | None
     nodes: tuple[NodePlan, ...]
     links: tuple[LinkPlan, ...]
-    drawings: tuple[Sketch, ...]
+    drawings: tuple[DesiredDrawing, ...]
     erased: tuple[Drawing, ...]
     foreign: tuple[Node, ...]
     marked: bool
@@ -93,7 +93,7 @@ def plan(
     lab: Lab,
     desired: Sequence[DesiredNode],
     state: LabState,
-    sketches: Sequence[Sketch] = (),
+    drawings: Sequence[DesiredDrawing] = (),
     *,
     start: bool = True,
     refuse: bool = True,
@@ -120,7 +120,7 @@ def plan(
     foreign = tuple(node for node in foreign if node not in state.half_made)
     minivms = {item.name for item in desired if item.is_minivm}
     links = plan_links(lab, kept, minivms, state.links, {node.node_id: node.name for node in foreign}, refuse=refuse)
-    new, erased = _plan_drawings(sketches, state.drawings)
+    new, erased = _plan_drawings(drawings, state.drawings)
     known = set(state.record) == wanted and all(
         item.current is not None and item.current.node_id.startswith(state.record.get(item.name) or "-")
         for item in nodes
@@ -150,9 +150,11 @@ def _plan_node(desired: DesiredNode, current: Node | None, start: bool) -> NodeP
             changes={"template": (_known(current), desired.source)},
         )
         return replace(planned, start=starts or planned.runs)
-    changes, looks = _changes(desired, current), _looks(desired, current)
-    verb: NodeVerb = "update" if changes or looks else "keep"
-    planned = NodePlan(verb=verb, name=desired.name, desired=desired, current=current, changes=changes, looks=looks)
+    changes, appearance = _changes(desired, current), _appearance(desired, current)
+    verb: NodeVerb = "update" if changes or appearance else "keep"
+    planned = NodePlan(
+        verb=verb, name=desired.name, desired=desired, current=current, changes=changes, appearance=appearance
+    )
     off = current.node_type not in ALWAYS_ON and current.status != "started"
     return replace(planned, start=(starts and off) or planned.restart)
 
@@ -190,7 +192,7 @@ def _changes(desired: DesiredNode, current: Node) -> Changes:
     return found
 
 
-def _looks(desired: DesiredNode, current: Node) -> Changes:
+def _appearance(desired: DesiredNode, current: Node) -> Changes:
     """Differences in how a node is shown; only what the file says counts, the rest is people's."""
     file = desired.file
     found: dict[str, tuple[Any, Any]] = {}
@@ -212,15 +214,15 @@ def _foreign(state: LabState, known: Sequence[Node]) -> tuple[Node, ...]:
 
 
 def _plan_drawings(
-    sketches: Sequence[Sketch], drawings: Sequence[Drawing]
-) -> tuple[tuple[Sketch, ...], tuple[Drawing, ...]]:
+    desired: Sequence[DesiredDrawing], there: Sequence[Drawing]
+) -> tuple[tuple[DesiredDrawing, ...], tuple[Drawing, ...]]:
     """Drawings of the lab carry its mark; one that was changed by hand has lost it, and is that person's now."""
-    left = [drawing for drawing in drawings if Sketch.is_of_a_lab(drawing)]
+    left = [drawing for drawing in there if DesiredDrawing.is_of_a_lab(drawing)]
     new = []
-    for sketch in sketches:
-        same = next((drawing for drawing in left if sketch.is_drawn_as(drawing)), None)
+    for wanted in desired:
+        same = next((drawing for drawing in left if wanted.is_drawn_as(drawing)), None)
         if same is None:
-            new.append(sketch)
+            new.append(wanted)
         else:
             left.remove(same)
     return tuple(new), tuple(left)

@@ -18,7 +18,7 @@ from typing import Any
 
 from gns3_minivm.base.errors import UsageError
 from gns3_minivm.gns3.model import LinkEnd, Node
-from gns3_minivm.labs.canvas.drawings import Sketch
+from gns3_minivm.labs.canvas.drawings import DesiredDrawing
 from gns3_minivm.labs.desired import DesiredNode
 from gns3_minivm.labs.model import Lab
 from gns3_minivm.labs.plan_links import new_ends, stated_ends
@@ -41,7 +41,7 @@ def project_file(
     lab: Lab,
     nodes: Sequence[DesiredNode],
     samples: Mapping[str, tuple[Node, Mapping[str, Any]]],
-    sketches: Sequence[Sketch],
+    drawings: Sequence[DesiredDrawing],
     *,
     variables: Mapping[str, str],
     version: str,
@@ -58,7 +58,7 @@ def project_file(
         "nodes": list(described.values()),
         "links": _links(lab, placed, {item.name for item in nodes if item.is_minivm}),
         "computes": [],
-        "drawings": [_drawing(sketch) for sketch in sketches],
+        "drawings": [_drawing(drawing) for drawing in drawings],
     }
     document = {
         "project_id": str(uuid.uuid4()),
@@ -158,6 +158,6 @@ def _end(end: LinkEnd) -> dict[str, Any]:
     return place | ({"label": {"text": end.label}} if end.label else {})
 
 
-def _drawing(sketch: Sketch) -> dict[str, Any]:
-    return {"drawing_id": str(uuid.uuid4()), "svg": sketch.svg, "x": sketch.x, "y": sketch.y, "z": sketch.z,
-            "rotation": sketch.rotation, "locked": False}  # fmt: skip
+def _drawing(drawing: DesiredDrawing) -> dict[str, Any]:
+    return {"drawing_id": str(uuid.uuid4()), "svg": drawing.svg, "x": drawing.x, "y": drawing.y, "z": drawing.z,
+            "rotation": drawing.rotation, "locked": False}  # fmt: skip

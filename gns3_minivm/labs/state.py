@@ -24,8 +24,6 @@ NODES_VARIABLE = "gns3-minivm-nodes"
 _ID_LETTERS = 8
 HALF_MADE = (-9999, -9999)
 """Where a node stands until it has its name and settings: API v3 makes nodes under names of its own."""
-ALWAYS_ON = frozenset({"ethernet_switch", "ethernet_hub", "cloud", "nat", "frame_relay_switch", "atm_switch"})
-"""Types of nodes that cannot be stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,11 @@ from gns3_minivm.base.bounded import bounded_map
 from gns3_minivm.base.errors import ConnectError, GuestError, MiniVMError, NodeError
 from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.console import open_console
-from gns3_minivm.gns3.model import Node
+from gns3_minivm.gns3.model import ALWAYS_ON, Node
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.guest.exec import GuestExec
-from gns3_minivm.labs.state import ALWAYS_ON
 
-_LOOK_EVERY_S = 2.0
+_POLL_S = 2.0
 _CONSOLES_AT_ONCE = 32
 _LOG_LINES = 12
 
@@ -80,9 +79,9 @@ async def _answers(item: Awaited, limit_s: float) -> None:
         try:
             return await _ask(item, deadline - loop.time())
         except (ConnectError, _ConsoleClosed):
-            if loop.time() + _LOOK_EVERY_S >= deadline:
+            if loop.time() + _POLL_S >= deadline:
                 raise
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(_POLL_S)
 
 
 async def _ask(item: Awaited, limit_s: float) -> None:
@@ -117,7 +116,7 @@ async def _ended_now(server: Server, project_id: str, waited: Sequence[Awaited],
 async def _watch(server: Server, project_id: str, waiting: dict[str, asyncio.Timeout]) -> None:
     """Let the waiting for nodes that do not run any more end."""
     while True:
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(_POLL_S)
         with suppress(MiniVMError):  # the consoles may still be there
             for node in await server.nodes(project_id):
                 if node.status == "stopped" and node.node_id in waiting:

@@ -119,7 +119,7 @@ async def cache_list(context: RunContext, *, verify: bool = False) -> CacheList:
     Raises ConfigError for a limit that is no size.
     """
 
-    def look() -> CacheList:
+    def listed() -> CacheList:
         cache = context.settings.open_cache()
         names = _names(cache)
         verdicts = _verified(cache, context.events) if verify else {}
@@ -131,7 +131,7 @@ async def cache_list(context: RunContext, *, verify: bool = False) -> CacheList:
         others = tuple((path, tree_size(path)) for path in cache.others())
         return CacheList(cache.root, cache.limit_bytes, tuple(map(item, cache.stored())), others)
 
-    return await run_blocking(look)
+    return await run_blocking(listed)
 
 
 def _verified(cache: Cache, events: Events) -> dict[Path, bool]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gns3_minivm import __version__
-from gns3_minivm.agent.checkup import Finding, failed, is_here, look
+from gns3_minivm.agent.checkup import Finding, check_server, failed, is_here
 from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.cache import Cache
 from gns3_minivm.base.cancel import run_blocking
@@ -28,7 +28,7 @@ from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.kernels.bundles import find_chosen
 from gns3_minivm.ops.kernels.choice import KernelChoice
 from gns3_minivm.ops.overview import describe_engine
-from gns3_minivm.ops.templates.cached_files import known_files
+from gns3_minivm.ops.templates.cached_files import artifact_finder
 from gns3_minivm.qemu.command import PROGRAM
 from gns3_minivm.qemu.probe import acceleration_works
 
@@ -69,12 +69,12 @@ async def examine(servers: Sequence[Address], context: RunContext, *, try_nodes:
     Nothing is changed anywhere; with ``try_nodes`` each server gets a project with a node for a moment.
     """
     cache = Cache(context.settings.cache_root)
-    known = await run_blocking(known_files, cache)
+    find_artifact = await run_blocking(artifact_finder, cache)
     by_url = {address.url: address for address in servers}
 
     async def one(server: Server) -> list[Finding]:
         with context.events.step(f"Look at {server.url}"):
-            found = await look(server, by_url[server.url], known, try_nodes=try_nodes)
+            found = await check_server(server, by_url[server.url], find_artifact, try_nodes=try_nodes)
         return [_seen_from_here(finding) for finding in found] if is_here(by_url[server.url]) else found
 
     here, outcomes = await asyncio.gather(_this_machine(cache, context.events), on_each(servers, one))

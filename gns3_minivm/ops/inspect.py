@@ -10,7 +10,7 @@ from typing import Any
 from gns3_minivm.base.artifacts import Artifact, Kind, measure
 from gns3_minivm.base.cache import Cache
 from gns3_minivm.base.cancel import checkpoint, run_blocking
-from gns3_minivm.convert.cached import KnownDisk, find_known
+from gns3_minivm.convert.cached import CachedDisk, find_cached_disk
 from gns3_minivm.convert.inspect import file_chunks, inspect_disk, list_files
 from gns3_minivm.convert.report import DiskReport, FoundFile
 from gns3_minivm.ops.context import RunContext
@@ -21,28 +21,28 @@ _TITLES = ("org.opencontainers.image.ref.name", "org.opencontainers.image.title"
 
 @dataclass(frozen=True, kw_only=True)
 class InspectResult:
-    """``known`` is the entry of this machine's cache with the same recipe; ``measured`` only if it was asked for."""
+    """``cached`` is the entry of this machine's cache with the same recipe; ``measured`` only if it was asked for."""
 
     report: DiskReport
-    known: KnownDisk | None
+    cached: CachedDisk | None
     measured: Artifact | None
 
     @property
     def image(self) -> str:
         """The image's name: as this machine knows it, else as its labels say it, else empty."""
-        if self.known:
-            return self.known.reference
+        if self.cached:
+            return self.cached.reference
         labels = self.report.config.labels if self.report.config else {}
         return next((labels[key] for key in _TITLES if labels.get(key)), "")
 
     @property
     def is_as_converted(self) -> bool | None:
         """Whether the file has the bytes that the conversion wrote; None where that cannot be told."""
-        if self.known is None or self.report.files[0].format != "qcow2":
+        if self.cached is None or self.report.files[0].format != "qcow2":
             return None
         if self.measured:
-            return self.measured.sha256 == self.known.sha256
-        return None if self.report.files[0].size_bytes == self.known.size_bytes else False
+            return self.measured.sha256 == self.cached.sha256
+        return None if self.report.files[0].size_bytes == self.cached.size_bytes else False
 
     def as_dict(self) -> dict[str, Any]:
         measured = self.measured
@@ -61,15 +61,15 @@ async def inspect(path: Path, context: RunContext, *, digest: bool = False) -> I
     Raises UsageError for what is no file, DamagedImageError for what is damaged or no disk, HostError.
     """
 
-    def look() -> InspectResult:
+    def inspected() -> InspectResult:
         report = inspect_disk(path)
-        known = find_known(Cache(context.settings.cache_root), report) if report.kind == "root disk" else None
+        cached = find_cached_disk(Cache(context.settings.cache_root), report) if report.kind == "root disk" else None
         if not digest:
-            return InspectResult(report=report, known=known, measured=None)
+            return InspectResult(report=report, cached=cached, measured=None)
         with context.events.step(f"Read {path}", total=report.files[0].size_bytes, unit="bytes"):
-            return InspectResult(report=report, known=known, measured=measure(Kind.DISK, path, path.name))
+            return InspectResult(report=report, cached=cached, measured=measure(Kind.DISK, path, path.name))
 
-    return await run_blocking(look)
+    return await run_blocking(inspected)
 
 
 async def list_disk_files(path: Path, top: bytes, show: Callable[[FoundFile], None]) -> int:

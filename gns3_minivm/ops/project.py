@@ -29,15 +29,12 @@ from gns3_minivm.base.events import Events, Step
 from gns3_minivm.base.output import check_output, name_output, temporary_beside
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.detect import connect
-from gns3_minivm.gns3.model import LOCAL_COMPUTE, Node, Project
+from gns3_minivm.gns3.model import ALWAYS_ON, LOCAL_COMPUTE, Node, Project
 from gns3_minivm.gns3.project_archive import ProjectArchive, add_image, image_md5, read_archive, take_image
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.ops.context import RunContext
-from gns3_minivm.ops.templates.cached_files import known_files
+from gns3_minivm.ops.templates.cached_files import artifact_finder
 from gns3_minivm.settings import Settings
-
-# GNS3 itself lets these run during an export.
-_ALWAYS_ON = frozenset({"cloud", "nat", "ethernet_switch", "ethernet_hub", "frame_relay_switch", "atm_switch"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,12 +152,12 @@ async def import_project(
     async with await connect(address) as server:
         _check_revision(server, archive)
         lacking = await _compare_images(server, archive, context.events)
-        known = (
-            (await run_blocking(known_files, Cache(context.settings.cache_root)))
+        find = (
+            (await run_blocking(artifact_finder, Cache(context.settings.cache_root)))
             if lacking
             else (lambda filename: None)
         )
-        sources = {filename: known(filename) for filename in lacking}
+        sources = {filename: find(filename) for filename in lacking}
         if nowhere := [filename for filename, source in sources.items() if source is None]:
             raise NotFoundError(
                 f"{path} lacks images that its nodes need, and {server.url} has none of them: {', '.join(nowhere)}",
@@ -200,7 +197,8 @@ async def _find(server: Server, name: str) -> Project:
 
 
 def _check_stopped(server: Server, project: Project, nodes: Sequence[Node]) -> None:
-    running = [n.name for n in nodes if n.status not in ("stopped", "") and n.node_type not in _ALWAYS_ON]
+    # GNS3 itself lets the others run during an export.
+    running = [n.name for n in nodes if n.status not in ("stopped", "") and n.node_type not in ALWAYS_ON]
     if project.status == "opened" and running:
         raise ConflictError(
             f"{server.url}: project {project.name} cannot be exported while nodes run: {', '.join(running)}",
@@ -257,8 +255,8 @@ async def _fetch(server: Server, filename: str, compute_id: str, carrier: Path, 
 
 
 async def _from_cache(server: Server, filename: str, node: str, settings: Settings) -> Path:
-    known = await run_blocking(known_files, Cache(settings.cache_root))
-    artifact = known(filename)
+    find = await run_blocking(artifact_finder, Cache(settings.cache_root))
+    artifact = find(filename)
     if artifact is None:
         raise NotFoundError(
             f"{server.url}: image {filename} of node {node} is missing on the server and in this machine's cache",

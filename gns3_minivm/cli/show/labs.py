@@ -73,7 +73,7 @@ def _node_words(item: NodePlan) -> str:
     words = {"delete": lost, "replace": "made anew, its disk is lost"}.get(item.verb, "")
     source = item.desired.source if item.desired is not None and item.verb == "create" else ""
     said = [word for word in (source, words) if word]
-    changes = _pairs({**item.changes, **item.looks})
+    changes = _pairs({**item.changes, **item.appearance})
     if item.restart:
         said.append("restart")
     elif item.start and item.verb != "create":

@@ -164,13 +164,13 @@ class ImageRoutesV3(UploadRoutes, ComputeRoutes):
         there, sent_by_others = await self._after_others(filename)
         if sent_by_others:
             return False
-        if not was_free and there is not None and not _holds(there, size_bytes, md5):
+        if not was_free and there is not None and not _has_content(there, size_bytes, md5):
             # Uploads of other agents that are in each other's way put it right themselves.
             await asyncio.sleep(uploads.COLLISION_WAITS_S[0])
             if await self._find(filename) is not None:
                 return False
             there = (await self._folder()).get(filename)
-            if there is not None and not _holds(there, size_bytes, md5):
+            if there is not None and not _has_content(there, size_bytes, md5):
                 raise self._other_content(there, size_bytes, md5)
         return True
 
@@ -191,7 +191,7 @@ class ImageRoutesV3(UploadRoutes, ComputeRoutes):
         The server does not delete it if a template uses it; and what comes in its place is the same.
         """
         there = (await self._folder()).get(filename)
-        if there is None or not _holds(there, size_bytes, md5):
+        if there is None or not _has_content(there, size_bytes, md5):
             return
         found = await self._find(filename)
         if found is not None and found.md5 != md5:
@@ -213,7 +213,7 @@ class ImageRoutesV3(UploadRoutes, ComputeRoutes):
         if not distrusted or _same_content(await self.images(), size_bytes, md5) is None:
             return path
         there = await self._on_disk(filename)
-        if there is not None and not _holds(there, size_bytes, md5):
+        if there is not None and not _has_content(there, size_bytes, md5):
             raise self._other_content(there, size_bytes, md5)
         # The file is there a moment before its record.
         for wait_s in uploads.COLLISION_WAITS_S if there is not None else ():
@@ -274,9 +274,9 @@ class ImageRoutesV3(UploadRoutes, ComputeRoutes):
 def _same_content(
     listed: Iterable[ServerImage], size_bytes: int, md5: str, distrusted: Collection[str] = ()
 ) -> str | None:
-    found = (image for image in listed if _holds(image, size_bytes, md5))
+    found = (image for image in listed if _has_content(image, size_bytes, md5))
     return next((image.filename for image in found if image.filename not in distrusted), None)
 
 
-def _holds(image: ServerImage, size_bytes: int, md5: str) -> bool:
+def _has_content(image: ServerImage, size_bytes: int, md5: str) -> bool:
     return (image.size_bytes, image.md5) == (size_bytes, md5)

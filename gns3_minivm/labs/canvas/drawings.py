@@ -17,7 +17,7 @@ _DEFAULT_SIZE = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sketch:
+class DesiredDrawing:
     """A drawing as it shall be."""
 
     svg: str
@@ -35,14 +35,16 @@ class Sketch:
         return MARK in drawing.svg
 
 
-def sketches(lab: Lab) -> list[Sketch]:
+def desired_drawings(lab: Lab) -> list[DesiredDrawing]:
     """The drawings of a lab (blocking).  Raises ConfigError for a source that cannot be read, or is no SVG."""
-    return [_sketch(lab, number, drawing) for number, drawing in enumerate(lab.drawings, 1)]
+    return [_desired_drawing(lab, number, drawing) for number, drawing in enumerate(lab.drawings, 1)]
 
 
-def _sketch(lab: Lab, number: int, drawing: LabDrawing) -> Sketch:
+def _desired_drawing(lab: Lab, number: int, drawing: LabDrawing) -> DesiredDrawing:
     svg = _marked(_svg(lab, number, drawing), f"{lab.at('drawings', number - 1)}: drawing {number}")
-    return Sketch(svg=svg, x=drawing.position.x, y=drawing.position.y, z=drawing.layer, rotation=drawing.rotation)
+    return DesiredDrawing(
+        svg=svg, x=drawing.position.x, y=drawing.position.y, z=drawing.layer, rotation=drawing.rotation
+    )
 
 
 def _svg(lab: Lab, number: int, drawing: LabDrawing) -> str:

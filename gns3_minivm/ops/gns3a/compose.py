@@ -106,32 +106,32 @@ def compose(versions: Sequence[ExportedVersion]) -> ApplianceFile:
     return ApplianceFile.model_validate(values)
 
 
-def merge(new: ApplianceFile, known: ApplianceFile | None) -> ApplianceFile:
+def merge(new: ApplianceFile, existing: ApplianceFile | None) -> ApplianceFile:
     """The new versions before those that the file has already.
 
     Raises UsageError if one of them is there with other images.
     """
-    if known is None:
+    if existing is None:
         return new
-    if known.appliance_id != new.appliance_id:
+    if existing.appliance_id != new.appliance_id:
         raise UsageError(
-            f"the file of this name is another appliance ({known.name!r}, id {known.appliance_id})",
+            f"the file of this name is another appliance ({existing.name!r}, id {existing.appliance_id})",
             hint="Write to another folder, or replace the file with --force.",
         )
-    old = {version.name: version for version in known.versions}
+    old = {version.name: version for version in existing.versions}
     for version in new.versions:
         if version.name in old and old[version.name].images != version.images:
             raise UsageError(
                 f"{new.name} {version.name} is in the file already, with other images",
                 hint="Give the new one another name with --version, or start the file anew with --force.",
             )
-    versions = [*new.versions, *(v for v in known.versions if v.name not in {w.name for w in new.versions})]
-    images = {image.filename: image for image in (*known.images, *new.images)}
+    versions = [*new.versions, *(v for v in existing.versions if v.name not in {w.name for w in new.versions})]
+    images = {image.filename: image for image in (*existing.images, *new.images)}
     named = {name: None for version in versions for name in version.images.values()}
     record = new.record
-    if record is not None and known.record is not None:
-        origins = {v.name: o for v in versions if (o := {**known.record.origins, **record.origins}.get(v.name))}
-        made = {name: m for name in named if (m := {**known.record.made, **record.made}.get(name))}
+    if record is not None and existing.record is not None:
+        origins = {v.name: o for v in versions if (o := {**existing.record.origins, **record.origins}.get(v.name))}
+        made = {name: m for name in named if (m := {**existing.record.made, **record.made}.get(name))}
         record = record.model_copy(update={"origins": origins, "made": made})
     usage = _usage(new.usage, record.origins if record else {})
     changes = {"versions": versions, "images": [images[name] for name in named], "record": record, "usage": usage}

@@ -126,10 +126,10 @@ async def export_appliances(request: ExportRequest, context: RunContext) -> Appl
             continue
         found.setdefault(version.template.name, []).append(version)
     # All names are settled before the first file is written.
-    known = {name: await run_blocking(_known, request, name) for name in found}
+    existing = {name: await run_blocking(_existing_file, request, name) for name in found}
     for name, versions in found.items():
-        merge(compose(versions), known[name])
-    written = [await _export(name, versions, known[name], request, context) for name, versions in found.items()]
+        merge(compose(versions), existing[name])
+    written = [await _export(name, versions, existing[name], request, context) for name, versions in found.items()]
     return ApplianceExport(appliances=tuple(written), dry_run=context.dry_run, pending=tuple(dict.fromkeys(pending)))
 
 
@@ -149,7 +149,7 @@ async def _version(name: str, request: ExportRequest, context: RunContext) -> Ex
     return ExportedVersion(name=version, desired=desired, source=source, bundle=bundle, disk=disk, portable=portable)
 
 
-def _known(request: ExportRequest, name: str) -> ApplianceFile | None:
+def _existing_file(request: ExportRequest, name: str) -> ApplianceFile | None:
     """The file that versions are added to.  Raises UsageError for one that is in the way."""
     path = _path(request, name)
     if request.add and path.exists():
@@ -167,11 +167,11 @@ def _path(request: ExportRequest, name: str) -> Path:
 async def _export(
     name: str,
     versions: Sequence[ExportedVersion],
-    known: ApplianceFile | None,
+    existing: ApplianceFile | None,
     request: ExportRequest,
     context: RunContext,
 ) -> ExportedAppliance:
-    appliance = merge(compose(versions), known)
+    appliance = merge(compose(versions), existing)
     path, text = _path(request, name), gns3a_text(appliance).encode()
     files: dict[str, ExportedFile] = {}
     if not context.dry_run:
@@ -185,7 +185,7 @@ async def _export(
             if version.desired.symbol_svg is not None:
                 symbol = request.folder / version.template.symbol
                 await run_blocking(_write, symbol, version.desired.symbol_svg, replace=True)
-        await run_blocking(_write, path, text, replace=request.force or known is not None)
+        await run_blocking(_write, path, text, replace=request.force or existing is not None)
     origins = {version.name: version.desired.origin for version in versions}
     return ExportedAppliance(
         name=name,

@@ -15,7 +15,7 @@ from gns3_minivm.base.errors import ConflictError, ConnectError, LoginError, Min
 from gns3_minivm.base.events import Events, Step
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, Node, Project
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.labs.canvas.drawings import Sketch
+from gns3_minivm.labs.canvas.drawings import DesiredDrawing
 from gns3_minivm.labs.desired import DesiredNode
 from gns3_minivm.labs.model import Lab
 from gns3_minivm.labs.project_file import fits, project_file
@@ -23,11 +23,11 @@ from gns3_minivm.labs.state import mark
 
 SMALLEST = 12
 """Nodes and links; fewer are made one by one, in about the same time."""
-_LOOK_EVERY_S = 1.0
+_POLL_S = 1.0
 
 
 async def make_at_once(
-    server: Server, lab: Lab, desired: Sequence[DesiredNode], sketches: Sequence[Sketch], events: Events
+    server: Server, lab: Lab, desired: Sequence[DesiredNode], drawings: Sequence[DesiredDrawing], events: Events
 ) -> Project | None:
     """Make the project with all nodes that fit into a file; None where that is not worth it, or not possible.
 
@@ -38,7 +38,7 @@ async def make_at_once(
         return None
     try:
         with events.step(f"Make the project {lab.name}", total=len(nodes) + len(lab.links)) as step:
-            return await _make(server, lab, nodes, sketches, step)
+            return await _make(server, lab, nodes, drawings, step)
     except ServerError as error:
         if isinstance(error, ConflictError) and lab.name in error.message:
             raise
@@ -53,15 +53,16 @@ async def _only_local(server: Server, lab: Lab) -> bool:
 
 
 async def _make(
-    server: Server, lab: Lab, nodes: Sequence[DesiredNode], sketches: Sequence[Sketch], step: Step
+    server: Server, lab: Lab, nodes: Sequence[DesiredNode], drawings: Sequence[DesiredDrawing], step: Step
 ) -> Project:
     samples = await _samples(server, nodes)
     # What the server refuses now is told when its nodes are made one by one.
     nodes = [item for item in nodes if item.template_id in samples]
     project_id = str(uuid.uuid4())
     data = await run_blocking(
-        project_file, lab, nodes, samples, sketches,
-        variables=mark(lab.name, project_id, dict.fromkeys(lab.nodes, "")), version=server.version, revision=server.newest_project_revision,
+        project_file, lab, nodes, samples, drawings,
+        variables=mark(lab.name, project_id, dict.fromkeys(lab.nodes, "")),
+        version=server.version, revision=server.newest_project_revision,
     )  # fmt: skip
     try:
         project = await _import(server, project_id, data, lab.name)
@@ -94,7 +95,7 @@ async def _watch(server: Server, project_id: str, step: Step) -> None:
     """Tell how far the server has come."""
     told = 0
     while True:
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(_POLL_S)
         with suppress(MiniVMError):
             done = sum(await server.project_size(project_id))
             step.advance(max(0, done - told))

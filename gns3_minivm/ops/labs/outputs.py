@@ -17,7 +17,7 @@ from gns3_minivm.base.events import Events
 from gns3_minivm.base.output import check_output, write_output
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.detect import connect
-from gns3_minivm.gns3.model import Node, Project, ServerTemplate
+from gns3_minivm.gns3.model import ALWAYS_ON, Node, Project, ServerTemplate
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.guest.payload import NodePayload
 from gns3_minivm.guest.payload_reader import decode_payload
@@ -25,7 +25,6 @@ from gns3_minivm.labs.canvas.layout import place_nodes
 from gns3_minivm.labs.canvas.picture import PictureLink, PictureNode, Shape, draw_picture
 from gns3_minivm.labs.desired import payload_file
 from gns3_minivm.labs.model import Lab
-from gns3_minivm.labs.state import ALWAYS_ON
 from gns3_minivm.labs.written.inventory import Format, Inventory, InventoryHost
 from gns3_minivm.labs.written.save import SavedProject, lab_text
 from gns3_minivm.ops.context import RunContext

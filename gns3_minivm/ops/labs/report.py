@@ -143,7 +143,7 @@ def _node(item: NodePlan) -> dict[str, Any]:
     return {
         "verb": item.verb,
         "node": item.name,
-        "changes": _pairs({**item.changes, **item.looks}),
+        "changes": _pairs({**item.changes, **item.appearance}),
         "restart": item.restart,
         "start": item.start,
     }

@@ -11,11 +11,11 @@ from gns3_minivm.base.errors import MiniVMError, NodeError, UsageError
 from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.detect import connect
-from gns3_minivm.gns3.model import Node
+from gns3_minivm.gns3.model import ALWAYS_ON, Node
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.labs.desired import is_minivm, payload_of
 from gns3_minivm.labs.model import Lab
-from gns3_minivm.labs.state import ALWAYS_ON, LabState, lab_state
+from gns3_minivm.labs.state import LabState, lab_state
 from gns3_minivm.labs.wait import Awaited, has_console, wait_for_consoles
 from gns3_minivm.ops.labs.find import is_file, read
 from gns3_minivm.ops.labs.report import Confirm, LabReport, NodeRow, row, whole_lab

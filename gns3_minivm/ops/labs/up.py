@@ -17,7 +17,7 @@ from gns3_minivm.gns3.server import Server
 from gns3_minivm.gns3.transport import ConnectionLimits
 from gns3_minivm.guest.payload import NodePayload
 from gns3_minivm.labs.apply import Applied, apply
-from gns3_minivm.labs.canvas.drawings import Sketch, sketches
+from gns3_minivm.labs.canvas.drawings import DesiredDrawing, desired_drawings
 from gns3_minivm.labs.canvas.layout import place_nodes
 from gns3_minivm.labs.containerlab.read import read_lab_or_topology
 from gns3_minivm.labs.desired import DesiredNode, desired_node
@@ -55,7 +55,7 @@ class _Wishes:
 
     lab: Lab
     payloads: Mapping[str, NodePayload]
-    sketches: Sequence[Sketch]
+    drawings: Sequence[DesiredDrawing]
     unheeded: tuple[str, ...]
 
 
@@ -81,7 +81,7 @@ async def lab_up(
 
 def _read(path: Path) -> _Wishes:
     file = read_lab_or_topology(path)
-    return _Wishes(file.lab, payloads(file.lab), sketches(file.lab), file.unheeded)
+    return _Wishes(file.lab, payloads(file.lab), desired_drawings(file.lab), file.unheeded)
 
 
 class _Up:
@@ -161,7 +161,7 @@ class _Up:
         ]
 
     def _plan(self, desired: Sequence[DesiredNode], state: LabState, *, refuse: bool = True) -> LabPlan:
-        return plan(self._lab, desired, state, self._wishes.sketches, start=self._request.start, refuse=refuse)
+        return plan(self._lab, desired, state, self._wishes.drawings, start=self._request.start, refuse=refuse)
 
     def _ask(self, report: LabReport, confirm: Confirm | None) -> None:
         """Nothing is lost before somebody has said yes."""
@@ -205,7 +205,7 @@ class _Up:
     async def _make_project(self, planned: LabPlan, desired: Sequence[DesiredNode]) -> LabPlan:
         """Make the project, with as much in it as can come in one go; returned is what is left to do."""
         server, lab = self._server, self._lab
-        project = await make_at_once(server, lab, desired, self._wishes.sketches, self._events)
+        project = await make_at_once(server, lab, desired, self._wishes.drawings, self._events)
         if project is None:
             with self._events.step(f"Make the project {lab.name}"):
                 project_id = str(uuid.uuid4())

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
-from gns3_minivm.base.artifacts import Artifact
+from gns3_minivm.base.artifacts import Artifact, FindArtifact
 from gns3_minivm.base.cache import Cache
 from gns3_minivm.bundle.build import list_bundles
 from gns3_minivm.convert.pipeline import list_disks
 
-KnownFiles = Callable[[str], Artifact | None]
 
-
-def known_files(cache: Cache) -> KnownFiles:
+def artifact_finder(cache: Cache) -> FindArtifact:
     """A function from a file name on a server to the finished file in the cache, if it is there (blocking)."""
     whole = {artifact.filename: artifact for bundle in list_bundles(cache) for artifact in bundle.artifacts}
     # A disk's name begins with its image's, which the cache does not keep; its end is the recipe's.

@@ -88,7 +88,7 @@ async def reconcile(
     reachable = [target for target in targets if target.address is not None]
     async with connections([target.address for target in reachable if target.address]) as opened:
         at = dict(zip((target.name for target in reachable), opened, strict=True))
-        reports = await _look(targets, at, found, policy, context)
+        reports = await _observe_all(targets, at, found, policy, context)
         if any(report.plan.needs_names for report in reports if report.plan):
             try:
                 await supply.make_kernels()
@@ -96,7 +96,7 @@ async def reconcile(
                 found = replace(found, pending=tuple(dict.fromkeys([*found.pending, step.step])))
             else:
                 found = _Findings.of(await supply.find(wanted, catalogue=policy.catalogue))
-                reports = await _look(targets, at, found, policy, context)
+                reports = await _observe_all(targets, at, found, policy, context)
         result = SyncResult(
             servers=tuple(reports),
             dry_run=context.dry_run,
@@ -131,7 +131,7 @@ class _Findings:
         )
 
 
-async def _look(
+async def _observe_all(
     targets: Sequence[Target], at: Mapping[str, Connection], found: _Findings, policy: Policy, context: RunContext
 ) -> list[ServerReport]:
     """Read the state of all servers at once, and plan."""
@@ -151,7 +151,7 @@ async def _planned(
     # Whether a template is a leftover is known only when all names are.
     catalogue = "" if found.errors or found.pending else policy.catalogue
 
-    async def look(server: Server) -> ServerReport:
+    async def observed_and_planned(server: Server) -> ServerReport:
         _check_names(desired)
         observed = await observe(server, desired, compute=target.compute, verify=policy.verify, events=context.events)
         planned = plan(observed, observed.desired, adopt=policy.adopt, catalogue=catalogue, prune=policy.prune)
@@ -159,7 +159,7 @@ async def _planned(
             name=target.name, url=server.url, version=server.version, warnings=server.warnings, plan=planned
         )
 
-    outcome = await connection.run(look)
+    outcome = await connection.run(observed_and_planned)
     return outcome.value or ServerReport(name=target.name, url=target.url, error=outcome.error)
 
 
@@ -197,10 +197,10 @@ async def _with_nodes(report: ServerReport, connection: Connection | None, polic
     if not appliances:
         return report
 
-    async def look(server: Server) -> tuple[OldNode, ...]:
+    async def outdated(server: Server) -> tuple[OldNode, ...]:
         return await old_nodes(server, appliances)
 
-    outcome = await connection.run(look)
+    outcome = await connection.run(outdated)
     if outcome.error is not None:
         # What was asked for is done; only this list is missing.
         warning = f"{report.url}: nodes on older images could not be listed: {outcome.error.message}"

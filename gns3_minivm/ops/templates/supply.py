@@ -63,7 +63,7 @@ class BuiltSupply:
     def __init__(self, context: RunContext) -> None:
         self._context = context
         self._workshops: list[Workshop] = []
-        self._looked_for: dict[Wanted, tuple[Workshop, FoundImage]] = {}
+        self._found: dict[Wanted, tuple[Workshop, FoundImage]] = {}
         self._bundles: dict[KernelChoice, Bundle | None] = {}
         self._builds: dict[str, asyncio.Task[Artifact]] = {}
         self._converting = asyncio.Semaphore(_CONVERTING_AT_ONCE)
@@ -76,9 +76,9 @@ class BuiltSupply:
         """
 
         async def one(item: Wanted) -> Found:
-            return await self._guarded(item, self._look_for(item))
+            return await self._guarded(item, self._find_image(item))
 
-        missing = [item for item in wanted if item not in self._looked_for]
+        missing = [item for item in wanted if item not in self._found]
         failures = {found.wanted: found for found in await bounded_map(one, missing, at_once=_FINDING_AT_ONCE)}
         described = []
         for item in wanted:
@@ -104,13 +104,13 @@ class BuiltSupply:
         except MiniVMError as error:
             return Found(wanted, error=error)
 
-    async def _look_for(self, wanted: Wanted) -> None:
+    async def _find_image(self, wanted: Wanted) -> None:
         workshop = self._workshop(wanted.kernel or self._context.kernel, wanted.size)
-        self._looked_for[wanted] = workshop, await workshop.find(wanted.image)
+        self._found[wanted] = workshop, await workshop.find(wanted.image)
 
     async def _describe(self, wanted: Wanted, catalogue: str) -> DesiredAppliance:
         choice = wanted.kernel or self._context.kernel
-        workshop, source = self._looked_for[wanted]
+        workshop, source = self._found[wanted]
         return describe(
             source,
             await self._bundle(choice, workshop),
@@ -151,7 +151,7 @@ class BuiltSupply:
             for artifact in bundle.artifacts if bundle else ():
                 if artifact.filename == filename:
                     return artifact
-        makers = (place for place in self._looked_for.values() if place[1].recipe.filename == filename)
+        makers = (place for place in self._found.values() if place[1].recipe.filename == filename)
         workshop, source = next(makers, (None, None))
         if workshop is None or source is None:
             raise BugError(f"{filename} is to be uploaded, and nobody knows how it is made")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gns3_minivm.agent.checkup import Finding, look
+from gns3_minivm.agent.checkup import Finding, check_server
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.transport import ConnectionLimits
@@ -20,7 +20,7 @@ async def findings(fake: FakeGNS3, check: str, url: str = "") -> list[Finding]:
     fake.answers.setdefault("GET /v2/computes", [reply([{"compute_id": "local", "name": "main"}])])
     address = parse_address(fake.url)
     async with await connect(address, QUICK) as server:
-        found = await look(server, parse_address(url) if url else address, lambda filename: None)
+        found = await check_server(server, parse_address(url) if url else address, lambda filename: None)
     return [finding for finding in found if finding.check == check]
 
 

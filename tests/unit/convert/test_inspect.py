@@ -104,7 +104,7 @@ async def test_a_disk_that_was_converted_here_is_known_by_its_images_name(tmp_pa
     changed = await inspect(disk, RunContext(settings=Settings(cache_root=cache.root)), digest=True)
     assert changed.is_as_converted is False
     elsewhere = await inspect(disk, RunContext(settings=Settings(cache_root=tmp_path / "none")))
-    assert elsewhere.image == "t" and elsewhere.known is None
+    assert elsewhere.image == "t" and elsewhere.cached is None
 
 
 async def test_a_recipe_that_cannot_be_worked_out_is_found_in_the_cache_by_the_uuid(tmp_path: Path) -> None:
@@ -118,14 +118,14 @@ async def test_a_recipe_that_cannot_be_worked_out_is_found_in_the_cache_by_the_u
         work.manifest = {"reference": "grown", "disk": {"size_bytes": 1, "sha256": "0" * 64}}
     found = await inspect(tmp_path / "disk", RunContext(settings=Settings(cache_root=cache.root)))
     assert found.report.recipe is None and found.image == "grown"
-    assert found.known is not None and found.known.recipe == made_by.id
+    assert found.cached is not None and found.cached.recipe == made_by.id
 
 
 async def test_a_damaged_cache_does_not_keep_a_disk_from_being_looked_at(tmp_path: Path, disk: Path) -> None:
     cache = Cache(tmp_path / "cache")
     with cache.make("disks", recipe().id) as work:
         work.manifest = {"reference": 5}
-    assert (await inspect(disk, RunContext(settings=Settings(cache_root=cache.root)))).known is None
+    assert (await inspect(disk, RunContext(settings=Settings(cache_root=cache.root)))).cached is None
 
 
 def test_the_node_that_booted_the_disk_is_told(tmp_path: Path) -> None:

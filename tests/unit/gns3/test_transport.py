@@ -290,8 +290,8 @@ async def test_v3_agents_have_time_to_put_a_young_record_right(
 async def test_v3_the_upload_of_another_agent_is_waited_for_while_it_moves(
     client: Server, fake: FakeGNS3, source: Path, monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, ...]
 ) -> None:
-    monkeypatch.setattr(uploads, "_LOOK_S", 0.01)
-    monkeypatch.setattr(uploads, "_LOOKS_AT_STILL", 2)
+    monkeypatch.setattr(uploads, "_POLL_S", 0.01)
+    monkeypatch.setattr(uploads, "_POLLS_WITHOUT_GROWTH", 2)
     right = {"filename": "disk", "image_size": 1000, "checksum": "0" * 32}
     fake.on("GET /v3/images", reply([]))
     fake.on("GET /v3/images/QEMU/disk", reply({"message": "none"}, 404), reply(right))

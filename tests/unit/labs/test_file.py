@@ -8,7 +8,7 @@ import pytest
 
 from gns3_minivm.base.errors import ConfigError
 from gns3_minivm.guest.payload import GuestFile
-from gns3_minivm.labs.canvas.drawings import sketches
+from gns3_minivm.labs.canvas.drawings import desired_drawings
 from gns3_minivm.labs.model import LabEnd, Position
 from gns3_minivm.labs.read import payloads, read_lab
 
@@ -60,7 +60,7 @@ def test_a_file_becomes_a_lab(tmp_path: Path) -> None:
     assert found["r1"].files == (
         GuestFile(path="/etc/frr/frr.conf", content=b"router ospf\n", owner="frr:frr", mode=0o640),
     )
-    text, box = sketches(lab)
+    text, box = desired_drawings(lab)
     assert "&lt;Area&gt; 0" in text.svg and box.z == -1
 
 
@@ -123,4 +123,4 @@ def test_a_source_that_is_not_there_is_told_with_its_node(tmp_path: Path) -> Non
 def test_a_drawing_that_a_server_would_not_keep_is_refused(tmp_path: Path, svg: str, said: str) -> None:
     text = f"name: a\nnodes: {{r1: {{appliance: x}}}}\ndrawings: [{{svg: '{svg}', position: [0, 0]}}]"
     with pytest.raises(ConfigError, match=rf"drawing 1: .*{said}"):
-        sketches(read_lab(written(tmp_path, text)))
+        desired_drawings(read_lab(written(tmp_path, text)))

@@ -15,7 +15,7 @@ from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import ConfigError, ConflictError, NotFoundError, UsageError
 from gns3_minivm.gns3.model import Drawing, Link, LinkEnd, Node, Port, Project, QemuTemplate, ServerTemplate
 from gns3_minivm.guest.contract import kernel_command_line, qemu_options
-from gns3_minivm.labs.canvas.drawings import sketches
+from gns3_minivm.labs.canvas.drawings import desired_drawings
 from gns3_minivm.labs.desired import DesiredNode, desired_node, find_template, payload_of, without_payload
 from gns3_minivm.labs.model import Lab
 from gns3_minivm.labs.plan import LabPlan, plan
@@ -56,7 +56,7 @@ class Case:
     state: LabState
 
     def plan(self, **options: Any) -> LabPlan:
-        return plan(self.lab, self.desired, self.state, sketches(self.lab), **options)
+        return plan(self.lab, self.desired, self.state, desired_drawings(self.lab), **options)
 
     def with_node(self, which: str, **changes: Any) -> Case:
         nodes = tuple(replace(node, **changes) if node.name == which else node for node in self.state.nodes)
@@ -112,7 +112,7 @@ def case(folder: Path, text: str = FILE) -> Case:
         links.append(Link(project_id="project", link_id=f"link-{number}", ends=ends))
     drawings = [
         Drawing(drawing_id=str(n), svg=s.svg, x=s.x, y=s.y, z=s.z, rotation=s.rotation)
-        for n, s in enumerate(sketches(lab))
+        for n, s in enumerate(desired_drawings(lab))
     ]
     variables = mark("lab", "project", {name: node.node_id for name, node in nodes.items()})
     record = {name: node.node_id[:8] for name, node in nodes.items()}
@@ -187,7 +187,7 @@ def test_place_label_and_symbol_need_no_restart(tmp_path: Path) -> None:
     new = 'b: {appliance: vm, position: [7, 8], label: {y: -30}, symbol: ":/symbols/cloud.svg"}'
     planned = case(tmp_path).with_file(tmp_path, FILE.replace("b: {appliance: vm}", new)).plan()
     b = next(item for item in planned.nodes if item.name == "b")
-    assert b.verb == "update" and set(b.looks) == {"position", "label", "symbol"}
+    assert b.verb == "update" and set(b.appearance) == {"position", "label", "symbol"}
     assert not b.restart and not b.start
 
 

@@ -12,7 +12,7 @@ import yaml
 from gns3_minivm.documents import parse_document
 from gns3_minivm.gns3.model import Drawing, Link, LinkEnd, Node, Port, QemuTemplate, ServerTemplate
 from gns3_minivm.guest.payload import GuestFile, NodePayload, qemu_option
-from gns3_minivm.labs.canvas.drawings import sketches
+from gns3_minivm.labs.canvas.drawings import desired_drawings
 from gns3_minivm.labs.desired import payload_file
 from gns3_minivm.labs.model import Lab
 from gns3_minivm.labs.read import lab_from
@@ -183,9 +183,9 @@ def test_ports_that_the_built_in_switch_of_api_v2_has_anyway_are_not_saved() -> 
 
 def test_drawings_are_saved_as_they_are_drawn() -> None:
     file = read_back("{name: lab, nodes: {a: {image: i}}, drawings: [{text: Site A, position: [5, 6], layer: 2}]}")
-    (sketch,) = sketches(file)
-    drawing = Drawing(drawing_id="d", svg=sketch.svg, x=sketch.x, y=sketch.y, z=sketch.z, rotation=sketch.rotation)
-    (again,) = sketches(read_back(lab_text(project(node("a"), drawings=(drawing,)), [])))
+    (drawing,) = desired_drawings(file)
+    drawing = Drawing(drawing_id="d", svg=drawing.svg, x=drawing.x, y=drawing.y, z=drawing.z, rotation=drawing.rotation)
+    (again,) = desired_drawings(read_back(lab_text(project(node("a"), drawings=(drawing,)), [])))
     assert again.is_drawn_as(drawing)
 
 

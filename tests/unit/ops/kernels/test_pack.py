@@ -26,7 +26,7 @@ from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.kernels.bundles import bundle_at_hand, find_chosen
 from gns3_minivm.ops.kernels.choice import KernelChoice
 from gns3_minivm.ops.kernels.pack import kernel_pack
-from gns3_minivm.ops.templates.cached_files import known_files
+from gns3_minivm.ops.templates.cached_files import artifact_finder
 from gns3_minivm.settings import Settings
 from tests.support.debs import bundle_debs, elf
 from tests.support.kernel_source import make_tools, source_debs
@@ -161,7 +161,7 @@ async def test_doctor_has_no_problem_with_a_kernel_that_came_with_pip(
     monkeypatch.syspath_prepend(tmp_path / "site")
     assert await kernel() == ("ok", "kernel 6.1.5-2-monolithic (monolithic) was installed with pip")
     # Its image is known by its name on a server, for the repair of that and for projects.
-    found = known_files(empty.open_cache())(bundle.kernel.filename)
+    found = artifact_finder(empty.open_cache())(bundle.kernel.filename)
     assert found is not None and found.path.is_relative_to(tmp_path / "site") and found.md5 == bundle.kernel.md5
 
 
