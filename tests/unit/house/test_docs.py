@@ -11,15 +11,8 @@ import pytest
 
 from gns3_minivm import __version__
 from gns3_minivm.cli.frame.commands import cli
+from tests.support.documented import GENERATED, PAGES, ROOT, commands_of, mentioned_in
 from tests.support.reference import TABLES, cli_page, error_classes, errors_page, page_with_table
-
-ROOT = Path(__file__).parents[3]
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CHANGELOG.md",
-    *sorted((ROOT / "kernel").glob("*.md")),
-    *sorted((ROOT / "docs").rglob("*.md")),
-]
 
 
 def test_the_reference_pages_are_up_to_date() -> None:
@@ -44,21 +37,18 @@ def test_links_between_the_pages_lead_somewhere(page: Path) -> None:
 
 
 def documented_commands() -> list[str]:
-    found = []
-    for page in PAGES:
-        for line in page.read_text(encoding="utf-8").splitlines():
-            if match := re.match(r"\s*(?:\$ )?(gns3-minivm .+)$", line):
-                found.append(f"{page.name}: {match[1]}")
-    return found
+    """Those in lines of their own, which tests/servers/test_documented_commands.py runs, and those in sentences."""
+    pages = [page for page in PAGES if page not in GENERATED]
+    return [f"{page.name}: {command}" for page in pages for command in (*commands_of(page), *mentioned_in(page))]
 
 
-@pytest.mark.parametrize("place", [place for place in documented_commands() if not place.startswith("cli.md")])
+@pytest.mark.parametrize("place", documented_commands())
 def test_every_command_in_the_documents_exists_with_these_options(place: str) -> None:
     words = shlex.split(place.partition(": ")[2].replace("...", "x"), comments=True)[1:]
     words = words[: words.index("--")] if "--" in words else words  # what follows is for a node
     command: click.Command = cli
     context = click.Context(cli, info_name="gns3-minivm")
-    while isinstance(command, click.Group):
+    while isinstance(command, click.Group) and words:
         name, found, words = command.resolve_command(context, words)
         assert found is not None, name
         command = found
@@ -69,3 +59,11 @@ def test_every_command_in_the_documents_exists_with_these_options(place: str) ->
 
 def test_the_changelog_names_the_current_version() -> None:
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_walk_passes_each_file_once() -> None:
+    text = (ROOT / "docs" / "internals" / "walk.md").read_text(encoding="utf-8")
+    passed = re.findall(r"`([a-z0-9_/]+\.py)`", text)
+    assert not [path for path in passed if not (ROOT / "gns3_minivm" / path).is_file()]
+    assert len(passed) == len(set(passed)) > 40
+    assert len(text.splitlines()) <= 60
