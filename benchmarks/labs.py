@@ -26,6 +26,7 @@ import time
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 from gns3_minivm.base.errors import MiniVMError
 from gns3_minivm.gns3.address import Address, parse_address
@@ -33,6 +34,7 @@ from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.guest.contract import kernel_command_line
 from gns3_minivm.ops.context import RunContext
+from gns3_minivm.ops.labs import make
 from gns3_minivm.ops.labs.state import lab_destroy
 from gns3_minivm.ops.labs.up import LabRequest, lab_up
 
@@ -75,9 +77,10 @@ def cpu_s(pid: int | None) -> float | None:
 async def one_run(address: Address, path: Path, way: str, pid: int | None) -> Sample:
     at_once, whole = WAYS[way]
     context = RunContext()
-    request = LabRequest(path=path, server=address, start=False, at_once=at_once, whole=whole)
+    request = LabRequest(path=path, server=address, start=False, at_once=at_once)
     before, started = cpu_s(pid), time.monotonic()
-    report = await lab_up(request, context)
+    with patch.object(make, "SMALLEST", make.SMALLEST if whole else sys.maxsize):
+        report = await lab_up(request, context)
     wall_s, after = time.monotonic() - started, cpu_s(pid)
     if report.errors:
         raise next(iter(report.errors.values()))

@@ -36,7 +36,7 @@ class Case:
     bad: FaultyServer
 
     async def up(self, text: str = "", **options: object) -> LabReport:
-        return await self.lab.up(text, url=self.bad.url, **{"whole": False, **options})
+        return await self.lab.up(text, url=self.bad.url, **{"in_one_go": False, **options})
 
     def gone_after(self, pattern: str, times: int) -> None:
         """Let so many of these requests pass, then nothing at all any more."""
@@ -133,7 +133,7 @@ async def test_one_link_that_cannot_be_made_stops_no_other(case: Case) -> None:
 @pytest.mark.parametrize("step", [pytest.param("import", marks=pytest.mark.long), "open"])
 async def test_a_lab_that_cannot_come_in_one_go_is_made_node_by_node(case: Case, step: str) -> None:
     case.bad.on(rf"^POST /v\d/projects/[^/]+/{step}$", faults.status(409, '{"message": "not today"}'), times=1)
-    report = await case.up(TEXT, whole=True)
+    report = await case.up(TEXT, in_one_go=True)
     assert report.exit_status == 0, report.errors
     projects = [one.name for one in await case.lab.server.projects() if one.name.startswith(case.lab.name)]
     assert projects == [case.lab.name]

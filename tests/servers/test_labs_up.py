@@ -240,7 +240,7 @@ async def test_a_large_new_lab_comes_in_one_go_and_is_the_same_as_one_made_node_
     assert len({node.properties.get("mac_address") for node in (await lab.nodes()).values()}) == 8
     await lab_destroy(parse_address(lab.url), lab.name, Events(), yes=True)
     async with drawn_lab(gns3_server, tmp_path / "other") as other:
-        one_by_one = await other.up(text.replace("VM", lab.template), whole=False)
+        one_by_one = await other.up(text.replace("VM", lab.template), in_one_go=False)
         assert one_by_one.exit_status == 0, one_by_one.errors
         assert in_one_go == await described(other)
         await lab_destroy(parse_address(other.url), other.name, Events(), yes=True)

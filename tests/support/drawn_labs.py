@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from gns3_minivm.agent.desired import template_id
 from gns3_minivm.base.architecture import X86_64
@@ -19,6 +21,7 @@ from gns3_minivm.gns3.model import Link, Node, Project, QemuTemplate
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.guest.contract import qemu_options
 from gns3_minivm.ops.context import RunContext
+from gns3_minivm.ops.labs import make
 from gns3_minivm.ops.labs.report import LabReport
 from gns3_minivm.ops.labs.up import LabRequest, lab_up
 from gns3_minivm.settings import Settings
@@ -44,14 +47,17 @@ class DrawnLab:
         path.write_text(f"name: {self.name}\n{text.replace('VM', self.template)}")
         return path
 
-    async def up(self, text: str = "", *, url: str = "", dry_run: bool = False, **options: Any) -> LabReport:
-        """Bring it up without starting anything."""
+    async def up(
+        self, text: str = "", *, url: str = "", dry_run: bool = False, in_one_go: bool = True, **options: Any
+    ) -> LabReport:
+        """Bring it up without starting anything; a large one with one request, or never so."""
         path = self.write(text) if text else self.folder / "lab.yml"
         options = {"start": False, **options}
         request = LabRequest(path=path, server=parse_address(url or self.url), **options)
         self.warned.clear()
         settings, events = Settings(cache_root=self.folder / "cache"), Events(self._hear)
-        return await lab_up(request, RunContext(settings=settings, events=events, dry_run=dry_run))
+        with patch.object(make, "SMALLEST", make.SMALLEST if in_one_go else sys.maxsize):
+            return await lab_up(request, RunContext(settings=settings, events=events, dry_run=dry_run))
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Note) and event.level == "warning":
