@@ -108,7 +108,7 @@ def parse_document(path: Path, text: str, *, what: str) -> Document:
 class _Writer(yaml.SafeDumper):
     """Block style, texts of several lines as such, no aliases."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, _data: Any) -> bool:
         return True
 
 

@@ -82,7 +82,7 @@ class Lab:
 
     async def status(self) -> LabReport:
         """Its nodes, their state and their consoles."""
-        return _checked(await lab_status(self.server, self.name_or_file, self._context.events))
+        return _checked(await lab_status(self.server, self.name_or_file))
 
     async def wait(self, wait_s: float = 300.0) -> LabReport:
         """Wait until the consoles of its nodes answer."""

@@ -129,7 +129,7 @@ class Cache:
         return path.is_file()
 
     @contextmanager
-    def make(self, kind: Kind, recipe_id: str, is_whole: Callable[[Path], bool] = lambda entry: True) -> Iterator[Work]:
+    def make(self, kind: Kind, recipe_id: str, is_whole: Callable[[Path], bool] = lambda _: True) -> Iterator[Work]:
         """Make an entry, or wait for the process that is making it (blocking).
 
         One that is there and for which ``is_whole`` is False is damaged, and made again.  The entry is held as by

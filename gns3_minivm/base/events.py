@@ -92,7 +92,7 @@ class Events:
     """What the working code is given: starts steps and passes notes on to one sink."""
 
     def __init__(self, sink: Sink | None = None) -> None:
-        self._sink: Sink = sink or (lambda event: None)
+        self._sink: Sink = sink or (lambda _: None)
 
     @contextmanager
     def step(self, title: str, *, total: int | None = None, unit: Unit = "") -> Iterator[Step]:

@@ -73,7 +73,7 @@ class _Image(Package):
     version: str
     owner: Owner | None
 
-    def members(self, wanted: Callable[[str], bool]) -> Iterator[DebMember]:
+    def members(self, _wanted: Callable[[str], bool]) -> Iterator[DebMember]:
         yield DebMember(f"boot/vmlinuz-{self.version}", functools.partial(_content, self.path))
         yield from _licence(self.owner)
 
@@ -88,7 +88,7 @@ class _Modules(Package):
         self.size_bytes = sum((folder / path).stat().st_size for path in self.paths)
         self.owner = owning_package(folder / self.paths[0])
 
-    def members(self, wanted: Callable[[str], bool]) -> Iterator[DebMember]:
+    def members(self, _wanted: Callable[[str], bool]) -> Iterator[DebMember]:
         for path in self.paths:
             yield DebMember(f"lib/modules/{self.version}/{path}", functools.partial(_content, self.folder / path))
         yield from _licence(self.owner)

@@ -45,10 +45,10 @@ def inspect(session: Session, /, file: Path, digest: bool, top: str | None, cat:
         if session.as_json:
             raise UsageError("--cat prints the file's own bytes, and no JSON", hint="Leave out --json.")
         write = sys.stdout.buffer.write
-        session.perform(lambda context: read_disk_file(file, os.fsencode(cat), write))
+        session.perform(lambda _: read_disk_file(file, os.fsencode(cat), write))
         sys.stdout.buffer.flush()
     elif top is not None:
-        count = session.perform(lambda context: list_disk_files(file, os.fsencode(top), lambda f: _list(session, f)))
+        count = session.perform(lambda _: list_disk_files(file, os.fsencode(top), lambda f: _list(session, f)))
         session.show({"file": str(file), "files": count}, "")
     else:
         result = session.perform(lambda context: perform(file, context, digest=digest))

@@ -92,7 +92,7 @@ def server(session: Session, /, url: str | None, find: bool, servers: options.Se
         session.show({"urls": urls}, "\n".join(urls))
         return 0
     addresses = servers.addresses(url)
-    found = session.perform(lambda context: describe_servers(addresses))
+    found = session.perform(lambda _: describe_servers(addresses))
     session.show({"servers": [description.as_dict() for description in found]}, show.servers(found))
     session.complain(show.not_answering(found))
     failed = [description for description in found if description.error]
@@ -106,5 +106,5 @@ def engine(session: Session) -> None:
     """Say which Docker engine answers."""
     from gns3_minivm.ops.overview import describe_engine
 
-    found = session.perform(lambda context: describe_engine())
+    found = session.perform(lambda _: describe_engine())
     session.show(found.as_dict(), show.engine(found))

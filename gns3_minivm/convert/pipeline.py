@@ -74,7 +74,7 @@ def convert(
     options: DiskOptions,
     cache: Cache,
     events: Events,
-    beside: Callable[[Path], object] = lambda disk: None,
+    beside: Callable[[Path], object] = lambda _: None,
 ) -> Artifact:
     """Make an image's disk, or find it in the cache (blocking).
 

@@ -321,10 +321,11 @@ class _FileBody(aiohttp.Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         await self._write(writer)
 
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+    async def write_with_length(self, writer: AbstractStreamWriter, _content_length: int | None) -> None:
         await self._write(writer)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        del encoding, errors
         raise TypeError("the body of an upload is not text")
 
 

@@ -224,7 +224,7 @@ class GuestExec:
         reader: Reader,
         writer: Writer,
         *,
-        on_text: Callable[[bytes], object] = lambda text: None,
+        on_text: Callable[[bytes], object] = lambda _: None,
         limits: ExecLimits | None = None,
     ) -> None:
         self._reader = reader

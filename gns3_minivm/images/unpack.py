@@ -56,7 +56,7 @@ class Readable(Protocol):
 class PieceReader:
     """The pieces of a stream, cut to size and not copied; ``progress`` is called with the size of each."""
 
-    def __init__(self, pieces: Iterable[Piece], progress: Callable[[int], object] = lambda amount: None) -> None:
+    def __init__(self, pieces: Iterable[Piece], progress: Callable[[int], object] = lambda _: None) -> None:
         self._pieces = iter(pieces)
         self._progress = progress
         self._rest = memoryview(b"")

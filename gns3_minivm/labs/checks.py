@@ -78,7 +78,7 @@ def name_of(test: LabTest) -> str:
 
 
 async def run_checks(
-    lab: Lab, run: Run, *, at_once: int = AT_ONCE, on_result: Callable[[CheckResult], object] = lambda result: None
+    lab: Lab, run: Run, *, at_once: int = AT_ONCE, on_result: Callable[[CheckResult], object] = lambda _: None
 ) -> tuple[CheckResult, ...]:
     """Run all checks of a lab; results are in the order of the file, ``on_result`` gets them as they come."""
 

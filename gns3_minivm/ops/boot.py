@@ -153,7 +153,7 @@ async def _run_command(guest: Guest, command: str, name: str, events: Events) ->
             )
         request = ExecRequest(shell=command)
         result = await commands.run(
-            request, timeout_s=COMMAND_LIMIT_S, on_output=lambda channel, data: output.extend(data)
+            request, timeout_s=COMMAND_LIMIT_S, on_output=lambda _channel, data: output.extend(data)
         )
     if result.failure:
         raise GuestError(f"the command was not started in the guest: {result.failure}")

@@ -98,14 +98,14 @@ def _seen_from_here(finding: Finding) -> Finding:
 async def _this_machine(cache: Cache, events: Events) -> list[Finding]:
     with events.step("Look at this machine"):
         findings = [Finding("version", "ok", f"gns3-minivm {__version__}, Python {platform.python_version()}")]
-        findings.append(await _engine(events))
+        findings.append(await _engine())
         findings.append(await run_blocking(_kernel, cache))
         findings.append(await run_blocking(_room, cache))
         findings += await _qemu(cache)
     return findings
 
 
-async def _engine(events: Events) -> Finding:
+async def _engine() -> Finding:
     try:
         engine = await describe_engine()
     except EngineError as error:

@@ -153,9 +153,7 @@ async def import_project(
         _check_revision(server, archive)
         lacking = await _compare_images(server, archive, context.events)
         find = (
-            (await run_blocking(artifact_finder, Cache(context.settings.cache_root)))
-            if lacking
-            else (lambda filename: None)
+            (await run_blocking(artifact_finder, Cache(context.settings.cache_root))) if lacking else (lambda _: None)
         )
         sources = {filename: find(filename) for filename in lacking}
         if nowhere := [filename for filename, source in sources.items() if source is None]:

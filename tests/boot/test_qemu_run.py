@@ -140,7 +140,7 @@ def test_keeping_needs_qemu_img(machine: GuestMachine, tmp_path: Path, monkeypat
     assert "qemu-utils" in caught.value.hint
 
 
-async def test_a_qemu_that_fails_is_shown_with_its_own_words(machine: GuestMachine, qemu: str, tmp_path: Path) -> None:
+async def test_a_qemu_that_fails_is_shown_with_its_own_words(machine: GuestMachine, qemu: str) -> None:
     broken = replace(machine, options="-device no-such-device")
     with pytest.raises(GuestError, match="no-such-device") as caught:
         async with running(broken, qemu, accelerated=False) as guest, guest.commands() as commands:
@@ -268,7 +268,7 @@ async def test_the_answer_is_kept_until_the_machine_boots_again(
 ) -> None:
     asked: list[str] = []
 
-    async def answer(qemu: str, accelerator: str, kernel: Path, limits: ProbeLimits | None = None) -> bool:
+    async def answer(_qemu: str, accelerator: str, _kernel: Path, _limits: ProbeLimits | None = None) -> bool:
         asked.append(accelerator)
         return True
 

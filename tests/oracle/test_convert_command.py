@@ -24,7 +24,8 @@ async def with_bundle() -> None:
     (await gns3_minivm("kernel", "build", "--json")).result()
 
 
-async def test_the_file_is_the_disk_that_the_digests_say(with_bundle: None, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("with_bundle")
+async def test_the_file_is_the_disk_that_the_digests_say(tmp_path: Path) -> None:
     output = tmp_path / "busybox.qcow2"
     result = (await gns3_minivm("convert", "busybox-minivm", "-o", str(output), "--json")).result()
     data = output.read_bytes()
@@ -41,8 +42,9 @@ async def test_the_file_is_the_disk_that_the_digests_say(with_bundle: None, tmp_
 
 
 @pytest.mark.parametrize("compression", ["zlib", "none"])
+@pytest.mark.usefixtures("with_bundle")
 async def test_other_compressions_and_sizes_give_other_disks_with_clean_file_systems(
-    with_bundle: None, tmp_path: Path, compression: str
+    tmp_path: Path, compression: str
 ) -> None:
     output = tmp_path / "disk.qcow2"
     words = ("convert", "busybox-minivm", "-o", str(output), "--size", "300M", "--compression", compression, "--json")
@@ -53,7 +55,8 @@ async def test_other_compressions_and_sizes_give_other_disks_with_clean_file_sys
     run(require_tool("e2fsck"), "-fn", str(raw))
 
 
-async def test_a_file_that_is_there_is_replaced_only_when_asked(with_bundle: None, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("with_bundle")
+async def test_a_file_that_is_there_is_replaced_only_when_asked(tmp_path: Path) -> None:
     output = tmp_path / "precious.qcow2"
     output.write_text("precious")
     refused = await gns3_minivm("convert", "busybox-minivm", "-o", str(output))
@@ -73,7 +76,8 @@ async def test_an_image_that_does_not_fit_is_told_before_anything_is_written(doc
     assert [path for path in cache.rglob("*") if path.is_file()] == []
 
 
-async def test_a_dry_run_writes_nothing(with_bundle: None, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("with_bundle")
+async def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     output = tmp_path / "disk.qcow2"
     finished = await gns3_minivm("convert", "busybox-minivm", "-o", str(output), "--dry-run")
     assert finished.status == 0 and "nothing was written" in finished.out
@@ -82,14 +86,16 @@ async def test_a_dry_run_writes_nothing(with_bundle: None, tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_second_kernel_build_finds_nothing_to_do(with_bundle: None) -> None:
+@pytest.mark.usefixtures("with_bundle")
+async def test_a_second_kernel_build_finds_nothing_to_do() -> None:
     finished = await gns3_minivm("kernel", "build")
     assert finished.status == 0 and finished.out.endswith("nothing to do\n")
     listed = await gns3_minivm("kernel", "list")
     assert listed.status == 0 and "vmlinuz-" in listed.out
 
 
-async def test_a_cache_that_cannot_be_written_is_one_message(with_bundle: None, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("with_bundle")
+async def test_a_cache_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
     finished = await gns3_minivm("kernel", "build", cache=in_the_way / "cache")

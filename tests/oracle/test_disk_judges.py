@@ -23,18 +23,18 @@ from tests.support.tools import require_tool
 LINKS = 70_000
 
 
-def empty(folder: Path) -> FileTree:
+def empty(_folder: Path) -> FileTree:
     return FileTree()
 
 
-def directory_of_20000(folder: Path) -> FileTree:
+def directory_of_20000(_folder: Path) -> FileTree:
     tree = FileTree()
     for number in range(20_000):
         tree.add_file(b"d/file-%d-\xc3\xa9\xff" % number, b"")
     return tree
 
 
-def directory_with_two_levels_of_index(folder: Path) -> FileTree:
+def directory_with_two_levels_of_index(_folder: Path) -> FileTree:
     tree = FileTree()
     directory = tree.add_directory(b"d")
     node = tree.add_file(b"x", b"")
@@ -43,14 +43,14 @@ def directory_with_two_levels_of_index(folder: Path) -> FileTree:
     return tree
 
 
-def hard_links(folder: Path) -> FileTree:
+def hard_links(_folder: Path) -> FileTree:
     tree = FileTree()
     node = tree.add_file(b"first", b"content", xattrs={b"user.x": b"1"})
     tree.add_directory(b"d").children.update((b"%d" % number, node) for number in range(LINKS))
     return tree
 
 
-def subdirectories(folder: Path) -> FileTree:
+def subdirectories(_folder: Path) -> FileTree:
     tree = FileTree()
     for number in range(LINKS):
         tree.add_directory(b"d/%d" % number)
@@ -77,7 +77,7 @@ def one_file_over_many_groups(folder: Path) -> FileTree:
     return tree
 
 
-def empty_files_that_fill_groups(folder: Path) -> FileTree:
+def empty_files_that_fill_groups(_folder: Path) -> FileTree:
     tree = FileTree()
     for number in range(30_000):
         tree.add_file(b"%d/%d" % (number // 100, number), b"")

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -108,7 +107,7 @@ with connect() as engine, engine.container(sys.argv[1], network="host", environm
 """
 
 
-async def test_a_container_ends_with_the_process_that_made_it(docker_host: str, tmp_path: Path) -> None:
+async def test_a_container_ends_with_the_process_that_made_it(docker_host: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", KILLED, IMAGE),
         env={**os.environ, "DOCKER_HOST": docker_host},

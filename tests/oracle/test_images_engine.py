@@ -81,7 +81,7 @@ def test_a_context_is_built_once_and_found_afterwards(engine: Engine, context: P
     assert image.info.config.cmd == ("bash",)
     spool = tmp_path / "spool"
     spool.mkdir()
-    layers = image.fetch(spool, lambda amount: None)
+    layers = image.fetch(spool, lambda _: None)
     assert tuple(layer.diff_id for layer in layers) == image.info.diff_ids
     for layer in layers:
         with layer.path.open("rb") as stream:

@@ -71,7 +71,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         return build_here(folder / "cache")
 
 
-def test_another_folder_gives_the_same_bytes(here: Bundle, small: None, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("small")
+def test_another_folder_gives_the_same_bytes(here: Bundle, tmp_path: Path) -> None:
     there = build_here(tmp_path / "another.folder-with-a-longer+name")
     assert here.kernel.sha256 == there.kernel.sha256 and here.id == there.id
     assert image_version(here.kernel.path) == here.kernel_version
@@ -79,8 +80,9 @@ def test_another_folder_gives_the_same_bytes(here: Bundle, small: None, tmp_path
     assert (here.folder / "config").read_bytes() == (there.folder / "config").read_bytes()
 
 
+@pytest.mark.usefixtures("small")
 def test_a_container_compiles_where_this_machine_has_neither_tools_nor_apt(
-    here: Bundle, small: None, docker_host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: Bundle, docker_host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", docker_host)
     bundle = monolithic.build(None, ContainerTools(), Cache(tmp_path / "cache"), Events())

@@ -150,7 +150,7 @@ def test_a_certificate_is_checked_unless_the_registry_is_called_insecure(
         push(source, f"{host}/tls/x:1")
         # On this machine's own addresses any certificate will do.
         assert disk_of(name, tmp_path) == expected
-        monkeypatch.setattr(registry_module, "is_loopback", lambda host: False)
+        monkeypatch.setattr(registry_module, "is_loopback", lambda _: False)
         with pytest.raises(RegistryError, match="cannot be trusted") as caught:
             disk_of(name, tmp_path)
         assert "--insecure-registry" in caught.value.hint

@@ -45,7 +45,8 @@ STEPS = (
 
 
 @pytest.mark.long
-async def test_it_boots_or_the_user_is_told_that_its_base_cannot_be_had(docker_host: str, bundle: Bundle) -> None:
+@pytest.mark.usefixtures("bundle")
+async def test_it_boots_or_the_user_is_told_that_its_base_cannot_be_had(docker_host: str) -> None:
     require_tool("qemu-system-x86_64")
     words = ("boot", "alpine-minivm", "--build-network", "host", "--run", "cat /etc/os-release; which nano", "--json")
     done = await gns3_minivm(*words, environment={"DOCKER_HOST": docker_host})

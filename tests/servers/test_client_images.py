@@ -89,7 +89,7 @@ async def test_a_cancelled_upload_leaves_nothing_under_the_name_and_can_be_done_
 ) -> None:
     blob = random_artifact(tmp_path, size_bytes=12_000_000)
 
-    def interrupt(amount: int) -> None:
+    def interrupt(_amount: int) -> None:
         task.cancel()
 
     task = asyncio.ensure_future(client.upload_image(blob.path, blob.filename, blob.size_bytes, blob.md5, interrupt))
@@ -128,7 +128,7 @@ async def test_a_server_that_dies_in_the_middle_gets_the_file_after_its_restart(
     with running_gns3(generation, tmp_path / "server") as process:
         async with await connect(parse_address(process.url)) as client:
             with pytest.raises(ConnectError, match="could not upload"):
-                await client.upload_image(*upload, lambda amount: process.process.kill())
+                await client.upload_image(*upload, lambda _: process.process.kill())
     assert not (process.images / blob.filename).exists()
     with running_gns3(generation, tmp_path / "server", port=process.port) as process:
         async with await connect(parse_address(process.url)) as client:
@@ -142,7 +142,7 @@ async def test_two_clients_that_send_the_same_file_at_once_leave_it_whole(
 ) -> None:
     if machines == "two machines":
         # Their locks do not know of each other.
-        monkeypatch.setattr("gns3_minivm.gns3.locks.exclusive", lambda *what: nullcontext())
+        monkeypatch.setattr("gns3_minivm.gns3.locks.exclusive", lambda *_: nullcontext())
     blob = random_artifact(tmp_path, size_bytes=8_000_000)
     address = parse_address(gns3_server.url)
     async with await connect(address) as one, await connect(address) as other:

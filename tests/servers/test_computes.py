@@ -16,7 +16,6 @@ from gns3_minivm.agent.observe import observe
 from gns3_minivm.agent.plan import plan
 from gns3_minivm.base.errors import ConflictError
 from gns3_minivm.base.events import Events
-from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
@@ -170,7 +169,8 @@ async def test_copies_on_a_compute_are_listed_for_deletion_by_hand(pair: Pair, m
 
 
 @pytest.mark.long
-async def test_one_catalogue_has_an_appliance_on_several_computes(pair: Pair, bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("bundle")
+async def test_one_catalogue_has_an_appliance_on_several_computes(pair: Pair, tmp_path: Path) -> None:
     site = TestSite(tmp_path, {"here": {"url": pair.main.url}}, {"here": pair.main}, name="computes")
     image = site.image("web")
     near, far = f"near-{site.tag}", f"far-{site.tag}"
@@ -203,7 +203,8 @@ async def test_one_catalogue_has_an_appliance_on_several_computes(pair: Pair, bu
         await site.clean()
 
 
-async def test_a_compute_that_is_not_there_is_told_with_those_that_are(pair: Pair, bundle: Bundle) -> None:
+@pytest.mark.usefixtures("bundle")
+async def test_a_compute_that_is_not_there_is_told_with_those_that_are(pair: Pair) -> None:
     words = ("register", "busybox-minivm", "--compute", "nonsense", "--as", "nowhere", "--server", pair.main.url)
     finished = await gns3_minivm(*words)
     assert finished.status == 2

@@ -76,6 +76,7 @@ class Watched:
 async def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, bundle: Bundle
 ) -> AsyncIterator[Watched]:
+    del bundle  # it is in the cache from now on
     folder = tmp_path_factory.mktemp("secret")
     section = (
         {"Server": {"auth": "True", "user": USERNAME, "password": PASSWORD}}
@@ -111,7 +112,7 @@ COMMANDS = [
 def echo(watched: Watched, code: int) -> faults.Harm:
     """A server that puts all that it was told into its answer."""
 
-    async def harm(server: FaultyServer, request: web.Request) -> web.StreamResponse:
+    async def harm(_server: FaultyServer, request: web.Request) -> web.StreamResponse:
         told = request.headers.get("Authorization", "")
         if told.startswith("Bearer "):
             watched.tokens.add(told.removeprefix("Bearer "))

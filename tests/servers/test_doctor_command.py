@@ -221,7 +221,8 @@ async def test_a_wrong_url_is_a_usage_error(words: tuple[str, ...]) -> None:
     assert (await gns3_minivm("doctor", *words)).status == 2
 
 
-async def test_a_node_that_runs_shows_that_ubridge_is_there(client: Server, gns3_server: GNS3Process) -> None:
+@pytest.mark.usefixtures("client")
+async def test_a_node_that_runs_shows_that_ubridge_is_there(gns3_server: GNS3Process) -> None:
     require_tool("qemu-system-x86_64")
     async with await connect(parse_address(gns3_server.url)) as server:
         name = f"vm-{uuid.uuid4().hex[:8]}"

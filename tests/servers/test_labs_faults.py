@@ -189,7 +189,7 @@ async def test_a_guest_that_never_answers_is_told(case: Case) -> None:
 async def test_a_node_that_was_started_by_half_is_ended_and_started_again(case: Case) -> None:
     require_tool("qemu-system-x86_64")
 
-    async def half(server: FaultyServer, request: web.Request) -> web.StreamResponse:
+    async def half(_server: FaultyServer, request: web.Request) -> web.StreamResponse:
         # As on a busy server: QEMU runs, and ubridge was too late.
         project_id, node_id = request.path.split("/")[3:6:2]
         await case.lab.server.start_node(project_id, node_id, watch_s=0)

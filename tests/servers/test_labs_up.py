@@ -162,13 +162,13 @@ async def test_a_project_that_is_no_lab_is_not_touched_unless_it_is_adopted(lab:
     with pytest.raises(ConflictError, match="was not made from a lab file"):
         await lab_destroy(address, lab.name, Events(), yes=True)
     assert await lab.up(text, adopt=True) and set(await lab.nodes()) == {"a"}
-    assert (await lab_status(address, lab.name, Events())).project_id == project.project_id
+    assert (await lab_status(address, lab.name)).project_id == project.project_id
     with pytest.raises(UsageError, match="with all that is on the disk of its 1 node, would be deleted"):
         await lab_destroy(address, lab.name, Events())
     await lab_destroy(address, lab.name, Events(), yes=True)
     assert await lab.project() is None
     with pytest.raises(NotFoundError, match="there is no lab"):
-        await lab_status(address, lab.name, Events())
+        await lab_status(address, lab.name)
 
 
 @pytest.mark.parametrize("text", ["nodes: {a: {template: VM}}", "large"], ids=["node by node", "in one go"])
@@ -191,7 +191,7 @@ async def test_copies_of_a_lab_are_no_labs_and_a_restored_snapshot_still_is_it(
     if text != "large":  # 3.0 trips over the files of nodes now and then, and puts nothing back
         snapshot = (await server._object("POST", f"{api}/snapshots", "take one", {"name": "before"}))["snapshot_id"]
         await server._object("POST", f"{api}/snapshots/{snapshot}/restore", "put a snapshot back", {})
-    assert (await lab_status(address, lab.name, Events())).project_id == made.project_id
+    assert (await lab_status(address, lab.name)).project_id == made.project_id
     again = await lab.up()
     assert again.exit_status == 0 and again.project_id == made.project_id
     assert again.plan is not None and {item.verb for item in again.plan.nodes} == {"keep"}
@@ -210,7 +210,7 @@ async def test_copies_of_a_lab_are_no_labs_and_a_restored_snapshot_still_is_it(
     assert "--adopt" in caught.value.hint
     report = await lab.up(adopt=True)
     assert (report.project_id, report.exit_status) == (double, 0) and "is a copy" in report.adopts
-    assert (await lab_status(address, lab.name, Events())).project_id == double
+    assert (await lab_status(address, lab.name)).project_id == double
     await lab_destroy(address, lab.name, Events(), yes=True)
     assert [one.project_id for one in await lab.server.projects() if one.name.startswith(lab.name)] == [
         backup.project_id

@@ -15,7 +15,6 @@ import pytest
 
 from gns3_minivm import Agent
 from gns3_minivm.agent.desired import template_id
-from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from tests.support.documented import PAGES, examples_of
@@ -30,7 +29,8 @@ PROGRAMS = [example.text for example in examples_of(PAGE, "python")]
 """The last one needs the extra for gns3fy: tests/gns3fy runs it."""
 
 
-async def test_the_first_program_registers_an_appliance(gns3_v3: GNS3Process, bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("bundle")
+async def test_the_first_program_registers_an_appliance(gns3_v3: GNS3Process, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     text, count = re.subn(r"http://user:password@gns3\.example:3080", gns3_v3.url, PROGRAMS[0])
     assert count == 1
@@ -51,9 +51,9 @@ async def test_the_first_program_registers_an_appliance(gns3_v3: GNS3Process, bu
         await client.delete_template(found.template_id)
 
 
+@pytest.mark.usefixtures("bundle")
 async def test_the_programs_about_labs_and_commands_in_guests_run_in_a_lab(
     gns3_v3: GNS3Process,
-    bundle: Bundle,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

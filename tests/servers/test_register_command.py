@@ -127,9 +127,8 @@ async def test_no_server_there_is_one_message() -> None:
     assert f"127.0.0.1:{port}" in one_message_with_a_hint(finished)
 
 
-async def test_an_image_without_an_engine_is_one_message_and_leaves_the_server_alone(
-    server: GNS3Process, api: Server
-) -> None:
+@pytest.mark.usefixtures("api")
+async def test_an_image_without_an_engine_is_one_message_and_leaves_the_server_alone(server: GNS3Process) -> None:
     before = server.image_files
     finished = await gns3_minivm("register", "debian:bookworm-slim", "--server", server.url, environment=NO_ENGINE)
     assert finished.status == 1
@@ -145,9 +144,7 @@ async def test_an_unknown_image_is_one_message(server: GNS3Process, docker_host:
     assert "no-such-image" in one_message_with_a_hint(finished)
 
 
-async def test_a_dead_server_does_not_keep_the_other_one_from_being_served(
-    tmp_path: Path, server: GNS3Process, api: Server
-) -> None:
+async def test_a_dead_server_does_not_keep_the_other_one_from_being_served(server: GNS3Process, api: Server) -> None:
     dead = f"http://127.0.0.1:{free_port()}"
     finished = await gns3_minivm("register", "busybox-minivm", "--server", dead, "--server", server.url)
     assert finished.status == 3, finished.err

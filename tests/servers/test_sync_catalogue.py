@@ -30,6 +30,7 @@ SERVERS = ("two", "three")
 @pytest.fixture
 async def site(gns3_v2: GNS3Process, gns3_v3: GNS3Process, bundle: Bundle, tmp_path: Path) -> AsyncIterator[TestSite]:
     """Both servers, in a catalogue of its own name; API v3 asks for the password."""
+    del bundle  # it is there from now on
     servers = {
         "two": {"url": gns3_v2.bare_url},
         "three": {"url": gns3_v3.bare_url, "username": "admin", "password": "admin"},

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from gns3_minivm.agent.desired import template_id
-from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.transport import Transport
@@ -20,9 +19,8 @@ from tests.support.minivm import gns3_minivm
 from tests.support.proxy import HOST, running_proxy
 
 
-async def test_http_proxies_are_honoured(
-    gns3_v2: GNS3Process, gns3_v3: GNS3Process, bundle: Bundle, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("bundle")
+async def test_http_proxies_are_honoured(gns3_v2: GNS3Process, gns3_v3: GNS3Process, tmp_path: Path) -> None:
     servers = {
         "two": {"url": f"http://{HOST}:{gns3_v2.port}"},
         "three": {"url": f"http://{HOST}:{gns3_v3.port}", "username": "admin", "password": "admin"},
@@ -43,8 +41,9 @@ async def test_http_proxies_are_honoured(
         await site.clean()
 
 
+@pytest.mark.usefixtures("bundle")
 async def test_a_tunnel_through_the_proxy_keeps_the_check_of_the_certificate(
-    bundle: Bundle, tmp_path: Path, certificate: tuple[Path, Path]
+    tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
     with running_gns3(2, tmp_path / "server", certificate=certificate) as process:
         servers = {"tls": {"url": f"https://{HOST}:{process.port}", "ca_file": str(certificate[0])}}
@@ -61,8 +60,9 @@ async def test_a_tunnel_through_the_proxy_keeps_the_check_of_the_certificate(
             assert set(proxy.seen) == {f"CONNECT {HOST}:{process.port}"}
 
 
+@pytest.mark.usefixtures("bundle")
 async def test_the_example_of_the_documents_does_what_it_says(
-    gns3_v2: GNS3Process, bundle: Bundle, tmp_path: Path, certificate: tuple[Path, Path]
+    gns3_v2: GNS3Process, tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
     page = (Path(__file__).parents[2] / "docs" / "use" / "catalogue.md").read_text(encoding="utf-8")
     example, *_ = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
@@ -93,7 +93,8 @@ async def test_the_example_of_the_documents_does_what_it_says(
         await client.delete_template(template_id("busybox-minivm"))
 
 
-async def test_an_old_qemu_is_a_conflict_that_names_the_setting(bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("bundle")
+async def test_an_old_qemu_is_a_conflict_that_names_the_setting(tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     qemu = programs / "qemu-system-x86_64"
@@ -112,8 +113,9 @@ async def test_an_old_qemu_is_a_conflict_that_names_the_setting(bundle: Bundle, 
         assert actions((await site.synced())["old"]) == {"web": "create"}
 
 
+@pytest.mark.usefixtures("bundle")
 async def test_where_nothing_is_to_be_done_a_server_gets_four_requests(
-    gns3_v2: GNS3Process, gns3_v3: GNS3Process, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gns3_v2: GNS3Process, gns3_v3: GNS3Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = {"two": {"url": gns3_v2.url}, "three": {"url": gns3_v3.url}}
     site = TestSite(tmp_path, servers, {"two": gns3_v2, "three": gns3_v3}, name="budget")

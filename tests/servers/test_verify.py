@@ -22,6 +22,7 @@ pytestmark = pytest.mark.either_generation
 
 @pytest.fixture
 async def site(gns3_server: GNS3Process, bundle: Bundle, tmp_path: Path) -> AsyncIterator[TestSite]:
+    del bundle  # it is there from now on
     site = TestSite(tmp_path, {"here": {"url": gns3_server.url}}, {"here": gns3_server})
     try:
         yield site

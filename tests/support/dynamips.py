@@ -97,7 +97,7 @@ class Hypervisor:
         self._switches: dict[str, Switch] = {}
         self._commands: dict[str, Callable[..., object]] = {
             "hypervisor version": lambda: None,
-            "hypervisor working_dir": lambda folder: None,
+            "hypervisor working_dir": lambda _: None,
             "hypervisor reset": lambda: None,
             "hypervisor close": lambda: None,
             "hypervisor stop": self.stopping.set,
@@ -105,9 +105,9 @@ class Hypervisor:
             "nio delete": self._delete_nio,
             "ethsw create": lambda name: self._create(name, learns=True),
             "nio_bridge create": lambda name: self._create(name, learns=False),
-            "ethsw set_access_port": lambda name, nio, vlan: self._set_port(nio, vlan, trunk=False),
-            "ethsw set_dot1q_port": lambda name, nio, vlan: self._set_port(nio, vlan, trunk=True),
-            "ethsw clear_mac_addr_table": lambda name: None,
+            "ethsw set_access_port": lambda _name, nio, vlan: self._set_port(nio, vlan, trunk=False),
+            "ethsw set_dot1q_port": lambda _name, nio, vlan: self._set_port(nio, vlan, trunk=True),
+            "ethsw clear_mac_addr_table": lambda _: None,
         }
         for kind in ("ethsw", "nio_bridge"):
             self._commands |= {

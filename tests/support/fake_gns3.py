@@ -40,7 +40,7 @@ class FakeGNS3:
 def reply(body: object = None, status: int = 200) -> Handler:
     """A JSON answer."""
 
-    async def handler(request: web.Request) -> web.StreamResponse:
+    async def handler(_request: web.Request) -> web.StreamResponse:
         return web.json_response(body, status=status)
 
     return handler
@@ -49,7 +49,7 @@ def reply(body: object = None, status: int = 200) -> Handler:
 def text(body: str | bytes, status: int = 200) -> Handler:
     """An answer that is no JSON."""
 
-    async def handler(request: web.Request) -> web.StreamResponse:
+    async def handler(_request: web.Request) -> web.StreamResponse:
         return web.Response(body=body if isinstance(body, bytes) else body.encode(), status=status)
 
     return handler

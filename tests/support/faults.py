@@ -97,7 +97,7 @@ class FaultyServer:
 def status(code: int, body: str = '{"message": "the server says no"}') -> Harm:
     """Answer with this status, whatever was asked."""
 
-    async def harm(server: FaultyServer, request: web.Request) -> web.StreamResponse:
+    async def harm(_server: FaultyServer, request: web.Request) -> web.StreamResponse:
         async for _ in request.content.iter_any():
             pass
         return web.Response(status=code, text=body, content_type="application/json")
@@ -108,7 +108,7 @@ def status(code: int, body: str = '{"message": "the server says no"}') -> Harm:
 def nonsense(body: bytes) -> Harm:
     """Answer 200 with something else than what was asked for."""
 
-    async def harm(server: FaultyServer, request: web.Request) -> web.StreamResponse:
+    async def harm(_server: FaultyServer, request: web.Request) -> web.StreamResponse:
         async for _ in request.content.iter_any():
             pass
         return web.Response(body=body)
@@ -116,7 +116,7 @@ def nonsense(body: bytes) -> Harm:
     return harm
 
 
-async def drop(server: FaultyServer, request: web.Request) -> web.StreamResponse:
+async def drop(_server: FaultyServer, request: web.Request) -> web.StreamResponse:
     """Close the connection without an answer."""
     assert request.transport is not None
     request.transport.abort()
@@ -149,7 +149,7 @@ async def drop_in_the_middle(server: FaultyServer, request: web.Request) -> web.
     return await drop(server, request)
 
 
-async def stand_still(server: FaultyServer, request: web.Request) -> web.StreamResponse:
+async def stand_still(server: FaultyServer, _request: web.Request) -> web.StreamResponse:
     """Take the request and answer only when the test is over."""
     await server.over.wait()
     return web.Response(status=500)

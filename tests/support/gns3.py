@@ -121,7 +121,7 @@ def running_gns3(
     port = port or free_port()
     with ports_of_nodes(port) as slot:
         with_auth = generation == 3 or bool(auth)
-        config = _write_config(generation, directory, port, slot, with_auth, ubridge, settings or {})
+        config = _write_config(generation, directory, slot, with_auth, ubridge, settings or {})
         command = [str(program), "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--allow"]
         if certificate:
             command += ["--ssl", "--certfile", str(certificate[0]), "--certkey", str(certificate[1])]
@@ -203,7 +203,6 @@ def ports_of_nodes(port: int) -> Iterator[int]:
 def _write_config(
     generation: Generation,
     directory: Path,
-    port: int,
     slot: int,
     auth: bool,
     ubridge: Path | None,

@@ -157,7 +157,7 @@ def make_bundle(folder: Path) -> dict[str, list[str]]:
     before = build.init_binary, build.read_module_list
     boot, late = ("virtio_pci", "virtio_blk"), ("virtio_net", "tun")
     try:
-        build.init_binary = lambda cache: elf({".text": b"init"})
+        build.init_binary = lambda _: elf({".text": b"init"})
         build.read_module_list = lambda: ModuleList(boot, late)
         bundle = build.build(DebFiles(write_debs(folder / "debs")), Cache(folder / "cache"), Events())
     finally:

@@ -108,7 +108,7 @@ class _Files(ResolvedPackages):
         self.packages = packages
         self._paths = paths
 
-    def fetch(self, folder: Path, events: Events) -> Mapping[str, Package]:
+    def fetch(self, _folder: Path, _events: Events) -> Mapping[str, Package]:
         return {name: DebPackage(path) for name, path in self._paths.items()}
 
 

@@ -100,7 +100,7 @@ class HostTools(Toolchain):
     """The tools of this machine."""
 
     @contextmanager
-    def open(self, scratch: Path, events: Events) -> Iterator[Workplace]:
+    def open(self, scratch: Path, _events: Events) -> Iterator[Workplace]:
         if missing := missing_tools():
             raise ToolError(
                 f"this machine lacks what compiling a kernel takes: {', '.join(missing)}",

@@ -27,20 +27,20 @@ FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
 
 def _set(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    def store(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    def store(context: click.Context, _parameter: click.Parameter, value: Any) -> None:
         if value:
             setattr(context.find_object(Session), name, value)
 
     return store
 
 
-def _set_cache(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+def _set_cache(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
     session = context.find_object(Session)
     if value and session:
         session.settings = dataclasses.replace(session.settings, cache_root=value)
 
 
-def _set_cache_size(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+def _set_cache_size(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
     session = context.find_object(Session)
     if value and session:
         session.settings = dataclasses.replace(session.settings, cache_size=value)
@@ -81,7 +81,7 @@ def _apply(command: F, flags: list[Callable[[Any], Any]]) -> F:
     return command
 
 
-def _add_appliances(context: click.Context, parameter: click.Parameter, value: tuple[Path, ...]) -> None:
+def _add_appliances(context: click.Context, _parameter: click.Parameter, value: tuple[Path, ...]) -> None:
     session = context.find_object(Session)
     if value and session:
         # What the option names comes before what the environment names.

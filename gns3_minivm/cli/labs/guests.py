@@ -86,7 +86,7 @@ def lab_exec(
     )
     try:
         answer = session.perform(
-            lambda context: perform(
+            lambda _: perform(
                 address, chosen, node, request,
                 wait_s=wait_s, timeout_s=timeout, on_output=None if session.as_json else _pass_on,
             )
@@ -114,7 +114,7 @@ def lab_console(session: Session, /, node: str, lab: str | None, servers: option
     from gns3_minivm.ops.project import only_server
 
     address = only_server(servers.addresses())
-    session.perform(lambda context: perform(address, chosen_lab(lab), node))
+    session.perform(lambda _: perform(address, chosen_lab(lab), node))
 
 
 @click.command("test")

@@ -157,7 +157,7 @@ def lab_status(session: Session, /, lab: str | None, servers: options.ServerChoi
     from gns3_minivm.ops.project import only_server
 
     address = only_server(servers.addresses())
-    return _shown(session, session.perform(lambda context: perform(address, lab or default_lab(), context.events)))
+    return _shown(session, session.perform(lambda _: perform(address, lab or default_lab())))
 
 
 @lab.command("wait")

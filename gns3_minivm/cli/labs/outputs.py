@@ -56,9 +56,7 @@ def lab_graph(
 
     chosen = chosen_lab(lab)
     address = only_server(servers.addresses()) if live or not is_file(chosen) else None
-    result = session.perform(
-        lambda context: perform(chosen, address, output=output, force=force, dry_run=session.dry_run)
-    )
+    result = session.perform(lambda _: perform(chosen, address, output=output, force=force, dry_run=session.dry_run))
     _show(session, result)
 
 
@@ -89,7 +87,7 @@ def lab_inventory(
 
     address = only_server(servers.addresses())
     result = session.perform(
-        lambda context: perform(address, chosen_lab(lab), form, output=output, force=force, dry_run=session.dry_run)
+        lambda _: perform(address, chosen_lab(lab), form, output=output, force=force, dry_run=session.dry_run)
     )
     _show(session, result)
 

@@ -37,6 +37,7 @@ class ImageRoutesV3(UploadRoutes, ComputeRoutes):
     """The images of API v3's database."""
 
     async def images(self, compute_id: str = LOCAL_COMPUTE) -> list[ServerImage]:
+        del compute_id  # the database is one for all computes
         answer = await self._list("/images", "list the images", params={"image_type": "qemu"})
         return [replies.image_v3(item) for item in answer]
 

@@ -81,6 +81,7 @@ class ServerV3(ImageRoutesV3, Server):
         return node
 
     async def qemu_versions(self, compute_id: str = LOCAL_COMPUTE) -> tuple[str, ...] | None:
+        del compute_id  # API v3 tells of none
         return None
 
     async def rights(self) -> Rights:

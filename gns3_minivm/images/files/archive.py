@@ -124,10 +124,10 @@ class _Nowhere(io.RawIOBase):
     def tell(self) -> int:
         return 0
 
-    def seek(self, offset: int, whence: int = 0, /) -> int:
+    def seek(self, _offset: int, _whence: int = 0, /) -> int:
         return 0
 
-    def truncate(self, size: int | None = None, /) -> int:
+    def truncate(self, _size: int | None = None, /) -> int:
         return 0
 
 

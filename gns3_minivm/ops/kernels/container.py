@@ -38,7 +38,7 @@ class ContainerTools(Toolchain):
         self._image = image
 
     @contextmanager
-    def open(self, scratch: Path, events: Events) -> Iterator[Workplace]:
+    def open(self, _scratch: Path, events: Events) -> Iterator[Workplace]:
         environment = {name: os.environ[name] for name in _PROXIES if name in os.environ}
         with connect() as engine:
             _fetch(engine, self._image, events)
@@ -126,5 +126,5 @@ class _ContainerPackages(PackageSource):
         self._complaint = complaint
 
     @contextmanager
-    def resolve(self, events: Events) -> Iterator[ResolvedPackages]:
+    def resolve(self, _events: Events) -> Iterator[ResolvedPackages]:
         yield AptPackages(self._apt, choose_from(self._apt, self._complaint, kernel=KernelPart.SOURCE))

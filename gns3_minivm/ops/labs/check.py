@@ -62,7 +62,7 @@ async def lab_test(
     *,
     junit: Path | None = None,
     at_once: int = AT_ONCE,
-    on_result: Callable[[CheckResult], object] = lambda result: None,
+    on_result: Callable[[CheckResult], object] = lambda _: None,
     dry_run: bool = False,
 ) -> TestReport:
     """Run the checks of a lab file in its running lab; ``junit`` is a file for their results.

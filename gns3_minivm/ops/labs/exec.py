@@ -83,7 +83,7 @@ async def lab_console(address: Address, lab: str, node: str) -> None:
         with raw_terminal(complaint, hint=hint) as (source, target):
             left = False
 
-            async def leave(presses: int) -> bool:
+            async def leave(_presses: int) -> bool:
                 nonlocal left
                 left = True
                 return False

@@ -38,7 +38,7 @@ class LabName:
         return cls(file.name, file)
 
 
-async def lab_status(address: Address, lab: str, events: Events) -> LabReport:
+async def lab_status(address: Address, lab: str) -> LabReport:
     """What a lab's nodes do; nothing is changed.  Raises NotFoundError, ServerError."""
     started = time.monotonic()
     named = await LabName.of(lab)

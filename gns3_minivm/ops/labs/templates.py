@@ -89,7 +89,7 @@ async def find_templates(server: Server, lab: Lab, address: Address, context: Ru
         if node.source
     }
     unique = list(dict.fromkeys(wanted.values()))
-    warnings, pending = await _register(server, lab, address, unique, there, context)
+    warnings, pending = await _register(lab, address, unique, there, context)
     by_id = {item.template_id: item for item in await server.templates()} if wanted else {}
     ours: dict[str, ServerTemplate | str] = {}
     for name, item in wanted.items():
@@ -104,7 +104,6 @@ async def find_templates(server: Server, lab: Lab, address: Address, context: Ru
 
 
 async def _register(
-    server: Server,
     lab: Lab,
     address: Address,
     wanted: list[Wanted],

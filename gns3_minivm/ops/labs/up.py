@@ -179,7 +179,7 @@ class _Up:
         """Do what the plan says, and say what is there then."""
         server, lab = self._server, self._lab
         if planned.project is None:
-            planned = await self._make_project(planned, desired)
+            planned = await self._make_project(desired)
         assert planned.project is not None
         project_id = planned.project.project_id
         done = await apply(server, planned, project_id, self._events, at_once=self._request.at_once)
@@ -202,7 +202,7 @@ class _Up:
             adopts=first.adopts,
         )
 
-    async def _make_project(self, planned: LabPlan, desired: Sequence[DesiredNode]) -> LabPlan:
+    async def _make_project(self, desired: Sequence[DesiredNode]) -> LabPlan:
         """Make the project, with as much in it as can come in one go; returned is what is left to do."""
         server, lab = self._server, self._lab
         project = await make_at_once(server, lab, desired, self._wishes.drawings, self._events)

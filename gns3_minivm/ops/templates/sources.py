@@ -85,7 +85,7 @@ class Workshop:
         """The disk of an image if it is in the cache."""
         return find_disk(source.recipe, self._cache)
 
-    async def disk(self, source: FoundImage, beside: Callable[[Path], object] = lambda disk: None) -> Artifact:
+    async def disk(self, source: FoundImage, beside: Callable[[Path], object] = lambda _: None) -> Artifact:
         """The disk of an image, from the cache or converted now; ``beside`` as in ``convert``."""
         if self._dry_run and self.converted(source) is None:
             raise NotYet(f"convert {source.resolved.image.info.reference}")
@@ -129,7 +129,7 @@ class Workshop:
         return self._engine
 
 
-def _only_find(engine: Engine, build: Build, options: BuildOptions, events: Events) -> str:
+def _only_find(engine: Engine, build: Build, options: BuildOptions, _events: Events) -> str:
     from gns3_minivm.images.engine.build import find_built
 
     tag = None if options.rebuild else find_built(engine, build)

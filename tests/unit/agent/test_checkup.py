@@ -20,7 +20,7 @@ async def findings(fake: FakeGNS3, check: str, url: str = "") -> list[Finding]:
     fake.answers.setdefault("GET /v2/computes", [reply([{"compute_id": "local", "name": "main"}])])
     address = parse_address(fake.url)
     async with await connect(address, QUICK) as server:
-        found = await check_server(server, parse_address(url) if url else address, lambda filename: None)
+        found = await check_server(server, parse_address(url) if url else address, lambda _: None)
     return [finding for finding in found if finding.check == check]
 
 

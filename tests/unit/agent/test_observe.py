@@ -43,7 +43,7 @@ class Recorded:
         self.asked.append("default compute")
         return "vm"
 
-    async def image_md5(self, filename: str, compute_id: str) -> str | None:
+    async def image_md5(self, filename: str, _compute_id: str) -> str | None:
         self.asked.append(f"md5 of {filename}")
         return "1" * 32
 

@@ -128,7 +128,7 @@ def test_a_full_disk_is_told_with_its_path_and_a_way_out(cache: Cache, number: i
 
 
 def test_a_cache_folder_that_may_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: str, *args: object, **kwargs: object) -> int:
+    def refuse(path: str, *_: object, **__: object) -> int:
         raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
 
     # Rights do not stop root, who may run the tests.

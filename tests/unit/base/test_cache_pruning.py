@@ -278,7 +278,7 @@ def test_a_damaged_entry_is_made_again_under_its_lock(cache: Cache) -> None:
     assert leftovers(cache) == []
 
 
-def test_after_a_build_the_cache_keeps_its_limit_and_says_so(tmp_path: Path, cache: Cache) -> None:
+def test_after_a_build_the_cache_keeps_its_limit_and_says_so(cache: Cache) -> None:
     limited = Cache(cache.root, 250 * KIB)
     for number in range(3):
         fill(limited, number, age_s=100 - number)

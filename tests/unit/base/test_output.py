@@ -38,14 +38,14 @@ def target(tmp_path: Path) -> Path:
 def swaps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system can let two names be swapped, and where it cannot."""
     if not request.param:
-        monkeypatch.setattr(output, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(output, "_exchange", lambda *_: False)
 
 
 def names(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.parent.iterdir())
 
 
-def without_sharing(*args: Any) -> None:
+def without_sharing(*_: Any) -> None:
     raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
 
@@ -96,7 +96,8 @@ def test_a_file_made_meanwhile_is_not_replaced(source: Path, target: Path, monke
     assert target.read_text() == "precious" and names(target) == ["mine.qcow2"]
 
 
-def test_a_file_is_replaced_if_that_is_asked_for(source: Path, target: Path, swaps: None) -> None:
+@pytest.mark.usefixtures("swaps")
+def test_a_file_is_replaced_if_that_is_asked_for(source: Path, target: Path) -> None:
     for old in (None, "old"):
         if old is not None:
             target.write_text(old)
@@ -104,7 +105,8 @@ def test_a_file_is_replaced_if_that_is_asked_for(source: Path, target: Path, swa
         assert target.read_bytes() == DATA and names(target) == ["mine.qcow2"]
 
 
-def test_a_link_is_replaced_and_what_it_leads_to_stays(source: Path, target: Path, swaps: None) -> None:
+@pytest.mark.usefixtures("swaps")
+def test_a_link_is_replaced_and_what_it_leads_to_stays(source: Path, target: Path) -> None:
     other = target.parent.parent / "precious"
     other.write_text("precious")
     target.symlink_to(other)
@@ -129,7 +131,7 @@ def test_names_are_swapped_in_one_step_or_not_at_all(tmp_path: Path) -> None:
 def test_a_copy_that_fails_leaves_nothing(
     source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, raised: type[BaseException]
 ) -> None:
-    def fail(*args: Any) -> None:
+    def fail(*_: Any) -> None:
         raise error
 
     monkeypatch.setattr(fcntl, "ioctl", without_sharing)
@@ -175,7 +177,7 @@ def test_a_file_may_have_any_name_that_a_file_can_have(source: Path, target: Pat
     for nameless in (True, False):
         with pytest.MonkeyPatch.context() as patched:
             if not nameless:
-                patched.setattr(output, "_open_nameless", lambda folder: None)
+                patched.setattr(output, "_open_nameless", lambda _: None)
             copy_output(source, target, replace=not nameless)
         assert os.listdir(target.parent) == [name]
     write_output(target, b"other", replace=True)
@@ -188,12 +190,12 @@ def test_a_copy_that_is_killed_leaves_nothing_where_the_file_system_can_make_fil
 ) -> None:
     seen: list[list[str]] = []
 
-    def look(*args: Any) -> None:
+    def look(*_: Any) -> None:
         seen.append(names(target))
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
     if not nameless:
-        monkeypatch.setattr(output, "_open_nameless", lambda folder: None)
+        monkeypatch.setattr(output, "_open_nameless", lambda _: None)
     monkeypatch.setattr(fcntl, "ioctl", look)
     copy_output(source, target, replace=False)
     assert len(seen[0]) == (0 if nameless else 1)
@@ -204,7 +206,7 @@ def test_a_copy_that_failed_can_be_tried_again_and_is_dropped_without_a_name(
     source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with OutputCopy(target, replace=False) as copy, monkeypatch.context() as patched:
-        patched.setattr(output, "_open_nameless", lambda folder: None)
+        patched.setattr(output, "_open_nameless", lambda _: None)
         with pytest.raises(OSError, match="No such file"):
             copy.fill(source.with_name("other"))
         assert names(target) == [] and not copy.is_filled

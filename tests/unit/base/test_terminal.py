@@ -63,7 +63,7 @@ async def device(*, says_goodbye: bool) -> AsyncIterator[int]:
         yield int(server.sockets[0].getsockname()[1])
 
 
-async def leave(presses: int) -> bool:
+async def leave(_presses: int) -> bool:
     return False
 
 

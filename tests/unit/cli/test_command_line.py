@@ -89,7 +89,7 @@ def leaf_commands(command: click.Command, path: tuple[str, ...] = ()) -> list[tu
 def test_every_command_has_json_and_help(path: tuple[str, ...], command: click.Command) -> None:
     options = {option for parameter in command.params for option in parameter.opts}
     assert {"--json", "--quiet", "--cache"} <= options
-    assert command.help
+    assert command.help, path
     for parameter in command.params:
         assert not isinstance(parameter, click.Option) or parameter.help, parameter.name
 

@@ -74,8 +74,9 @@ def test_a_picture_of_a_file_needs_no_server(folder: Path) -> None:
         (("graph", "no.yml"), 2, "no.yml cannot be read"),
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("folder")
 def test_what_is_wrong_is_told_apart_from_what_the_command_in_the_node_does(
-    folder: Path, capfd: pytest.CaptureFixture[str], words: tuple[str, ...], status: int, said: str
+    capfd: pytest.CaptureFixture[str], words: tuple[str, ...], status: int, said: str
 ) -> None:
     assert run("lab", *words) == status
     assert said in capfd.readouterr().err

@@ -47,7 +47,7 @@ def layer(add: Callable[[tarfile.TarFile], None] | None = None) -> bytes:
 class FakeImage(Image):
     """An image of one layer in memory, that counts how often it is fetched."""
 
-    def __init__(self, data: bytes, *, before: Callable[[Path], None] = lambda spool: None) -> None:
+    def __init__(self, data: bytes, *, before: Callable[[Path], None] = lambda _: None) -> None:
         diff_id = f"sha256:{hashlib.sha256(data).hexdigest()}"
         config = GuestConfig(cmd=("/bin/sh",), env=("A=ä b ",))
         self.info = ImageInfo(
@@ -123,7 +123,7 @@ def test_a_disk_that_was_made_now_is_handed_out_whole_before_its_digests_are_kno
     seen: list[bytes] = []
     disk = convert(image, SMALL, cache, Events(), lambda path: seen.append(path.read_bytes()))
     assert [hashlib.md5(data, usedforsecurity=False).hexdigest() for data in seen] == [disk.md5]
-    convert(image, SMALL, cache, Events(), lambda path: seen.append(b"again"))
+    convert(image, SMALL, cache, Events(), lambda _: seen.append(b"again"))
     assert len(seen) == 1
 
 
@@ -184,7 +184,7 @@ def test_an_entry_with_a_damaged_manifest_is_made_again(cache: Cache, manifest: 
 
 
 def fail(error: BaseException) -> Callable[[Path], None]:
-    def raise_it(spool: Path) -> None:
+    def raise_it(_spool: Path) -> None:
         raise error
 
     return raise_it
@@ -219,7 +219,7 @@ def test_a_disk_that_is_too_small_is_told_with_the_size_that_would_do(cache: Cac
 async def test_a_conversion_that_is_given_up_leaves_nothing(cache: Cache) -> None:
     waiting = threading.Event()
 
-    def wait(spool: Path) -> None:
+    def wait(_spool: Path) -> None:
         waiting.set()
         time.sleep(0.2)
 
@@ -232,7 +232,7 @@ async def test_a_conversion_that_is_given_up_leaves_nothing(cache: Cache) -> Non
 
 
 def make_in_process(root: Path, log: Path) -> None:
-    def note(spool: Path) -> None:
+    def note(_spool: Path) -> None:
         with log.open("a") as stream:
             stream.write("fetched\n")
         time.sleep(0.3)

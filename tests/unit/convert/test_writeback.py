@@ -16,7 +16,7 @@ def test_what_was_appended_is_written_out_once(tmp_path: Path, monkeypatch: pyte
     path, asked = tmp_path / "file", threading.Event()
     ranges: list[tuple[int, int]] = []
 
-    def advise(descriptor: int, offset: int, length: int, advice: int) -> None:
+    def advise(_descriptor: int, offset: int, length: int, _advice: int) -> None:
         ranges.append((offset, length))
         asked.set()
 
@@ -35,7 +35,7 @@ def test_what_was_appended_is_written_out_once(tmp_path: Path, monkeypatch: pyte
 def test_a_system_that_refuses_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = threading.Event()
 
-    def refuse(*words: object) -> None:
+    def refuse(*_: object) -> None:
         asked.set()
         raise OSError(22, "Invalid argument")
 

@@ -240,7 +240,7 @@ def test_the_bytes_are_the_same_on_every_machine() -> None:
     assert hashlib.md5(stream.getvalue()).hexdigest() == "93b8d7acdbbf552b2f4924701c287516"
 
 
-def test_progress_sums_up_to_the_content(tmp_path: Path) -> None:
+def test_progress_sums_up_to_the_content() -> None:
     tree = FileTree()
     for number in range(50):
         tree.add_file(b"%d" % number, b"x" * (number * 5000))

@@ -52,7 +52,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "COLLISION_WAITS_S", (0.01, 0.01))
 
 
-async def slow(request: web.Request) -> web.StreamResponse:
+async def slow(_request: web.Request) -> web.StreamResponse:
     await asyncio.sleep(4)
     return web.json_response([])
 
@@ -155,7 +155,7 @@ async def test_a_refused_upload_ends_soon(
 async def test_an_upload_that_does_not_move_is_given_up(client: Server, fake: FakeGNS3, tmp_path: Path) -> None:
     given_up = asyncio.Event()
 
-    async def deaf(request: web.Request) -> web.StreamResponse:
+    async def deaf(_request: web.Request) -> web.StreamResponse:
         await given_up.wait()
         return web.json_response({})
 

@@ -86,7 +86,7 @@ async def test_a_guest_that_says_later_that_it_is_there_is_asked_at_once() -> No
 
 
 async def test_nobody_there_is_told_with_the_last_lines_of_the_console() -> None:
-    line = Line(lambda frame: [], announced=False)
+    line = Line(lambda _: [], announced=False)
     line.reader.feed_data(b"Kernel panic\r\n")
     async with GuestExec(line.reader, line, limits=FAST) as commands:
         with pytest.raises(GuestError, match=r"nothing in the guest answered on its console within 0\.3 s") as caught:

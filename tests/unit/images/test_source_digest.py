@@ -35,7 +35,7 @@ class SomeEngine:
         self._names = names
         self._registry = registry
 
-    def inspect(self, reference: str) -> dict[str, Any]:
+    def inspect(self, _reference: str) -> dict[str, Any]:
         return {"Id": ID, "Os": "linux", "Architecture": "amd64", "RepoTags": ["debian:12"],
                 "RepoDigests": list(self._names), "RootFS": {"Layers": DIFF_IDS}, "Config": {}}  # fmt: skip
 

@@ -71,7 +71,7 @@ async def test_a_command_is_judged_by_its_status_and_output(
     ("expected", "outcome"), [({}, "failed"), ({"status": 4}, "passed"), ({"fails": True}, "passed")]
 )
 async def test_a_command_may_be_meant_to_fail(expected: dict[str, Any], outcome: str) -> None:
-    (result,) = await check(lambda node, request: said(4), {"node": "h1", "exec": ["false"], **expected})
+    (result,) = await check(lambda *_: said(4), {"node": "h1", "exec": ["false"], **expected})
     assert result.outcome == outcome
 
 
@@ -79,7 +79,7 @@ async def test_a_check_is_tried_again_until_it_holds(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(checks, "_BETWEEN_S", 0.01)
     answers = [said(1), GuestError("still booting"), said(0, failure="no such program"), said(0)]
 
-    def answer(node: str, request: ExecRequest) -> ExecResult:
+    def answer(_node: str, _request: ExecRequest) -> ExecResult:
         found = answers.pop(0)
         if isinstance(found, GuestError):
             raise found
@@ -90,7 +90,7 @@ async def test_a_check_is_tried_again_until_it_holds(monkeypatch: pytest.MonkeyP
 
 
 async def test_what_never_answers_is_an_error_with_the_last_reason() -> None:
-    def answer(node: str, request: ExecRequest) -> ExecResult:
+    def answer(_node: str, _request: ExecRequest) -> ExecResult:
         raise GuestError("the guest's console has closed")
 
     (result,) = await check(answer, {"node": "h1", "exec": "true"})
@@ -107,7 +107,7 @@ async def test_what_never_answers_is_an_error_with_the_last_reason() -> None:
     ],
 )
 async def test_what_can_never_hold_is_not_tried_again(error: MiniVMError) -> None:
-    def answer(node: str, request: ExecRequest) -> ExecResult:
+    def answer(_node: str, _request: ExecRequest) -> ExecResult:
         raise error
 
     (result,) = await check(answer, {"node": "h1", "exec": "true", "within": 60})
@@ -115,7 +115,7 @@ async def test_what_can_never_hold_is_not_tried_again(error: MiniVMError) -> Non
 
 
 async def test_a_ping_of_a_node_that_does_not_run_is_told_at_once() -> None:
-    def answer(node: str, request: ExecRequest) -> ExecResult:
+    def answer(node: str, _request: ExecRequest) -> ExecResult:
         if node == "h3":
             raise NodeError("node h3 is stopped")
         return said()
@@ -139,7 +139,7 @@ async def test_an_address_is_pinged_without_the_images_own_ping() -> None:
 async def test_an_address_that_should_not_answer_has_several_chances() -> None:
     seen: list[str] = []
 
-    def answer(node: str, request: ExecRequest) -> ExecResult:
+    def answer(_node: str, request: ExecRequest) -> ExecResult:
         seen.append(request.argv[3])
         return said(0 if request.argv[-1] == "192.0.2.2" else 1)
 
@@ -178,7 +178,7 @@ async def test_checks_run_at_once_but_not_too_many_and_are_told_as_they_come() -
     running = most = 0
     told = []
 
-    async def run(node: str, request: ExecRequest, limit_s: float) -> ExecResult:
+    async def run(_node: str, request: ExecRequest, _limit_s: float) -> ExecResult:
         nonlocal running, most
         running += 1
         most = max(most, running)
@@ -194,5 +194,5 @@ async def test_checks_run_at_once_but_not_too_many_and_are_told_as_they_come() -
 
 
 async def test_long_output_is_cut_and_bytes_that_are_no_text_are_no_trouble() -> None:
-    (result,) = await check(lambda node, request: said(1, b"\xff" + b"x" * 9000), {"node": "h1", "exec": "cat"})
+    (result,) = await check(lambda *_: said(1, b"\xff" + b"x" * 9000), {"node": "h1", "exec": "cat"})
     assert len(result.output) == 4000

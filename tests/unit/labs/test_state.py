@@ -29,7 +29,7 @@ class Projects:
                  compute_id="local", template_id=None, console_host="", console_port=None, ports=(), properties={})
         ]  # fmt: skip
 
-    async def nothing(self, project_id: str) -> list[Any]:
+    async def nothing(self, _project_id: str) -> list[Any]:
         return []
 
     links = drawings = nothing

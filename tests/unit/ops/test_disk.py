@@ -60,7 +60,7 @@ def test_a_copy_that_failed_beside_the_conversion_is_made_after_it(work: Path, m
 
 
 def test_a_disk_that_cannot_be_copied_is_in_the_cache_nevertheless(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(copy: OutputCopy, source: Path, *more: Any) -> None:
+    def fails(_copy: OutputCopy, _source: Path, *_: Any) -> None:
         raise DiskFullError("no room")
 
     with monkeypatch.context() as patched:

@@ -102,7 +102,7 @@ def test_options_that_no_shell_would_take_are_told() -> None:
 
 
 def test_a_missing_qemu_is_told_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(ToolError, match="qemu-system-x86_64 is not installed") as caught:
         find_qemu()
     assert "apt install" in caught.value.hint

@@ -63,7 +63,7 @@ def test_a_truncated_package_is_an_error_that_names_it(tmp_path: Path, compressi
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * kept)])
     with pytest.raises(PackageError, match="p_1.0-1_amd64.deb"):
-        for member in members(open_deb(path), lambda path: True):
+        for member in members(open_deb(path), lambda _: True):
             member.read()
 
 
@@ -74,7 +74,7 @@ def test_a_flipped_byte_never_crashes(tmp_path: Path, compression: str) -> None:
     for place in range(0, len(data), 7):
         path.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
         try:
-            for member in members(open_deb(path), lambda path: True):
+            for member in members(open_deb(path), lambda _: True):
                 member.read()
         except PackageError as error:
             assert "p_1.0-1_amd64.deb" in error.message

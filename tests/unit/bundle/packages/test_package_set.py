@@ -182,7 +182,7 @@ def test_a_package_that_is_not_what_the_list_says_is_refused(tmp_path: Path, fak
 
 
 def test_a_machine_without_apt_is_told_of_package_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(PackageError, match="no apt") as caught:
         resolve(tmp_path)
     assert "--deb" in caught.value.hint

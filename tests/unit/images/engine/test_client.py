@@ -218,7 +218,8 @@ def test_the_current_context_of_the_configuration_is_used(home: Path) -> None:
     assert len(find_endpoints({"DOCKER_CONTEXT": "default"})) == 4
 
 
-def test_a_context_that_is_not_there_is_an_error(home: Path) -> None:
+@pytest.mark.usefixtures("home")
+def test_a_context_that_is_not_there_is_an_error() -> None:
     with pytest.raises(EngineError, match="the Docker context 'nowhere' does not exist") as caught:
         find_endpoints({"DOCKER_CONTEXT": "nowhere"})
     assert "docker context ls" in caught.value.hint
@@ -239,15 +240,17 @@ def test_without_settings_the_usual_sockets_are_tried_and_all_are_named(home: Pa
     assert "systemctl start docker" in caught.value.hint
 
 
-def test_rootless_docker_is_found(home: Path, standin: Standin) -> None:
+@pytest.mark.usefixtures("home")
+def test_rootless_docker_is_found(standin: Standin) -> None:
     # The stand-in's socket is named docker.sock, in the folder that is XDG_RUNTIME_DIR here.
     with connect({"XDG_RUNTIME_DIR": standin.url.removeprefix("unix://").rpartition("/")[0]}) as engine:
         assert "rootless Docker" in str(engine)
         assert engine.version()["Version"] == "20.10"
 
 
-def test_a_socket_that_may_not_be_used_is_told_with_what_helps(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: object, address: str) -> None:
+@pytest.mark.usefixtures("home")
+def test_a_socket_that_may_not_be_used_is_told_with_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_self: object, _address: str) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("socket.socket.connect", refuse)
@@ -331,7 +334,7 @@ def test_an_image_without_proper_diff_ids_is_damaged(engine: Engine, standin: St
 
 
 def test_the_layers_are_fetched(engine: Engine, tmp_path: Path) -> None:
-    (layer,) = find_image(engine, "team/app").fetch(tmp_path, lambda amount: None)
+    (layer,) = find_image(engine, "team/app").fetch(tmp_path, lambda _: None)
     assert layer.path.read_bytes()[layer.offset :][: layer.size] == LAYER
 
 
@@ -354,12 +357,12 @@ print(layer.diff_id, "docker" in sys.modules)
 def test_an_engine_with_an_unusual_answer_is_asked_through_the_docker_package(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def unusual(*words: Any) -> Any:
+    def unusual(*_: Any) -> Any:
         raise UnexpectedError("HTTP/3")
 
     monkeypatch.setattr(EngineSocket, "document", unusual)
     monkeypatch.setattr(EngineSocket, "stream", unusual)
-    (layer,) = find_image(engine, "team/app").fetch(tmp_path, lambda amount: None)
+    (layer,) = find_image(engine, "team/app").fetch(tmp_path, lambda _: None)
     assert layer.diff_id == DIFF_ID
     assert engine.version()["Version"] == "20.10"
 
@@ -367,13 +370,13 @@ def test_an_engine_with_an_unusual_answer_is_asked_through_the_docker_package(
 def test_an_engine_that_dies_midway_is_an_engine_error(engine: Engine, standin: Standin, tmp_path: Path) -> None:
     standin.answers[f"/images/{IMAGE_ID}/get"] = (200, [saved()[:3000], b"DIE"])
     with pytest.raises(EngineError, match="stopped answering while reading"):
-        find_image(engine, "team/app").fetch(tmp_path, lambda amount: None)
+        find_image(engine, "team/app").fetch(tmp_path, lambda _: None)
 
 
 def test_an_engine_that_refuses_is_quoted(engine: Engine, standin: Standin, tmp_path: Path) -> None:
     standin.answers[f"/images/{IMAGE_ID}/get"] = (500, {"message": "no space left on device"})
     with pytest.raises(EngineError, match="no space left on device") as caught:
-        find_image(engine, "team/app").fetch(tmp_path, lambda amount: None)
+        find_image(engine, "team/app").fetch(tmp_path, lambda _: None)
     assert "docker system prune" in caught.value.hint
 
 
@@ -382,7 +385,7 @@ async def test_waiting_for_a_silent_engine_can_be_given_up(engine: Engine, stand
 
     standin.answers[f"/images/{IMAGE_ID}/get"] = (200, [saved()[:600], b"HOLD", saved()[600:]])
     image = find_image(engine, "team/app")
-    task = asyncio.create_task(run_blocking(image.fetch, tmp_path, lambda amount: None))
+    task = asyncio.create_task(run_blocking(image.fetch, tmp_path, lambda _: None))
     await asyncio.sleep(0.2)
     task.cancel()
     before = asyncio.get_running_loop().time()

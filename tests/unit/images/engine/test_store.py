@@ -57,7 +57,7 @@ def test_the_layers_are_those_that_were_loaded(store: Store, spool: Path) -> Non
 def test_an_image_of_one_layer_has_no_lower_folders(tmp_path: Path, spool: Path) -> None:
     store = Store(tmp_path / "docker", BASE)
     folders = layer_folders(store.inspected(), store.diff_ids)
-    [layer] = copy_layers(folders, store.diff_ids, spool, lambda amount: None)
+    [layer] = copy_layers(folders, store.diff_ids, spool, lambda _: None)
     assert layer.path.read_bytes() == BASE
 
 
@@ -138,7 +138,7 @@ CHANGES: list[Callable[[Store], None]] = [
 def test_what_is_not_as_it_was_is_not_taken(store: Store, spool: Path, change: Callable[[Store], None]) -> None:
     change(store)
     with pytest.raises(OutOfReachError):
-        copy_layers(store.folders, store.diff_ids, spool, lambda amount: None)
+        copy_layers(store.folders, store.diff_ids, spool, lambda _: None)
     assert not list(spool.iterdir())
     assert not any(os.readlink(f"/proc/self/fd/{name}").startswith(str(store.folders[0])) for name in descriptors())
 
@@ -173,7 +173,7 @@ def test_folders_of_another_driver_or_number_are_not_looked_at(store: Store) -> 
     assert layer_folders(store.inspected(), store.diff_ids) == []
 
 
-def test_a_full_disk_is_told_as_such(store: Store, spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_as_such(store: Store, spool: Path) -> None:
     (spool / "layers").symlink_to("/dev/full")
     with pytest.raises(DiskFullError):
-        copy_layers(store.folders, store.diff_ids, spool, lambda amount: None)
+        copy_layers(store.folders, store.diff_ids, spool, lambda _: None)

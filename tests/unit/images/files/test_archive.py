@@ -83,14 +83,14 @@ def test_every_layout_gives_the_same_layers_in_order(layout: str, tmp_path: Path
 
 
 def test_nothing_but_the_layers_stays_in_the_spool(tmp_path: Path) -> None:
-    spool_layers(pieces(ARCHIVES["old"]), DIFF_IDS, tmp_path, lambda amount: None)
+    spool_layers(pieces(ARCHIVES["old"]), DIFF_IDS, tmp_path, lambda _: None)
     assert [path.name for path in tmp_path.iterdir()] == ["layers"]
     assert (tmp_path / "layers").stat().st_size == sum(map(len, LAYERS))
 
 
 def test_a_layer_that_occurs_twice_is_stored_once(tmp_path: Path) -> None:
     wanted = [DIFF_IDS[0], DIFF_IDS[2], DIFF_IDS[0]]
-    layers = spool_layers(pieces(old_layout([LAYERS[0], LAYERS[2], LAYERS[0]])), wanted, tmp_path, lambda amount: None)
+    layers = spool_layers(pieces(old_layout([LAYERS[0], LAYERS[2], LAYERS[0]])), wanted, tmp_path, lambda _: None)
     assert layers[0] == layers[2]
     assert [layer.diff_id for layer in layers] == wanted
 
@@ -98,7 +98,7 @@ def test_a_layer_that_occurs_twice_is_stored_once(tmp_path: Path) -> None:
 def test_a_changed_layer_is_named_with_both_digests(tmp_path: Path) -> None:
     changed = LAYERS[1][:-1] + b"X"
     with pytest.raises(DamagedImageError) as caught:
-        spool_layers(pieces(old_layout([LAYERS[0], changed, LAYERS[2]])), DIFF_IDS, tmp_path, lambda amount: None)
+        spool_layers(pieces(old_layout([LAYERS[0], changed, LAYERS[2]])), DIFF_IDS, tmp_path, lambda _: None)
     assert caught.value.message == (
         f"layer 2 of 3 ({DIFF_IDS[1]}) arrived with the digest {digest(changed)} ({len(changed)} bytes)"
     )
@@ -106,7 +106,7 @@ def test_a_changed_layer_is_named_with_both_digests(tmp_path: Path) -> None:
 
 def test_a_missing_layer_is_named(tmp_path: Path) -> None:
     with pytest.raises(DamagedImageError, match=rf"layer 3 of 3 \({DIFF_IDS[2]}\) is not in what the engine sent"):
-        spool_layers(pieces(archive([("a", LAYERS[0]), ("b", LAYERS[1])])), DIFF_IDS, tmp_path, lambda amount: None)
+        spool_layers(pieces(archive([("a", LAYERS[0]), ("b", LAYERS[1])])), DIFF_IDS, tmp_path, lambda _: None)
 
 
 def cuts(data: bytes) -> list[int]:
@@ -119,15 +119,15 @@ def cuts(data: bytes) -> list[int]:
 @pytest.mark.parametrize(("layout", "cut"), [(name, cut) for name, data in ARCHIVES.items() for cut in cuts(data)])
 def test_a_truncated_stream_is_an_error_that_names_a_layer(layout: str, cut: int, tmp_path: Path) -> None:
     with pytest.raises(DamagedImageError, match=r"^layer \d of 3 "):
-        spool_layers(pieces(ARCHIVES[layout][:cut]), DIFF_IDS, tmp_path, lambda amount: None)
+        spool_layers(pieces(ARCHIVES[layout][:cut]), DIFF_IDS, tmp_path, lambda _: None)
 
 
 def test_a_blob_that_only_looks_compressed_is_no_crash(tmp_path: Path) -> None:
     data = archive([("a", b"\x1f\x8b" + b"junk" * 100)])
     with pytest.raises(DamagedImageError, match="a cannot be decompressed"):
-        spool_layers(pieces(data), DIFF_IDS, tmp_path, lambda amount: None)
+        spool_layers(pieces(data), DIFF_IDS, tmp_path, lambda _: None)
 
 
 def test_something_that_is_no_archive_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DamagedImageError, match="did not arrive whole"):
-        spool_layers(pieces(b"<html>" * 1000), DIFF_IDS, tmp_path, lambda amount: None)
+        spool_layers(pieces(b"<html>" * 1000), DIFF_IDS, tmp_path, lambda _: None)

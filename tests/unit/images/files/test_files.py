@@ -45,7 +45,7 @@ def find(name: str) -> Image:
 def fetched(image: Image, folder: Path) -> list[bytes]:
     spool = folder / "spool"
     spool.mkdir()
-    layers = image.fetch(spool, lambda amount: None)
+    layers = image.fetch(spool, lambda _: None)
     assert tuple(layer.diff_id for layer in layers) == image.info.diff_ids
     return [layer.path.read_bytes()[layer.offset : layer.offset + layer.size] for layer in layers]
 
@@ -243,7 +243,7 @@ def test_what_lies_unpacked_in_a_file_is_used_there_as_long_as_it_stays_the_same
     else:
         saved(path, (make_image(LAYERS), []))
     image = find(f"{scheme}:{path}")
-    layers = image.fetch(spool, lambda amount: None)
+    layers = image.fetch(spool, lambda _: None)
     assert {layer.path for layer in layers} == {path}
     assert [layer.path.read_bytes()[layer.offset :][: layer.size] for layer in layers] == LAYERS[: len(layers)]
     assert sum(file.stat().st_size for file in spool.iterdir()) == 0

@@ -118,7 +118,7 @@ def test_a_file_with_holes_of_petabytes_is_refused(form: str, tmp_path: Path) ->
     with pytest.raises(DamagedImageError, match="x is stored as a sparse file"):
         read_documents(tmp_path / "a.tar")
     with pytest.raises(DamagedImageError, match="x is stored as a sparse file"):
-        spool_layers(pieces(data, 5000), ["sha256:" + "0" * 64], tmp_path, lambda amount: None)
+        spool_layers(pieces(data, 5000), ["sha256:" + "0" * 64], tmp_path, lambda _: None)
 
 
 @pytest.mark.parametrize(

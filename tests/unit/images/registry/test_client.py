@@ -234,7 +234,7 @@ def test_a_redirect_to_something_strange_is_refused(registry: FakeRegistry, tmp_
 def test_https_does_not_become_http_by_a_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
     import requests
 
-    def answer(self: Any, session: Any, url: str, *words: Any) -> requests.Response:
+    def answer(_self: Any, _session: Any, _url: str, *_: Any) -> requests.Response:
         response = requests.Response()
         response.status_code, response.raw = 302, io.BytesIO()
         response.headers["Location"] = "http://plain.example/blob?signature=s3cret"
@@ -242,7 +242,7 @@ def test_https_does_not_become_http_by_a_redirect(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Repository, "_get", answer)
     with pytest.raises(RegistryError, match="http://plain.example/blob, which is not safe") as caught:
-        Repository("a.example", "x", lambda host: None).manifest("1")
+        Repository("a.example", "x", lambda _: None).manifest("1")
     assert "s3cret" not in everything(caught.value)
 
 

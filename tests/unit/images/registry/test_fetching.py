@@ -31,16 +31,16 @@ def digest(data: bytes) -> str:
 class Source(Blobs):
     """One blob, in pieces; ``before`` is called with the number of each."""
 
-    def __init__(self, data: bytes = PACKED, before: Callable[[int], None] = lambda number: None) -> None:
+    def __init__(self, data: bytes = PACKED, before: Callable[[int], None] = lambda _: None) -> None:
         self._data = data
         self._before = before
         self.given = 0
         self.closed = threading.Event()
 
-    def document(self, descriptor: Descriptor) -> bytes:
+    def document(self, _descriptor: Descriptor) -> bytes:
         raise AssertionError
 
-    def pieces(self, descriptor: Descriptor) -> Iterator[bytes]:
+    def pieces(self, _descriptor: Descriptor) -> Iterator[bytes]:
         try:
             for start in range(0, len(self._data), PIECE):
                 self._before(start // PIECE)
@@ -54,7 +54,7 @@ def image(packed: bytes = PACKED) -> OciImage:
     return OciImage({}, [Descriptor(media_type="", digest=digest(packed), size=len(packed))], (digest(PLAIN),))
 
 
-def fetch(source: Source, folder: Path, progress: Callable[[int], None] = lambda amount: None) -> bytes:
+def fetch(source: Source, folder: Path, progress: Callable[[int], None] = lambda _: None) -> bytes:
     (layer,) = fetch_layers(image(), [source], folder, progress)
     return layer.path.read_bytes()[layer.offset :][: layer.size]
 
@@ -96,7 +96,7 @@ def test_a_blob_that_ends_early_is_told(tmp_path: Path, size: int) -> None:
 def test_a_full_disk_ends_the_fetch_and_the_thread_that_brings_the_blob(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(spool: object, data: bytes) -> None:
+    def full(_spool: object, _data: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(unpack_module._Spool, "_write", full)
@@ -107,10 +107,10 @@ def test_a_full_disk_ends_the_fetch_and_the_thread_that_brings_the_blob(
 
 
 def test_a_fetch_that_is_given_up_ends_the_thread_that_brings_the_blob(tmp_path: Path) -> None:
-    def give_up(amount: int) -> None:
+    def give_up(_amount: int) -> None:
         raise Interrupted
 
-    source = Source(before=lambda number: time.sleep(0.01))
+    source = Source(before=lambda _: time.sleep(0.01))
     with pytest.raises(Interrupted):
         fetch(source, tmp_path, give_up)
     assert source.closed.wait(10)

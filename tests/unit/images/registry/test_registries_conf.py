@@ -135,7 +135,7 @@ def test_a_host_that_is_a_web_site_stands_for_its_index(
     with fake_registry(make_image([b"layer"])) as index:
         monkeypatch.setattr(registry_image, "_index_places", lambda place: [place.at(index.host, place.path)])
         assert find_in_registry(f"{registry.host}/team/app:1", RegistryOptions(), {}).info.version == "1"
-    monkeypatch.setattr(registry_image, "_index_places", lambda place: [])
+    monkeypatch.setattr(registry_image, "_index_places", lambda _: [])
     with pytest.raises(RegistryError, match="is a web site and no registry"):
         find_in_registry(f"{registry.host}/team/app:1", RegistryOptions(), {})
 

@@ -205,7 +205,7 @@ async def test_a_package_that_cannot_be_had_is_told_with_the_command_that_instal
     assert "`pip install gns3-minivm-kernel==6.1.90.1`" in error.hint
 
 
-def no_package(*values: Any) -> Any:
+def no_package(*_: Any) -> Any:
     raise HostError("no network")
 
 

@@ -25,7 +25,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """What is asked of the builder, on a machine with apt and all tools."""
     calls: Asked = []
     monkeypatch.setattr(
-        monolithic, "build", lambda source, toolchain, cache, events: calls.append((source, toolchain)) or "a bundle"
+        monolithic, "build", lambda source, toolchain, _cache, _events: calls.append((source, toolchain)) or "a bundle"
     )
     monkeypatch.setattr(kernel_monolithic, "has_apt", lambda: True)
     monkeypatch.setattr(kernel_monolithic, "missing_tools", list)
@@ -64,7 +64,7 @@ def test_without_the_tools_it_is_a_container_and_without_an_apt_its_source_too(
 
 
 def test_without_tools_and_engine_the_error_names_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object) -> None:
+    def refuse(*_: object) -> None:
         raise EngineError("no Docker engine answers")
 
     monkeypatch.setattr(monolithic, "build", refuse)

@@ -41,7 +41,7 @@ def tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setattr(toolchain, "missing_tools", list)
     for module in (build, monolithic):
-        monkeypatch.setattr(module, "init_binary", lambda cache: elf({".text": b"init"}))
+        monkeypatch.setattr(module, "init_binary", lambda _: elf({".text": b"init"}))
 
 
 @pytest.fixture
@@ -92,7 +92,8 @@ async def test_the_wheel_has_bundle_licences_configuration_and_names_the_sources
     assert next(record.sha256 for record in bundle.packages if record.name == "linux-source-6.1") in text
 
 
-async def test_the_record_has_the_digest_of_every_file(settings: Settings, bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("bundle")
+async def test_the_record_has_the_digest_of_every_file(settings: Settings, tmp_path: Path) -> None:
     with zipfile.ZipFile(await pack(settings, tmp_path)) as archive:
         (record,) = [name for name in archive.namelist() if name.endswith("/RECORD")]
         rows = {name: (digest, size) for name, digest, size in csv.reader(io.StringIO(archive.read(record).decode()))}
@@ -103,7 +104,8 @@ async def test_the_record_has_the_digest_of_every_file(settings: Settings, bundl
             assert rows[name] == (f"sha256={digest}", str(len(data)))
 
 
-async def test_the_same_bundle_gives_the_same_wheel(settings: Settings, bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("bundle")
+async def test_the_same_bundle_gives_the_same_wheel(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     first, second = await pack(settings, tmp_path / "a"), await pack(settings, tmp_path / "b")
@@ -129,8 +131,9 @@ async def test_an_installed_bundle_is_taken_where_no_kernel_is_named(
     assert found is not None and found.is_installed
 
 
+@pytest.mark.usefixtures("bundle")
 async def test_one_that_another_release_has_made_is_not_taken_and_that_is_told(
-    settings: Settings, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with zipfile.ZipFile(await pack(settings, tmp_path)) as archive:
         archive.extractall(tmp_path / "site")
@@ -165,7 +168,8 @@ async def test_doctor_has_no_problem_with_a_kernel_that_came_with_pip(
     assert found is not None and found.path.is_relative_to(tmp_path / "site") and found.md5 == bundle.kernel.md5
 
 
-async def test_what_cannot_be_packed_is_said(settings: Settings, bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("bundle")
+async def test_what_cannot_be_packed_is_said(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'debian' to pack") as caught:
         await pack(settings, tmp_path, "debian")
     assert "`gns3-minivm kernel build`" in caught.value.hint

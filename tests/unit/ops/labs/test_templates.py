@@ -68,7 +68,7 @@ def test_the_difference_is_a_line_for_each_change(tmp_path: Path) -> None:
     assert show_labs.difference(same) == "lab on http://here: nothing to do"
 
 
-def test_the_table_and_what_went_wrong(tmp_path: Path) -> None:
+def test_the_table_and_what_went_wrong() -> None:
     rows = (
         NodeRow(
             name="r1",
