@@ -63,13 +63,17 @@ class Document:
 
 def read_document(path: Path, *, what: str) -> Document:
     """Read a YAML file that holds a mapping; ``what`` it is, as in "a catalogue".  Raises ConfigError."""
+    return parse_document(path, read_text(path), what=what)
+
+
+def read_text(path: Path) -> str:
+    """The text of a user's file.  Raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} cannot be read: it is not UTF-8 text (byte {error.start})") from error
-    return parse_document(path, text, what=what)
 
 
 def parse_document(path: Path, text: str, *, what: str) -> Document:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from gns3_minivm.agent.desired import ZSTD_QEMU, is_ours
+from gns3_minivm.agent.nodes import nodes_by_project
 from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.artifacts import Artifact, FindArtifact
 from gns3_minivm.base.errors import MiniVMError, ServerError
@@ -214,12 +215,12 @@ def _acceleration(name: str, kvm: bool | None) -> Finding:
 
 
 async def _ubridge(server: Server) -> list[Finding]:
-    for project in await server.projects():
-        if project.status == "opened":
-            for node in await server.nodes(project.project_id):
-                if node.status == "started" and node.node_type in ("qemu", "docker", "vpcs"):
-                    text = f"node {node.name} of project {project.name} runs, so ubridge is there"
-                    return [Finding("ubridge", "ok", text)]
+    opened = [project for project in await server.projects() if project.status == "opened"]
+    async for project, nodes in nodes_by_project(server, opened):
+        for node in nodes:
+            if node.status == "started" and node.node_type in ("qemu", "docker", "vpcs"):
+                text = f"node {node.name} of project {project.name} runs, so ubridge is there"
+                return [Finding("ubridge", "ok", text)]
     hint = f"`gns3-minivm doctor --try` starts a node to find out. {_UBRIDGE_HINT}"
     return [Finding("ubridge", "unknown", "no node runs, and the API does not tell whether ubridge is installed", hint)]
 

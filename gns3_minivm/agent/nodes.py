@@ -6,13 +6,13 @@ for each project, so this is no part of ``observe``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from gns3_minivm.agent.desired import DesiredAppliance
 from gns3_minivm.base.errors import NotFoundError
-from gns3_minivm.gns3.model import Node, QemuTemplate
+from gns3_minivm.gns3.model import Node, Project, QemuTemplate
 from gns3_minivm.gns3.server import Server
 
 _COMPARED = ("hda_disk_image", "kernel_image", "initrd")
@@ -62,14 +62,22 @@ async def nodes_of(server: Server, template_id: str) -> list[tuple[str, str]]:
 
 async def _nodes_of(server: Server, template_ids: Iterable[str]) -> list[tuple[str, Node]]:
     wanted = set(template_ids)
-    found = []
-    for project in await server.projects():
+    return [
+        (project.name, node)
+        async for project, nodes in nodes_by_project(server, await server.projects())
+        for node in nodes
+        if node.template_id in wanted
+    ]
+
+
+async def nodes_by_project(server: Server, projects: Iterable[Project]) -> AsyncIterator[tuple[Project, list[Node]]]:
+    """Each of the projects with its nodes, one request after the other; one that is not there any more is left out."""
+    for project in projects:
         try:
             nodes = await server.nodes(project.project_id)
         except NotFoundError:
             continue  # deleted at this moment
-        found += [(project.name, node) for node in nodes if node.template_id in wanted]
-    return found
+        yield project, nodes
 
 
 def _older(node: Node, template: QemuTemplate) -> tuple[tuple[str, str], ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from gns3_minivm.base.artifacts import Artifact
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import ConflictError, DiskFullError, NotFoundError, UploadError
 from gns3_minivm.base.events import Events
+from gns3_minivm.base.streams import save_stream
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, ServerImage
 from gns3_minivm.gns3.project_archive import image_md5, write_carrier
 from gns3_minivm.gns3.server import Server
@@ -105,10 +105,7 @@ async def put_back(server: Server, artifact: Artifact, filename: str, progress: 
 async def save(stream: AsyncGenerator[bytes, None], target: Path) -> None:
     """Write what a server sends to a new file.  Raises DiskFullError."""
     try:
-        with await run_blocking(target.open, "xb") as file:
-            async with aclosing(stream) as chunks:
-                async for chunk in chunks:
-                    await run_blocking(file.write, chunk)
+        await save_stream(stream, target)
     except OSError as error:
         raise _no_room(target, error) from error
 

@@ -6,12 +6,10 @@ lacks comes from the server, else from this machine's cache.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from gns3_minivm.base.errors import (
 )
 from gns3_minivm.base.events import Events, Step
 from gns3_minivm.base.output import check_output, name_output, temporary_beside
+from gns3_minivm.base.streams import save_stream
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import ALWAYS_ON, LOCAL_COMPUTE, Node, Project
@@ -115,7 +114,7 @@ async def export_project(
         try:
             with context.events.step(f"Export {project.name}", unit="bytes") as step:
                 stream = server.export_project(project.project_id, with_images=True)
-                await _save(stream, temporary, step)
+                await save_stream(stream, temporary, step.advance)
             archive, added = await _complete(
                 server, temporary, _computes_of_images(nodes), context.settings, context.events
             )
@@ -187,11 +186,21 @@ async def import_project(
 
 async def _find(server: Server, name: str) -> Project:
     projects = await server.projects()
-    for project in projects:
-        if name in (project.project_id, project.name):
-            return project
-    there = ", ".join(sorted(project.name for project in projects)) or "no project"
-    raise NotFoundError(f"{server.url} has no project {name!r}", hint=f"It has: {there}.")
+    found = [project for project in projects if name in (project.project_id, project.name)]
+    return only_project(server, projects, found, f"project {name!r}")
+
+
+def only_project(
+    server: Server, projects: Sequence[Project], found: Sequence[Project], meant: str, hint: str = ""
+) -> Project:
+    """The one project of a server that was found to be ``meant``.  Raises NotFoundError, ConflictError."""
+    if not found:
+        there = ", ".join(sorted(project.name for project in projects)) or "no project"
+        raise NotFoundError(f"{server.url} has no {meant}", hint=f"{hint}It has: {there}.")
+    if len(found) > 1:
+        ids = ", ".join(project.project_id for project in found)
+        raise ConflictError(f"{server.url} has several projects that are the {meant}", hint=f"Name an id: {ids}.")
+    return found[0]
 
 
 def _check_stopped(server: Server, project: Project, nodes: Sequence[Node]) -> None:
@@ -215,14 +224,6 @@ def _computes_of_images(nodes: Sequence[Node]) -> dict[str, str]:
     return found
 
 
-async def _save(stream: AsyncGenerator[bytes, None], target: Path, step: Step) -> None:
-    with await run_blocking(target.open, "xb") as file:
-        async with aclosing(stream) as chunks:
-            async for chunk in chunks:
-                await asyncio.to_thread(file.write, chunk)
-                step.advance(len(chunk))
-
-
 async def _complete(
     server: Server, path: Path, computes: Mapping[str, str], settings: Settings, events: Events
 ) -> tuple[ProjectArchive, tuple[str, ...]]:
@@ -244,7 +245,7 @@ async def _complete(
 async def _fetch(server: Server, filename: str, compute_id: str, carrier: Path, target: Path, step: Step) -> bool:
     """Get an image from the server; False if it does not have it."""
     try:
-        await _save(server.export_images([filename], compute_id), carrier, step)
+        await save_stream(server.export_images([filename], compute_id), carrier, step.advance)
         return await run_blocking(take_image, carrier, filename, target)
     except (ConflictError, NotFoundError):
         return False

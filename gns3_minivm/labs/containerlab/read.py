@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gns3_minivm.base.errors import ConfigError
-from gns3_minivm.documents import Document, Mark, Where, parse_document, read_document
+from gns3_minivm.documents import Document, Mark, Where, parse_document, read_document, read_text
 from gns3_minivm.labs.containerlab.links import Wires, wire
 from gns3_minivm.labs.containerlab.model import NodeDefinition, TopologyFile, inherited, kind_of
 from gns3_minivm.labs.containerlab.nodes import machine
@@ -89,13 +89,7 @@ def read_containerlab(path: Path, environment: Mapping[str, str] | None = None) 
             f"{path} is a Go template, which is not supported",
             hint="Let containerlab write the finished topology: containerlab graph, or any Go template tool.",
         )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} cannot be read: it is not UTF-8 text (byte {error.start})") from error
-    document = parse_document(path, put_in(text, environment), what="a containerlab topology")
+    document = parse_document(path, put_in(read_text(path), environment), what="a containerlab topology")
     return _Reading(document, environment).result()
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gns3_minivm.base.cancel import run_blocking
-from gns3_minivm.base.errors import ConflictError, NodeError, NotFoundError, UsageError
+from gns3_minivm.base.errors import NodeError, NotFoundError, UsageError
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.console import open_console
 from gns3_minivm.gns3.detect import connect
@@ -16,6 +16,7 @@ from gns3_minivm.gns3.server import Server
 from gns3_minivm.guest.exec import GuestExec
 from gns3_minivm.labs.containerlab.read import LabFile, read_lab_or_topology
 from gns3_minivm.labs.state import is_lab
+from gns3_minivm.ops.project import only_project
 
 FILES = ("lab.yml", "lab.yaml")
 """What a lab file is called that nobody names."""
@@ -50,16 +51,7 @@ async def find_lab(server: Server, lab: str) -> Project:
     found = [one for one in projects if is_lab(one, name) and one.name == name]
     found = found or [one for one in projects if name in (one.name, one.project_id)]
     found = found or [one for one in projects if is_lab(one, name)]
-    if not found:
-        known = ", ".join(sorted(one.name for one in projects)) or "none"
-        raise NotFoundError(
-            f"{server.url} has no lab or project {name!r}",
-            hint=f"Make it with `gns3-minivm lab up`. There are: {known}.",
-        )
-    if len(found) > 1:
-        ids = ", ".join(one.project_id for one in found)
-        raise ConflictError(f"{server.url} has {len(found)} projects of the lab {name!r}", hint=f"Name an id: {ids}.")
-    return found[0]
+    return only_project(server, projects, found, f"lab or project {name!r}", "Make it with `gns3-minivm lab up`. ")
 
 
 async def project_of(address: Address, lab: str) -> Project:

@@ -99,3 +99,14 @@ async def test_a_check_that_fails_is_a_finding_and_the_others_go_on() -> None:
         [rights] = await findings(fake, "rights")
     assert images.level == "problem" and "database is locked" in images.message and images.hint
     assert rights.level == "ok"
+
+
+async def test_a_project_that_is_deleted_at_this_moment_is_no_fault() -> None:
+    async with fake_gns3(2) as fake:
+        opened = [{"name": name, "project_id": name, "status": "opened"} for name in ("gone", "here")]
+        fake.on("GET /v2/projects", reply([*opened, {"name": "closed", "project_id": "closed", "status": "closed"}]))
+        node = {"project_id": "here", "node_id": "n", "name": "pc", "node_type": "vpcs", "status": "started"}
+        fake.on("GET /v2/projects/here/nodes", reply([node]))
+        [finding] = await findings(fake, "ubridge")
+        assert (finding.level, finding.message) == ("ok", "node pc of project here runs, so ubridge is there")
+        assert not fake.count("GET /v2/projects/closed/nodes")

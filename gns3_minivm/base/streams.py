@@ -1,0 +1,24 @@
+"""Streams of bytes that arrive bit by bit, as files."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from pathlib import Path
+
+from gns3_minivm.base.cancel import run_blocking
+
+
+async def save_stream(
+    stream: AsyncGenerator[bytes, None], target: Path, advance: Callable[[int], object] = lambda amount: None
+) -> None:
+    """Write all that comes to a new file, and close the stream.
+
+    ``advance`` is called with the bytes that were written since the last call.  Raises OSError.
+    """
+    async with aclosing(stream) as chunks:
+        with await run_blocking(target.open, "xb") as file:
+            async for chunk in chunks:
+                # A write is waited for also where the caller is cancelled: the file is closed next.
+                await run_blocking(file.write, chunk)
+                advance(len(chunk))
