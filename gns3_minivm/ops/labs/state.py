@@ -131,12 +131,14 @@ async def lab_wait(address: Address, lab: str, events: Events, *, wait_s: float 
             for name, node in nodes.items()
             if node.status == "started" and has_console(node)
         ]
-        errors = await wait_for_consoles(server, state.project.project_id, awaited, wait_s, events)
         stopped = {
             name: NodeError(f"node {name} is {node.status}", hint="Start it: `gns3-minivm lab up`.")
             for name, node in nodes.items()
             if node.status != "started" and _is_meant_to_run(named.file, name)
         }
+        if stopped and awaited:
+            events.warn(f"{', '.join(error.message for error in stopped.values())}; the others are waited for")
+        errors = await wait_for_consoles(server, state.project.project_id, awaited, wait_s, events)
         ready = {item.name: "ready" for item in awaited if item.name not in errors}
         report = _report(server, named, state, started, {**ready, **dict.fromkeys(errors, "failed")})
         told = {f"node {name}": error for name, error in {**errors, **stopped}.items()}

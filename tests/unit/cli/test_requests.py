@@ -48,6 +48,20 @@ NAMES = {"cache": "cache_root", "lab up file": "path", "import file": "path", "i
          "lab exec timeout": "timeout_s"}  # fmt: skip
 """Fields that only have another name."""
 
+NOT_ASKED_FOR = {
+    "username": "in the URL", "password": "in the URL", "confirm": "asks at a terminal",
+    "appliances": "the session's settings", "user_appliances": "the session's settings",
+}  # fmt: skip
+"""Fields that options set in another way, or that are no options."""
+_OF_FILES = {"adapter_type", "category", "compute", "default_name_format", "first_port_name", "port_name_format",
+             "symbol", "usage"}  # fmt: skip
+"""Settings of templates that stand in catalogues and manifests only."""
+NOT_OFFERED = {
+    "register": _OF_FILES, "export": _OF_FILES, "boot": _OF_FILES,
+    "lab exec": {"shell"}, "lab graph": {"address"}, "new": {"folder"}, "status": {"adopt", "prune"},
+}  # fmt: skip
+"""Fields that no option of a command sets; whoever adds one offers it, or says here that it is not."""
+
 
 def commands(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
     if isinstance(command, click.Group):
@@ -118,7 +132,7 @@ class CommandLine:
         return (self.path("other", one.type),) if isinstance(one.type, click.Path) else ("other",)
 
     def path(self, name: str, kind: click.Path) -> str:
-        path = self.folder / name
+        path = self.folder / (name if kind.file_okay else f"{name}-folder")
         if kind.exists and not kind.file_okay:
             path.mkdir(exist_ok=True)
         elif kind.exists:
@@ -173,3 +187,19 @@ def test_what_is_said_to_ask_no_operation_is_still_there(name: str) -> None:
     command = name.partition(" --")[0]
     assert command in COMMANDS
     assert command == name or name.removeprefix(f"{command} ") in {label(one) for one in COMMANDS[command].params}
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in NO_OPERATION])
+def test_every_field_of_a_request_can_be_set(name: str, folder: Path) -> None:
+    line = CommandLine(name, folder)
+    changed: set[tuple[str, ...]] = set()
+    known: dict[tuple[str, ...], Any] = {}
+    for parameter in line.parameters:
+        if parameter in OF_THE_SESSION or f"{name} {parameter}" in {**NO_OPERATION, **ANOTHER_OPERATION}:
+            continue
+        more = tuple(filter(None, [WITH.get(f"{name} {parameter}")]))
+        before, after = line.ask(*more).leaves, line.ask(parameter, *more).leaves
+        known |= before
+        changed |= {path for path in {**before, **after} if before.get(path) != after.get(path)}
+    left = {path[-1] for path in known if path not in changed and path[0] != "context"}
+    assert left <= {*NOT_ASKED_FOR, *NOT_OFFERED.get(name, ())}
