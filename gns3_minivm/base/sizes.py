@@ -25,11 +25,13 @@ def parse_bytes(text: str) -> int | None:
 
 def binary_size(size_bytes: int) -> str:
     """A size in units of 1024 for people: "8 GiB", "1.5 GiB", "1025 MiB"; what is not even is rounded: "7.63 GiB"."""
+    if size_bytes < 1024:
+        return f"{size_bytes} byte{'' if size_bytes == 1 else 's'}"
     largest_first = [(letter, size_bytes / (1 << shift)) for letter, shift in reversed(_UNITS.items())]
     for letter, amount in largest_first:
         if 1 <= amount < 10_000 and round(amount, 2) == amount:
             return f"{amount:.10g} {letter}iB"
-    letter, amount = next((one for one in largest_first if one[1] >= 1), largest_first[-1])
+    letter, amount = next(one for one in largest_first if one[1] >= 1)
     return f"{amount:.2f} {letter}iB"
 
 
