@@ -9,8 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 GENERATED = (ROOT / "docs" / "reference" / "cli.md",)
 PAGES = [
-    ROOT / "README.md",
-    ROOT / "CHANGELOG.md",
+    *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "kernel").glob("*.md")),
     *sorted((ROOT / "appliances").glob("**/*.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
