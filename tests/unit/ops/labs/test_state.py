@@ -25,13 +25,13 @@ class OneLab:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *error: object) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         pass
 
     async def projects(self) -> list[Project]:
         return [Project("p", "lab", "opened", mark("lab", "p", {"runs": "runs", "rests": "rests"}))]
 
-    async def nodes(self, project_id: str) -> list[Node]:
+    async def nodes(self, _project_id: str) -> list[Node]:
         return [
             Node(project_id="p", node_id=name, name=name, node_type="qemu", status=status, compute_id="local",
                  template_id=None, console_host="127.0.0.1", console_port=5000, ports=(), properties={},
@@ -39,7 +39,7 @@ class OneLab:
             for name, status in (("runs", "started"), ("rests", "stopped"))
         ]  # fmt: skip
 
-    async def nothing(self, *which: object) -> list[Any]:
+    async def nothing(self, *_which: object) -> list[Any]:
         return []
 
     links = drawings = templates = nothing
@@ -51,10 +51,10 @@ async def test_a_node_that_does_not_run_is_told_before_the_others_are_waited_for
     told: list[Event] = []
     told_before_waiting: list[Event] = []
 
-    async def connect(address: object) -> OneLab:
+    async def connect(_address: object) -> OneLab:
         return OneLab()
 
-    async def wait(server: object, project_id: str, awaited: Sequence[Awaited], *rest: object) -> dict[str, Any]:
+    async def wait(_server: object, _project_id: str, awaited: Sequence[Awaited], *_rest: object) -> dict[str, Any]:
         assert [item.name for item in awaited] == ["runs"]
         told_before_waiting.extend(told)
         return {}
