@@ -16,12 +16,11 @@ from gns3_minivm.agent.files import numbered_names
 from gns3_minivm.base.artifacts import Artifact
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import ConflictError, DiskFullError, NotFoundError, UploadError
-from gns3_minivm.base.events import Events
+from gns3_minivm.base.events import Events, Progress
 from gns3_minivm.base.streams import save_stream
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, ServerImage
 from gns3_minivm.gns3.project_archive import image_md5, write_carrier
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.gns3.transport import Progress
 
 
 async def read_back(

@@ -18,8 +18,14 @@ from typing import Literal
 from gns3_minivm.base.cancel import checkpoint
 
 Unit = Literal["", "bytes", "files"]
+Progress = Callable[[int], object]
+"""Called with what has been done since the last call, in bytes if nothing else is said."""
 
 _PROGRESS_INTERVAL_S = 0.1
+
+
+def no_progress(amount: int) -> None:
+    """For callers that show none."""
 
 
 @dataclass(frozen=True, kw_only=True)

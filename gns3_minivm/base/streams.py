@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 
 from gns3_minivm.base.cancel import run_blocking
+from gns3_minivm.base.events import Progress, no_progress
 
 
-async def save_stream(
-    stream: AsyncGenerator[bytes, None], target: Path, advance: Callable[[int], object] = lambda amount: None
-) -> None:
+async def save_stream(stream: AsyncGenerator[bytes, None], target: Path, progress: Progress = no_progress) -> None:
     """Write all that comes to a new file, and close the stream.
 
-    ``advance`` is called with the bytes that were written since the last call.  Raises OSError.
+    ``progress`` is called with the bytes that were written since the last call.  Raises OSError.
     """
     async with aclosing(stream) as chunks:
         with await run_blocking(target.open, "xb") as file:
             async for chunk in chunks:
                 # A write is waited for also where the caller is cancelled: the file is closed next.
                 await run_blocking(file.write, chunk)
-                advance(len(chunk))
+                progress(len(chunk))

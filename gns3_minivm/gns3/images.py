@@ -14,10 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 from gns3_minivm.base.errors import ConflictError, ConnectError, ForbiddenError, NotFoundError
+from gns3_minivm.base.events import Progress, no_progress
 from gns3_minivm.gns3 import replies
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, ImageUse, ServerImage, Uploaded
 from gns3_minivm.gns3.routes import Routes
-from gns3_minivm.gns3.transport import Progress, no_progress
 
 _VANISHED_WAITS_S = (0.2, 0.5, 1.0, 2.0)
 

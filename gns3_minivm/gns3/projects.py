@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import MiniVMError
+from gns3_minivm.base.events import Progress, no_progress
 from gns3_minivm.gns3 import messages, replies
 from gns3_minivm.gns3.messages import checked
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, SCRATCH_PROJECT, Project, Snapshot
 from gns3_minivm.gns3.routes import Routes
-from gns3_minivm.gns3.transport import Progress, no_progress
 
 
 class ProjectRoutes(Routes):

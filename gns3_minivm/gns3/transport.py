@@ -29,11 +29,10 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_writer import StreamWriter
 
 from gns3_minivm.base.errors import ConfigError, HostError, MiniVMError, ServerFaultError
+from gns3_minivm.base.events import Progress
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.foreign import from_exception, from_status, is_passing
 
-Progress = Callable[[int], None]
-"""Called with the bytes that have gone since the last call."""
 Body = bytes | Callable[[], aiohttp.Payload]
 
 LOGIN_ROUTE = "/access/users/authenticate"
@@ -61,10 +60,6 @@ class ConnectionLimits:
     attempts: int = 3
     backoff_s: float = 0.3
     connections: int = 8
-
-
-def no_progress(amount: int) -> None:
-    """For callers that show none."""
 
 
 def basic_authorization(username: str, password: str) -> str:

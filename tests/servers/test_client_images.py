@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from gns3_minivm.base.errors import ConflictError, ConnectError, HostError, UnsupportedServerError
+from gns3_minivm.base.events import no_progress
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate, ServerImage
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.gns3.transport import no_progress
 from tests.support.blobs import random_artifact
 from tests.support.gns3 import Generation, GNS3Process, running_gns3
 

@@ -15,11 +15,11 @@ import pytest
 from gns3_minivm.agent.desired import template_id
 from gns3_minivm.agent.read_back import put_back
 from gns3_minivm.base.artifacts import Artifact
+from gns3_minivm.base.events import no_progress
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.model import QemuTemplate
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.gns3.transport import no_progress
 from tests.support.blobs import random_artifact
 from tests.support.gns3 import Generation, GNS3Process, free_port, running_gns3
 from tests.support.minivm import gns3_minivm

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
 
+from gns3_minivm.base.events import Progress, no_progress
 from gns3_minivm.formats.content import ContentReader
 from gns3_minivm.formats.ext4 import structs as s
 from gns3_minivm.formats.ext4.directory import linear_block, lost_and_found_blocks
@@ -21,11 +21,7 @@ _READ_SIZE = 4 << 20
 _FLUSH_SIZE = 2 << 20
 
 
-def _no_progress(amount: int) -> None:
-    """Nobody watches."""
-
-
-def write(plan: Plan, sink: BlockSink, progress: Callable[[int], None] = _no_progress) -> None:
+def write(plan: Plan, sink: BlockSink, progress: Progress = no_progress) -> None:
     """Write the whole file system.
 
     ``progress`` is called with the bytes of content done since the last call; they sum up to ``plan.content_bytes``.
@@ -65,7 +61,7 @@ class _Joined:
 
 
 class _Writer:
-    def __init__(self, plan: Plan, sink: BlockSink, reader: ContentReader, progress: Callable[[int], None]) -> None:
+    def __init__(self, plan: Plan, sink: BlockSink, reader: ContentReader, progress: Progress) -> None:
         self._plan = plan
         self._reader = reader
         self._progress = progress

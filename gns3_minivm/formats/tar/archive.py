@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from gns3_minivm.base.errors import DamagedImageError, HostError
+from gns3_minivm.base.events import Progress
 from gns3_minivm.formats.content import Content, Slice, Sparse
 from gns3_minivm.formats.tar import headers as h
 from gns3_minivm.formats.tree import printable
@@ -40,7 +41,7 @@ class Archive:
     Raises DamagedImageError for what is no tar archive or ends too early; the message does not name the archive.
     """
 
-    def __init__(self, path: str, offset: int, size: int, progress: Callable[[int], None]) -> None:
+    def __init__(self, path: str, offset: int, size: int, progress: Progress) -> None:
         self._path = path
         self._end = offset + size
         self._position = offset

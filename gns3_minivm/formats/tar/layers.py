@@ -9,11 +9,12 @@ pax headers, ``SCHILY.acl`` and ``LIBARCHIVE.xattr`` records are not read, as co
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from typing import Protocol
 
 from gns3_minivm.base.errors import DamagedImageError
+from gns3_minivm.base.events import Progress, no_progress
 from gns3_minivm.formats.content import content_size
 from gns3_minivm.formats.tar import headers as h
 from gns3_minivm.formats.tar.archive import Archive, Entry
@@ -64,11 +65,7 @@ class LayerFile(Protocol):
     def size(self) -> int: ...
 
 
-def _no_progress(amount: int) -> None:
-    """Nobody watches."""
-
-
-def read_layers(layers: Sequence[LayerFile], progress: Callable[[int], None] = _no_progress) -> FileTree:
+def read_layers(layers: Sequence[LayerFile], progress: Progress = no_progress) -> FileTree:
     """Merge layers, base layer first, into one tree; contents stay in the layer files.
 
     ``progress`` is called with the bytes gone through since the last call; they sum up to the layers' sizes.

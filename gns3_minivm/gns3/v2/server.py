@@ -16,10 +16,10 @@ from urllib.parse import quote
 
 from gns3_minivm.base.architecture import X86_64
 from gns3_minivm.base.errors import ConflictError, ConnectError, ServerError, UnsupportedServerError
+from gns3_minivm.base.events import Progress, no_progress
 from gns3_minivm.gns3 import replies, uploads
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, Compute, Rights, ServerImage, Uploaded
 from gns3_minivm.gns3.server import Server
-from gns3_minivm.gns3.transport import Progress, no_progress
 from gns3_minivm.gns3.uploads import is_collision, waited
 from gns3_minivm.gns3.v2 import messages
 

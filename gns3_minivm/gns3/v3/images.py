@@ -23,10 +23,10 @@ from gns3_minivm.base.errors import (
     UnsupportedServerError,
     UploadError,
 )
+from gns3_minivm.base.events import Progress, no_progress
 from gns3_minivm.gns3 import replies, uploads
 from gns3_minivm.gns3.computes import ComputeRoutes
 from gns3_minivm.gns3.model import LOCAL_COMPUTE, ServerImage, Uploaded
-from gns3_minivm.gns3.transport import Progress, no_progress
 from gns3_minivm.gns3.uploads import UploadRoutes, is_collision, waited
 
 _FOLDER = "QEMU"
