@@ -25,10 +25,9 @@ def registered(result: SyncResult) -> str:
     for server in result.servers:
         for item in server.plan.appliances if server.plan else ():
             lines += _registered_one(server, item, dry_run=result.dry_run)
-        lines += [
-            *([] if server.plan else [f"{server.url}: cannot be asked"]),
-            *warning_lines(server.warnings, server.url),
-        ]
+        # Of one that cannot be asked, the error says it all.
+        lines += [f"{server.url}:"] if server.warnings and server.plan is None else []
+        lines += warning_lines(server.warnings, server.url)
         lines += _old_nodes(server)
     return "\n".join([*lines, *_ending(result)])
 

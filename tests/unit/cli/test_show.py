@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gns3_minivm.agent.plan import Plan
 from gns3_minivm.base.errors import ConnectError
 from gns3_minivm.cli.show import plans
@@ -47,8 +49,9 @@ def test_each_warning_stands_below_the_heading_of_its_own_server() -> None:
 
 def test_a_server_that_cannot_be_asked_keeps_its_warning_too() -> None:
     failed = report("two", TWO, plan=None, error=ConnectError("nothing answers there"))
-    lines = [f"{TWO}: cannot be asked", "  warning    watch two"]
+    lines = [f"{TWO}:", "  warning    watch two"]
     assert plans.registered(result(report("one", ONE), failed)).splitlines()[-2:] == lines
+    assert TWO not in plans.registered(result(report("one", ONE), replace(failed, warnings=())))
     assert plans.plan(result(failed)).splitlines() == ["two: cannot be asked", "  warning    watch two"]
 
 
