@@ -6,6 +6,7 @@ import os
 from typing import BinaryIO
 
 from gns3_minivm.base.errors import DamagedImageError, HostError
+from gns3_minivm.base.streams import read_at
 
 
 class RawDisk:
@@ -24,10 +25,7 @@ class RawDisk:
         if offset < 0 or size < 0 or offset + size > self.size:
             raise DamagedImageError(f"{self._name} ends at byte {self.size}, before {offset + size}")
         try:
-            self._file.seek(offset)
-            data = b""
-            while len(data) < size and (more := self._file.read(size - len(data))):
-                data += more
+            data = read_at(self._file, offset, size)
         except OSError as error:
             raise HostError(f"cannot read {self._name}: {error.strerror}") from error
         if len(data) < size:

@@ -21,7 +21,7 @@ _NEGOTIATION = range(251, 255)
 
 
 class NodeConsole:
-    """An open console: a reader and a writer in one, for ``guest_exec.GuestExec`` and for people."""
+    """An open console: a reader and a writer in one, for ``guest.exec.GuestExec`` and for people."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader

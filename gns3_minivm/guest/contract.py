@@ -1,7 +1,7 @@
 """The host's side of the contract with the guest; ``kernel/CONTRACT.md`` is the contract itself.
 
 Two things cross the border here: a configuration file on the root disk, and words on the kernel command line; a third,
-the payload file of a node, is in ``guest_payload.py``.
+the payload file of a node, is in ``guest.payload``.
 
 The configuration file is text, one ``KEY VALUE`` a line, first line ``minivm-config 1``.  Values are bytes in which
 a backslash, and every byte outside the printable ASCII range (space to tilde), is written as ``\\xHH``.  Keys that may

@@ -1,6 +1,6 @@
 """Reads payload files back (``kernel/CONTRACT.md``, "Payload file"): what a node on a server was told.
 
-Only what ``guest_payload`` writes is read; a line that is not known is an error, since leaving it out would lose it.
+Only what ``guest.payload`` writes is read; a line that is not known is an error, since leaving it out would lose it.
 """
 
 from __future__ import annotations

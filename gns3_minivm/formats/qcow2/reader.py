@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
 from gns3_minivm.base.errors import DamagedImageError, HostError
+from gns3_minivm.base.streams import read_at
 from gns3_minivm.formats.qcow2 import structs as s
 from gns3_minivm.formats.qcow2.codec import decompress
 
@@ -113,10 +114,7 @@ class Qcow2Reader:
         if offset + (1 if short else size) > self._file_size:
             raise self._damaged(f"{what} would be at byte {offset}, and the qcow2 file ends at {self._file_size}")
         try:
-            self._file.seek(offset)
-            data = b""
-            while len(data) < size and (more := self._file.read(size - len(data))):
-                data += more
+            data = read_at(self._file, offset, size)
         except OSError as error:
             raise HostError(f"cannot read {self._name}: {error.strerror}") from error
         if len(data) < size and not short:

@@ -2,7 +2,7 @@
 
 This is the one place where that package's errors, and those of requests and urllib3 below it, become ours.  The
 package takes a fifth of a second to import, so that happens only where it is needed: what a conversion asks of an engine
-on this machine goes through ``engine_socket``.
+on this machine goes through ``images.engine.socket``.
 
 Not supported: Windows named pipes.
 """

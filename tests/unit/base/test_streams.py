@@ -1,14 +1,15 @@
-"""What a server sends bit by bit becomes a file."""
+"""Bytes that come in pieces are read, and saved, as a whole."""
 
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 
-from gns3_minivm.base.streams import save_stream
+from gns3_minivm.base.streams import read_at, save_stream
 
 
 class Source:
@@ -27,6 +28,20 @@ class Source:
             yield b"three"
         finally:
             self.closed = True
+
+
+class Sluggish(io.BytesIO):
+    """Gives at most three bytes at a time."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(min(size if size is not None and size >= 0 else 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "found"), [(0, 10, b"0123456789"), (4, 4, b"4567"), (8, 5, b"89"), (12, 1, b"")]
+)
+def test_a_file_that_gives_parts_is_read_until_all_are_there(offset: int, size: int, found: bytes) -> None:
+    assert read_at(Sluggish(b"0123456789"), offset, size) == found
 
 
 async def test_all_that_comes_is_in_the_file_and_told(tmp_path: Path) -> None:
