@@ -6,18 +6,19 @@
 Ways to start the same disk on the same machine, in turn, so that other work on this computer meets all alike:
 
 minivm   our bundle, with the template's own kernel command line, to the answer of a shell
-debian   the same kernel and disk with the initial RAM disk that Debian's initramfs-tools makes (defaults), and init=/bin/sh:
-         to the answer of a shell that has no settings, no network and no job control
+debian   the same kernel and disk with the initial RAM disk that Debian's initramfs-tools makes (defaults), and
+         init=/bin/sh: to the answer of a shell that has no settings, no network and no job control
 floor    the same kernel with an initial RAM disk that holds one tiny static program, to the line that it prints
 monolithic  as minivm, with the bundle of the flavour monolithic (gns3-minivm kernel build --flavour monolithic)
 plain    the floor without what our templates spare in QEMU's options and the kernel's words: only console=ttyS0 quiet
 
-All but monolithic start the same kernel, and all but plain get the same QEMU command line but for kernel and initrd, with the same
-number of adapters: the floor is what QEMU, its BIOS and the kernel cost on that machine, of which the cards' PCI devices
-are a part, and their driver is not.
+All but monolithic start the same kernel, and all but plain get the same QEMU command line but for kernel and initrd,
+with the same number of adapters: the floor is what QEMU, its BIOS and the kernel cost on that machine, of which the
+cards' PCI devices are a part, and their driver is not.
 
-Wall time is from before QEMU is started; CPU time is QEMU's own, user and system, up to the same moment.  Debian's initial
-RAM disk is made with mmdebstrap (as root, or where user namespaces are allowed) from the bundle's kernel package, once.
+Wall time is from before QEMU is started; CPU time is QEMU's own, user and system, up to the same moment.  Debian's
+initial RAM disk is made once, with mmdebstrap (as root, or where user namespaces are allowed), from the bundle's kernel
+package.
 """
 
 from __future__ import annotations
@@ -65,7 +66,10 @@ static const char line[] = "{FLOOR_LINE}\\n";
 void _start(void)
 {{
     long result;
-    __asm__ volatile("syscall" : "=a"(result) : "a"(1), "D"(1), "S"(line), "d"(sizeof line - 1) : "rcx", "r11", "memory");
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(1), "D"(1), "S"(line), "d"(sizeof line - 1)
+                     : "rcx", "r11", "memory");
     for (;;)
         __asm__ volatile("syscall" : "=a"(result) : "a"(34) : "rcx", "r11", "memory"); /* pause */
 }}
@@ -212,7 +216,8 @@ def ways(
 ) -> list[Way]:
     """The floor, and those of the other ways that are named; ``plain`` shows what options and words have spared.
 
-    ``monolithic`` is a kernel with its initial RAM disk inside; the files of another one, such as the floor's, go before its own.
+    ``monolithic`` is a kernel with its initial RAM disk inside; the files of another one, such as
+    the floor's, go before its own.
     """
     line = re.compile(FLOOR_LINE.encode())
     alone = replace(machine, initrd=floor_initrd(folder), disks=())
@@ -269,7 +274,10 @@ def compared(rows: Sequence[Row]) -> Iterator[str]:
                 min(other.wall_s) / min(row.wall_s),
             )
             cpu = statistics.median(other.cpu_s) / statistics.median(row.cpu_s)
-            yield f"monolithic with {row.adapters} adapters: {wall:.2f} times as fast as minivm (least {least:.2f}, CPU {cpu:.2f})"
+            yield (
+                f"monolithic with {row.adapters} adapters: {wall:.2f} times as fast as minivm "
+                f"(least {least:.2f}, CPU {cpu:.2f})"
+            )
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:

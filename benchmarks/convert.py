@@ -3,12 +3,12 @@
     python benchmarks/convert.py [--image debian,layers,tree] [--source engine,oci] [--repeats 3] [--json]
 
 Contestants run in turn, round after round and each round from another one on, so that other work on this computer and
-what is in its memory already meet all alike.  Ours and both pipelines end when the disk is on the drive (fsync) and their
-temporary files are gone; before each run, what others have written is waited for (sync):
+what is in its memory already meet all alike.  Ours and both pipelines end when the disk is on the drive (fsync) and
+their temporary files are gone; before each run, what others have written is waited for (sync):
 
 ours                 gns3-minivm convert, with an empty cache, the interpreter's start included
-pipeline             docker export (of a container made for it), tar -x, mke2fs -d, qemu-img convert -c; without an engine
-                     skopeo copy to an OCI folder (where it is none), umoci unpack, then mke2fs and qemu-img
+pipeline             docker export (of a container made for it), tar -x, mke2fs -d, qemu-img convert -c; without an
+                     engine skopeo copy to an OCI folder (where it is none), umoci unpack, then mke2fs and qemu-img
 pipeline at its best the same with no tar file between, and zstd on two threads
 floor                docker save to nothing, then zstd level 3 of the same bytes on all cores
 
@@ -17,8 +17,8 @@ several layers, built from benchmarks/layers) and tree (65,000 files, 1.3 GB).  
 (a folder) and registry (Debian's docker-registry on the loopback interface).
 
 Then the memory at its peak is set beside what is promised, a second convert is timed, and so are trees of 10,000 to
-300,000 files (--linear).  A ratio is the median of the single rounds', whose range is told too; a target that does not hold
-is told, and is no failure.
+300,000 files (--linear).  A ratio is the median of the single rounds', whose range is told too; a target that does not
+hold is told, and is no failure.
 
 Needs root, a Docker engine, skopeo, umoci, docker-registry, e2fsprogs, qemu-img and zstd.
 """

@@ -77,8 +77,8 @@ def write_tree(target: Path, files: int, mean_size: int) -> None:
     """A tar of ``files`` files in folders of 100: few large and many small ones, most of which compress as programs do.
 
     The text that they are cut from is too large to be found again in a compressor's window.  Its words are as unequally
-    frequent as those of a language: zstd at level 3 makes 0.40 of it in clusters of 64 KiB; of /usr/bin on Debian 12 0.42,
-    of /usr/lib 0.37.
+    frequent as those of a language: zstd at level 3 makes 0.40 of it in clusters of 64 KiB; of /usr/bin on Debian 12
+    0.42, of /usr/lib 0.37.
     """
     chance = random.Random(7)
     words = [chance.randbytes(chance.randint(3, 12)) for _ in range(4096)]

@@ -9,8 +9,8 @@ one-by-one  node after node and link after link: what a script does, over one co
 at-once     the same requests, eight at a time
 whole       as `gns3-minivm lab up` does it: a project file that the server opens, then whatever it lacks
 
-After each, `lab up --dry-run` has to find nothing to do.  Nodes are QEMU nodes without images, each with a payload file.
-Wall time is from the start of `lab up` to its end; with --pid, CPU time is that of the server's process.
+After each, `lab up --dry-run` has to find nothing to do.  Nodes are QEMU nodes without images, each with a payload
+file.  Wall time is from the start of `lab up` to its end; with --pid, CPU time is that of the server's process.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
-"""What each group of options of the monolithic kernel costs: the size of the file, and the time to the first line of an init.
+"""What each group of options of the monolithic kernel costs: the file's size, and the time to an init's first line.
 
     python benchmarks/monolithic_costs.py SOURCE [--images FOLDER] [--repeats 15] [--json]
 
-SOURCE is an unpacked Linux source in which this may compile (Debian's linux-source package); FOLDER keeps the kernels, so
-that boots can be repeated without compiling.  Two series, each kernel with the same initial RAM disk of one tiny program:
+SOURCE is an unpacked Linux source in which this may compile (Debian's linux-source package); FOLDER keeps the kernels,
+so that boots can be repeated without compiling.  Two series, each kernel with the same initial RAM disk of one tiny
+program:
 
-groups       the whole configuration of kernel/monolithic.config, then without its last group, without the last two, and so on: each
-             row is what the group adds to those above it in the file.  Groups are the file's headings below NEEDED_UP_TO; then
-             hardening
+groups       the whole configuration of kernel/monolithic.config, then without its last group, without the last two, and
+             so on: each row is what the group adds to those above it in the file.  Groups are the file's headings below
+             NEEDED_UP_TO; then hardening
 compression  the whole configuration in the kernel's other forms of compression
 
 All kernels are booted in turn, so that other work on this computer meets all alike.
@@ -61,7 +62,7 @@ def groups(path: Path) -> dict[str, str]:
 
 
 def optional(headings: list[str]) -> list[str]:
-    """The groups that can be left out, the one that is left out first at the front; hardening, which is everywhere, last."""
+    """The groups that can be left out, in the order in which they are; hardening, which is everywhere, comes last."""
     return [*reversed(headings[headings.index(NEEDED_UP_TO) + 1 :]), ALSO_OPTIONAL]
 
 
@@ -86,7 +87,10 @@ def _compile(source: Path, images: Path, name: str, text: str) -> None:
     commented, plain = images / "commented.config", images / "plain.config"
     commented.write_text(text)
     plain.write_text("".join(f"{line}\n" for line in read_configuration(commented)))
-    hint = "Is it the source of the linux-source package, and does `gns3-minivm kernel build --flavour monolithic` work here?"
+    hint = (
+        "Is it the source of the linux-source package, and does "
+        "`gns3-minivm kernel build --flavour monolithic` work here?"
+    )
     run((*BUILD, "-s", f"KCONFIG_ALLCONFIG={plain.resolve()}", "allnoconfig"), folder=source, hint=hint)
     run(("nice", *BUILD, "-s", "-j2", "bzImage"), folder=source, hint=hint)
     part = target.with_suffix(".part")
@@ -119,9 +123,7 @@ def boot_all(names: list[str], images: Path, repeats: int, qemu: str, accelerate
 
 def table(rows: list[Row]) -> str:
     """All kernels, and what each has less than the one above it (of compressions: than the whole)."""
-    lines = [
-        "kernel                                          KB     less    wall median    least     CPU median    least     less"
-    ]
+    lines = [f"{'kernel':<48}KB     less    wall median    least     CPU median    least     less"]
     before = rows[0]
     for row in rows:
         if row.name == COMPRESSIONS[0].lower():

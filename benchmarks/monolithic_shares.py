@@ -1,14 +1,15 @@
-"""What each group of options of the monolithic kernel has in it: the bytes of its object files, and what they cost at boot.
+"""What each group of options of the monolithic kernel holds: the bytes of its object files, and what they cost at boot.
 
     python benchmarks/monolithic_shares.py SOURCE [--repeats 15] [--json]
 
-SOURCE is a Linux source in which the whole configuration of kernel/monolithic.config has been compiled (monolithic_costs.py does).  Nothing
-is compiled here: the kernel's own makefiles tell which object files are gone when a group is left out after those below it in
-the file.  Their initcalls are timed by the kernel itself (initcall_debug); the least of all boots counts, which other work on
-this computer disturbs least.  Unpacking the kernel and moving it to its random address is what QEMU takes longer to start the
-packed kernel than the unpacked one (CPU time, the least of boots in turn); a group has that part of it that it has of code and
-data.  In the same way, hardening is measured as far as words on the command line turn it off.  What a group adds to files that
-others need as well is not seen: monolithic_costs.py sees it.
+SOURCE is a Linux source in which the whole configuration of kernel/monolithic.config has been compiled
+(monolithic_costs.py does).  Nothing is compiled here: the kernel's own makefiles tell which object files are gone when
+a group is left out after those below it in the file.  Their initcalls are timed by the kernel itself (initcall_debug);
+the least of all boots counts, which other work on this computer disturbs least.  Unpacking the kernel and moving it to
+its random address is what QEMU takes longer to start the packed kernel than the unpacked one (CPU time, the least of
+boots in turn); a group has that part of it that it has of code and data.  In the same way, hardening is measured as far
+as words on the command line turn it off.  What a group adds to files that others need as well is not seen:
+monolithic_costs.py sees it.
 """
 
 from __future__ import annotations

@@ -90,7 +90,8 @@ def parse_document(path: Path, text: str, *, what: str) -> Document:
                 line, column = marks[where]
                 name = ".".join(str(part) for part in where)
                 raise ConfigError(
-                    f"{path}:{mark[0]}:{mark[1]}: the key {name!r} is there twice (first in line {line}, column {column})"
+                    f"{path}:{mark[0]}:{mark[1]}: the key {name!r} is there twice "
+                    f"(first in line {line}, column {column})"
                 )
             marks[where] = mark
         return Document(path, loader.construct_document(node), marks)

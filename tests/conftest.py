@@ -39,7 +39,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test marked ``either_generation``, one generation of GNS3 is left to ``./test --all``: which, its name decides."""
+    """Leave one generation of GNS3 to ``./test --all`` for tests marked ``either_generation``: the name decides."""
     for item in items:
         found = _GENERATION.search(item.nodeid)
         if found and item.get_closest_marker("either_generation"):

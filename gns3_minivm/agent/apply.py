@@ -128,7 +128,7 @@ async def _upload(server: Server, upload: Upload, supply: GetArtifact, events: E
     if upload.damaged:
         # Nodes are linked clones of what lies there, damaged or not.
         uses = await find_uses(server, [upload.damaged], events=events)
-        # Another agent may have repaired it meanwhile: then its template has moved on, and that is why nothing uses this.
+        # Another agent may have repaired it meanwhile: its template has moved on, and that is why nothing uses this.
         listed = {image.filename for image in await server.images(upload.compute_id)}
         if not uses[upload.damaged] and upload.filename not in listed:
             filename, replaced = upload.damaged, True

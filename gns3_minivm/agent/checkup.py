@@ -188,7 +188,8 @@ def _compute(health: ComputeHealth, *, needed: bool) -> Iterator[Finding]:
 def _qemu(name: str, versions: tuple[str, ...] | None, *, needed: bool) -> Finding:
     if versions is None:
         hint = (
-            f"Disks need QEMU {version_text(ZSTD_QEMU)} or later there; for an older one register with --compression zlib. "
+            f"Disks need QEMU {version_text(ZSTD_QEMU)} or later there; for an older one register with "
+            "--compression zlib. "
             "`gns3-minivm doctor --try` starts it to find out."
         )
         return Finding("qemu", "unknown", f"{name}: this API does not tell the version of QEMU", hint)
@@ -207,8 +208,9 @@ def _acceleration(name: str, kvm: bool | None) -> Finding:
         return Finding("acceleration", "unknown", f"{name} does not say whether it has KVM")
     if kvm:
         return Finding(
-            "acceleration", "ok", f"{name} has /dev/kvm", "If guests hang at their start all the same, it does not work: "
-            "set enable_hardware_acceleration = False in the section [Qemu] of gns3_server.conf.",
+            "acceleration", "ok", f"{name} has /dev/kvm",
+            "If guests hang at their start all the same, it does not work: set "
+            "enable_hardware_acceleration = False in the section [Qemu] of gns3_server.conf.",
         )  # fmt: skip
     hint = "Turn on virtualisation in the machine's firmware, or nested virtualisation where it is a VM itself."
     return Finding("acceleration", "warning", f"{name} has no KVM: guests run, many times slower", hint)

@@ -108,14 +108,14 @@ class WantedFile:
 class DesiredAppliance:
     """A template and the files it names; the mark is added to the template's usage text.
 
-    ``user_fields`` are set when the template is created and left to the user from then on.  ``catalogue`` is the name of
-    the catalogue that states it, "" for none.  ``qemu_minimum`` is the oldest QEMU that reads the disk, where that is
-    not simply any, and ``qemu_hint`` says what to do about an older one.
+    ``user_fields`` are set when the template is created and left to the user from then on.  ``catalogue`` is the name
+    of the catalogue that states it, "" for none.  ``qemu_minimum`` is the oldest QEMU that reads the disk, where that
+    is not simply any, and ``qemu_hint`` says what to do about an older one.
 
-    ``kernel_stated`` says that the user has named the kernel; otherwise a template keeps the one that it has, so that two
-    agents with other kernels in their caches do not change it to and fro.  Where only a kind of kernel is named,
-    ``kernel_names`` is the pattern (of ``re``) of its image files, and a template keeps any of these.  ``offered`` are the
-    files that it would have been given, by field.
+    ``kernel_stated`` says that the user has named the kernel; otherwise a template keeps the one that it has, so that
+    two agents with other kernels in their caches do not change it to and fro.  Where only a kind of kernel is named,
+    ``kernel_names`` is the pattern (of ``re``) of its image files, and a template keeps any of these.  ``offered`` are
+    the files that it would have been given, by field.
 
     ``origin`` is the image that the disk is made of, with its digest; it becomes a line beside the mark.
     """

@@ -88,7 +88,7 @@ async def delete_unused_images(
 async def find_uses(
     server: Server, names: Collection[str], *, events: Events, without_templates: Collection[str] = ()
 ) -> dict[str, tuple[str, ...]]:
-    """Who uses each of these image files, or what kept that from being found out; empty if it is proven that nobody does."""
+    """Who uses each of these image files, or what kept that from being found out; empty if nobody provably does."""
     found: dict[str, list[str]] = {name: [] for name in names}
     if not found:
         return {}

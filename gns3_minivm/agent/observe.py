@@ -178,7 +178,7 @@ async def _verify(
     images: Mapping[str, dict[str, ServerImage]],
     events: Events,
 ) -> None:
-    """Replace what is listed by what really lies there, of the files that are wanted and of those that templates have."""
+    """Replace what is listed by what really lies there, for files that are wanted and for those of templates."""
     files: dict[str, list[WantedFile]] = {}
     for item in desired:
         existing = templates.get(item.template.template_id)

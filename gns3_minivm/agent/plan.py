@@ -164,8 +164,8 @@ def plan(
 ) -> Plan:
     """Compare a server's state with what it shall have.
 
-    ``adopt`` takes over templates of the same name that are of other origin or of another catalogue.  ``desired`` has to
-    be all of ``catalogue`` for this server: other templates with its mark are its leftovers.
+    ``adopt`` takes over templates of the same name that are of other origin or of another catalogue.  ``desired`` has
+    to be all of ``catalogue`` for this server: other templates with its mark are its leftovers.
     """
     appliances = tuple(_plan_one(observed, appliance, adopt) for appliance in desired)
     leftovers = tuple(_leftovers(observed, desired, catalogue)) if catalogue else ()

@@ -1,7 +1,7 @@
 """Looks at image files themselves, and puts back those that are gone: what the lists of servers do not show.
 
-API v2 hashes a file once and remembers that; API v3 remembers what arrived, whatever became of the file since, and takes
-neither a name nor a content again that it has a record of.
+API v2 hashes a file once and remembers that; API v3 remembers what arrived, whatever became of the file since, and
+takes neither a name nor a content again that it has a record of.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from gns3_minivm.gns3.server import Server
 async def bring_symbol(server: Server, desired: DesiredAppliance, events: Events) -> None:
     """Upload the picture of an appliance unless the server shows it already.
 
-    A user who may make templates and not symbols (API v3) gets a template with the server's default picture, and is told.
+    A user who may make templates and not symbols (API v3) gets a template with the server's default picture,
+    and is told.
     """
     name, svg = desired.template.symbol, desired.symbol_svg
     if svg is None or await server.symbol(name) == svg:

@@ -3,9 +3,9 @@
     async with Agent("http://user:password@gns3.example:3080") as agent:
         result = await agent.register("busybox-minivm")
 
-Every method returns the value that ``--json`` prints.  What goes wrong is an exception of ``gns3_minivm.base.errors``, all
-of them MiniVMError; where several servers are asked and only some of them fail, the result is returned and its reports
-carry their errors.
+Every method returns the value that ``--json`` prints.  What goes wrong is an exception of ``gns3_minivm.base.errors``,
+all of them MiniVMError; where several servers are asked and only some of them fail, the result is returned and its
+reports carry their errors.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ __all__ = ["Agent", "ImageSettings", "KernelChoice", "KernelOrigin", "Lab", "Tem
 class Agent:
     """Some GNS3 servers, this machine's cache, and somebody who is told what is going on.
 
-    ``appliances`` are folders with appliances of one's own.
-    ``servers`` are URLs as for ``--server``, or addresses.  ``on_event`` is called with each event of
-    ``gns3_minivm.base.events``, from several threads.  Connections are opened by each method and closed at its end, so an
-    agent may be kept for as long as the program runs, and several methods may run at once.
+    ``appliances`` are folders with appliances of one's own.  ``servers`` are URLs as for ``--server``, or addresses.
+    ``on_event`` is called with each event of ``gns3_minivm.base.events``, from several threads.  Connections are opened
+    by each method and closed at its end, so an agent may be kept for as long as the program runs, and several methods
+    may run at once.
     """
 
     def __init__(

@@ -1,10 +1,10 @@
 """Hands a GNS3 server to a script that uses gns3fy: a ready connector of gns3fy-next, which continues gns3fy.
 
 gns3fy 0.8 knows API v2 only and wants an older pydantic; gns3fy-next has the same classes for both APIs.  Its connector
-passes over ``verify``, gives every request 10 s, takes any URL with "v2" in it for API v2, never logs in again, and sends
-what ``~/.netrc`` has for the host in place of the login.
-``Connector`` puts that right; all else is gns3fy's own, and so are the exceptions of its calls (those of ``requests``).
-Needs the extra: ``pip install gns3-minivm[gns3fy]``.
+passes over ``verify``, gives every request 10 s, takes any URL with "v2" in it for API v2, never logs in again, and
+sends what ``~/.netrc`` has for the host in place of the login.  ``Connector`` puts that right; all else is gns3fy's
+own, and so are the exceptions of its calls (those of ``requests``).  It needs the extra:
+``pip install gns3-minivm[gns3fy]``.
 """
 
 from __future__ import annotations

@@ -125,9 +125,9 @@ X86_64 = Architecture(
     # The ACPI code of "pc" (before QEMU 9) takes 90 ms for every virtio device when there is no KVM, which is a fifth
     # of the boot.
     machines=("q35", "pc"),
-    # All that the host's CPU, or QEMU without KVM, can do.  GNS3 itself asks for none, and QEMU's own default lacks what
-    # today's userlands (x86-64-v2 and v3) need.  Not ERMS ("rep movsb is fast"): it makes the kernel clear and copy
-    # memory by bytes, each of which QEMU without KVM does by itself; a CPU does words as fast.
+    # All that the host's CPU, or QEMU without KVM, can do.  GNS3 itself asks for none, and QEMU's own default does not
+    # have what today's userlands (x86-64-v2 and v3) need.  Not ERMS ("rep movsb is fast"): it makes the kernel clear
+    # and copy memory by bytes, each of which QEMU without KVM does by itself; a CPU does words as fast.
     cpu="max,-arch-capabilities,-erms",
     console="ttyS0",
     early_console="earlyprintk=serial,ttyS0",

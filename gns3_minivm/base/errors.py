@@ -33,9 +33,9 @@
     │   └── NodeError          a node does not start, or ends at once
     └── BugError               a defect of gns3-minivm itself
 
-Every error has a stable ``code`` (for scripts, and the key of docs/reference/errors.md), a message that names the object, the
-value seen and the value allowed, and a hint that says what to run or to change.  Foreign exceptions are wrapped where
-they enter.  Nothing below ``cli`` ends the process.
+Every error has a stable ``code`` (for scripts, and the key of docs/reference/errors.md), a message that names the
+object, the value seen and the value allowed, and a hint that says what to run or to change.  Foreign exceptions are
+wrapped where they enter.  Nothing below ``cli`` ends the process.
 """
 
 from __future__ import annotations

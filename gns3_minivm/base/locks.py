@@ -1,4 +1,4 @@
-"""Locks on folders that processes use, so that nobody removes them meanwhile; the kernel drops them with the process."""
+"""Locks on folders in use, so that nobody removes them meanwhile; the kernel drops them with the process."""
 
 from __future__ import annotations
 

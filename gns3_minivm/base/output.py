@@ -1,4 +1,4 @@
-"""Gives the user a copy of a disk: shared blocks where the file system can, never half a file, never an overwritten one.
+"""Gives the user a copy of a disk: shared blocks where the file system can, never half a file, never one overwritten.
 
 A hard link would be cheaper where blocks cannot be shared, but then a guest that runs on the copy would write into the
 cache.
@@ -223,7 +223,8 @@ def name_output(temporary: Path, path: Path, *, replace: bool) -> None:
 def _exchange(one: Path, other: Path) -> bool:
     """Let two files swap their names in one step; False where one is missing, or the system cannot.
 
-    A rename that replaces a file makes ext4 (``auto_da_alloc``) write out the new one at once, and the caller wait for it.
+    A rename that replaces a file makes ext4 (``auto_da_alloc``) write out the new one at once, and the caller
+    wait for it.
     """
     import ctypes
 

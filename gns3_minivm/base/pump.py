@@ -1,7 +1,7 @@
 """What threads bring in for a thread that waits for it, where either side may give up at any moment.
 
-A thread that waits for the network cannot be ended from outside.  One that is given up is left behind, and ends with the
-next item that it brings, or with its own time limit.
+A thread that waits for the network cannot be ended from outside.  One that is given up is left behind, and ends with
+the next item that it brings, or with its own time limit.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The guest's init: ready-made in a wheel, else compiled from ``kernel/init``.
 
 A wheel carries ``kernel/init-x86_64``.  In a checkout it is compiled, with musl's gcc if there is one.  The binary goes
-into the recipe of a bundle, because compilers differ; whether a bundle in the cache is up to date is told by the sources,
-so that finding one needs no compiler.
+into the recipe of a bundle, because compilers differ; whether a bundle in the cache is up to date is told by the
+sources, so that finding one needs no compiler.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ class Bundle:
     """A finished kernel bundle.  A flavour with everything in the kernel image has neither initrd nor modules.
 
     ``made_by`` says which guest sources, module list and formats it was made with: one made by another release of this
-    program is not used.  ``busybox`` is the static busybox, where the bundle has one.  ``compiled`` says of a kernel that
-    was compiled for the bundle with which ``compiler``, and has the sha256 of its ``configuration``.
+    program is not used.  ``busybox`` is the static busybox, where the bundle has one.  ``compiled`` says of a kernel
+    that was compiled for the bundle with which ``compiler``, and has the sha256 of its ``configuration``.
     """
 
     id: str

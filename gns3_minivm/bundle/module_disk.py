@@ -1,4 +1,4 @@
-"""The module disk: an ext4 file system with a folder for the kernel's version, as /lib/modules has it, in a qcow2 file."""
+"""The module disk: an ext4 file system in a qcow2 file, with a folder for the kernel's version as in /lib/modules."""
 
 from __future__ import annotations
 

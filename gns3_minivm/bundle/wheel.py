@@ -35,7 +35,7 @@ def wheel_name(bundle: Bundle) -> str:
 
 
 def wheel_version(bundle: Bundle) -> str:
-    """The distribution's version of the kernel as one of Python's (PEP 440): all its numbers, 6.1.192-2 as 6.1.192.2."""
+    """The distribution's version of the kernel as Python writes it (PEP 440): 6.1.192.2 for 6.1.192-2."""
     return ".".join(str(int(number)) for number in re.findall(r"\d+", kernel_package(bundle).version))
 
 

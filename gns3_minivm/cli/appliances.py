@@ -14,8 +14,8 @@ from gns3_minivm.settings import Settings
 
 @click.command()
 @click.argument("name")
-@click.option("--from", "image", metavar="IMAGE", required=True, help="The image that the appliance starts from, as for "
-              "docker pull.")  # fmt: skip
+@click.option("--from", "image", metavar="IMAGE", required=True,
+              help="The image that the appliance starts from, as for docker pull.")  # fmt: skip
 @options.appliances
 @options.dry_run
 @options.common

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--output", "-o", "folder", type=click.Path(path_type=Path), required=True, metavar="DIR",
               help="The folder for the .gns3a files and the images.")  # fmt: skip
-@click.option("--portable", is_flag=True, help="Leave out images that everybody can make again: from a registry's image, "
-              "named by digest, and a released kernel package.")  # fmt: skip
+@click.option("--portable", is_flag=True, help="Leave out images that everybody can make again: from a registry's "
+              "image, named by digest, and a released kernel package.")  # fmt: skip
 @click.option("--as", "template_name", metavar="NAME", help="Name of the template (default: the image's).")
 @click.option("--version", metavar="TEXT", help="Name of the version (default: the appliance's, or the image's tag).")
 @click.option("--add", is_flag=True, help="Keep the versions that a .gns3a of this name in DIR has already.")
@@ -71,8 +71,8 @@ def export_appliances(
 
 @click.command("import")
 @click.argument("file", type=options.FILE)
-@click.option("--version", "versions", metavar="TEXT", multiple=True, help="Import this version as a template of its own, "
-              "NAME VERSION; may be given several times (default: the file's first one, as NAME).")  # fmt: skip
+@click.option("--version", "versions", metavar="TEXT", multiple=True, help="Import this version as a template of its "
+              "own, NAME VERSION; may be given several times (default: the file's first one, as NAME).")  # fmt: skip
 @click.option("--as", "template_name", metavar="NAME", help="Name of the template (default: the one in FILE).")
 @click.option("--images", "folders", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
               multiple=True, help="Look for images in this folder, too; may be given several times.")  # fmt: skip

@@ -97,7 +97,7 @@ def list_files(path: Path, top: bytes) -> Iterator[FoundFile]:
 
 
 def file_chunks(path: Path, name: bytes) -> Iterator[bytes]:
-    """The bytes of a file on the disk, piece by piece (blocking); links are followed.  Raises as ``list_files`` does."""
+    """The bytes of a file on the disk, in pieces (blocking); links are followed.  Raises as ``list_files`` does."""
     with _opened(path) as disk:
         reader, _ = open_replayed(disk.source)
         ino = _find(reader, path, name)
@@ -227,7 +227,7 @@ def _find(reader: Ext4Reader, path: Path, name: bytes, *, follow: bool = True) -
     shown, end = printable(name), printable(b"/" + place.path)
     if place.why == "too many links":
         raise UsageError(
-            f"{path}: {shown} leads through more than {LINKS_FOLLOWED_MAX} symbolic links, which may be a circle of them",
+            f"{path}: {shown} leads through more than {LINKS_FOLLOWED_MAX} symbolic links, which may be a circle",
             hint=f"`--files {end}` shows where one of them points.",
         )
     if place.why == "not a folder":

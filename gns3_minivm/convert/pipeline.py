@@ -1,7 +1,7 @@
 """Image to disk in one pass: fetch the layers, then write the disk, once for each image and set of options.
 
-No root rights, no mount, no raw image and no tree on disk: the layers are spooled as they come, and the qcow2 file takes
-the file system's blocks in the order in which they are made.
+No root rights, no mount, no raw image and no tree on disk: the layers are spooled as they come, and the qcow2 file
+takes the file system's blocks in the order in which they are made.
 """
 
 from __future__ import annotations
@@ -78,8 +78,9 @@ def convert(
 ) -> Artifact:
     """Make an image's disk, or find it in the cache (blocking).
 
-    ``beside`` is called with a disk that was made now, in another thread, while its digests are taken.  An interruption or an error leaves nothing behind.  Raises DamagedImageError, DiskTooSmallError, DiskFullError, and
-    what the image's ``fetch`` raises.
+    ``beside`` is called with a disk that was made now, in another thread, while its digests are taken.  An interruption
+    or an error leaves nothing behind.  Raises DamagedImageError, DiskTooSmallError, DiskFullError, and what the image's
+    ``fetch`` raises.
     """
     recipe = DiskRecipe(image.info, options)
     found = find_disk(recipe, cache)

@@ -35,7 +35,7 @@ class FileSystem:
     needs_recovery: bool
     journal: Journal | None
     replayed: int | None
-    """The transactions in the journal that are shown as if they were on the disk; None if there was nothing to replay."""
+    """The transactions in the journal that are shown as if on the disk; None if there was nothing to replay."""
 
     def as_dict(self) -> dict[str, Any]:
         journal = self.journal

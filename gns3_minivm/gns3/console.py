@@ -2,8 +2,8 @@
 
 RFC 854, as far as GNS3 goes: gns3server/utils/asyncio/telnet_server.py (2.2.61, 3.0.6) stands between its clients and
 QEMU's own telnet.  It says at once what it will do, and goes on whatever the answer is, so this client only listens: an
-answer to its ``WILL SGA`` is answered with ``WILL SGA`` again.  All clients see the same output from the moment that they
-come; what was shown while nobody was connected is given to the first one.
+answer to its ``WILL SGA`` is answered with ``WILL SGA`` again.  All clients see the same output from the moment that
+they come; what was shown while nobody was connected is given to the first one.
 """
 
 from __future__ import annotations

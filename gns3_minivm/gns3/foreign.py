@@ -214,7 +214,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _scrubbed(text: str, address: Address) -> str:
-    """``text`` without credentials, whoever put them there: passwords in every form in which they travel, and tokens."""
+    """``text`` free of credentials, whoever put them in: tokens, and passwords in every form in which they travel."""
     text = re.sub(r"([a-z]+://)[^/\s@]*:[^/\s@]*@", r"\1", text, flags=re.IGNORECASE)
     text = re.sub(r"(token=)[^&\s]+", r"\1…", text)
     text = re.sub(r"\b(Basic|Bearer) [A-Za-z0-9+/=._~-]{8,}", r"\1 …", text)

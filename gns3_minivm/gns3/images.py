@@ -53,8 +53,8 @@ class ImageRoutes(Routes):
     ) -> Uploaded:
         """Bring a file to the server and check that what lies there is what was sent.
 
-        Nothing is sent if it is there already; an image with other bytes under this name is a ConflictError and is
-        left alone, unless ``replace`` says that it is damaged, whatever the server says of it, and that nothing uses it.
+        Nothing is sent if it is there already; an image with other bytes under this name is a ConflictError and is left
+        alone, unless ``replace`` says that it is damaged, whatever the server says of it, and that nothing uses it.
         The same content under another name is taken where the server wants it so (``Uploaded.filename``), but for names
         that are ``distrusted``: those have other bytes than the server says.  Raises UploadError if what arrived is not
         what was sent.
@@ -125,7 +125,7 @@ class ImageRoutes(Routes):
         return {image.filename: image for image in listed}
 
     async def _listed_by_compute(self, compute_id: str, action: str, *, unfinished: bool = False) -> list[ServerImage]:
-        """The images in a compute's folder, which it hashes if it has not yet; on request with those of running uploads."""
+        """The images in a compute's folder, which may hash them first; on request with those of running uploads."""
         limit = self._transport.limits.listing_s
         path = f"/computes/{quote(compute_id)}/qemu/images"
         for wait_s in (*_VANISHED_WAITS_S, None):

@@ -1,8 +1,8 @@
-"""What the agents of one user on this machine do to a server one after the other, because it does not stand two at once.
+"""What the agents of one user on this machine do to a server one after the other: it does not stand two at once.
 
 Uploads of one name share a temporary file (``uploads``).  Two changes of a template's images may leave 3.0.6 with a row
-too many in its database, after which that template cannot be changed any more (db/repositories/templates.py; "expected to
-delete 1 row(s); Only 2 were matched").
+too many in its database, after which that template cannot be changed any more (db/repositories/templates.py; "expected
+to delete 1 row(s); Only 2 were matched").
 """
 
 from __future__ import annotations

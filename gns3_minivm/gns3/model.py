@@ -31,8 +31,9 @@ ImageState = Literal["whole", "damaged", "gone"]
 class ServerImage:
     """An image file as a server lists it; ``md5`` may be out of date on API v2.
 
-    ``state`` says, where somebody has looked, whether what lies on the disk is what arrived: other bytes ("damaged"), or
-    no file at all ("gone": API v3 keeps its record).  ``recorded_at`` is when API v3 made its record, by the server's clock.
+    ``state`` says, where somebody has looked, whether what lies on the disk is what arrived: other bytes ("damaged"),
+    or no file at all ("gone": API v3 keeps its record).  ``recorded_at`` is when API v3 made its record, by the
+    server's clock.
     """
 
     filename: str
@@ -52,7 +53,7 @@ class Uploaded:
 
 @dataclass(frozen=True, kw_only=True)
 class Compute:
-    """Where nodes run; ``version`` and ``platform`` ("linux", "win32", "darwin") are None where the server is silent."""
+    """Where nodes run; ``version`` and ``platform`` ("linux", "win32", "darwin") are None if the server is silent."""
 
     compute_id: str
     name: str

@@ -1,7 +1,7 @@
 """GNS3's portable projects (.gns3project): what is in them, and what their nodes need besides.
 
-A zip file with ``project.gns3`` (the topology as JSON), ``project-files/`` and ``images/QEMU/``.  GNS3's export takes the
-images of all node properties whose name ends in "image", which leaves out the initial RAM disk, and puts images of
+A zip file with ``project.gns3`` (the topology as JSON), ``project-files/`` and ``images/QEMU/``.  GNS3's export takes
+the images of all node properties whose name ends in "image", which leaves out the initial RAM disk, and puts images of
 remote computes into ``images/qemu/``, where its own import does not look for them.
 """
 

@@ -31,7 +31,7 @@ class ProjectRoutes(Routes):
     async def create_project(
         self, name: str, *, project_id: str | None = None, variables: Mapping[str, str] | None = None
     ) -> Project:
-        """Create and open a project that stays open when nobody looks at it; the server chooses an id if nobody does."""
+        """Create and open a project that stays open when nobody looks at it; without an id the server chooses one."""
         values: dict[str, Any] = {"name": name, "auto_close": False}
         if project_id is not None:
             values["project_id"] = project_id
@@ -124,8 +124,8 @@ class ProjectRoutes(Routes):
     async def scratch_project(self) -> AsyncIterator[Project]:
         """A project of our own for the time of the block.
 
-        It is deleted however the block ends.  One that the server does not delete is told by ``doctor``: what was done in
-        it, or what failed there, counts for more.
+        It is deleted however the block ends.  One that the server does not delete is told by ``doctor``: what was done
+        in it, or what failed there, counts for more.
         """
         project = await self.create_project(f"{SCRATCH_PROJECT}{uuid.uuid4()}")
         try:

@@ -1,7 +1,7 @@
 """One GNS3 server in our words: what everything above ``gns3/`` uses, the same for API v2 and v3.
 
-Both APIs have most routes alike, below /v2 and /v3; these stand once, in a module for each subject.  What is abstract here
-is what the two do in different ways.
+Both APIs have most routes alike, below /v2 and /v3; these stand once, in a module for each subject.  What is abstract
+here is what the two do in different ways.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class ConnectionLimits:
     node_s: float = 240
     """Start, stop and delete: a shutdown signal alone may take 120 s; GNS3's own limit is 240 s."""
     creation_s: float = 1800
-    """Making a node, or all nodes of a project: images are copied to computes and hashed.  GNS3's own limit is 1200 s."""
+    """Making a node, or all of a project: images are copied to computes and hashed.  GNS3's own limit is 1200 s."""
     listing_s: float = 900
     """A list of images: the server hashes all that it has not hashed yet."""
     stall_s: float = 120

@@ -1,11 +1,11 @@
 """What uploads of images have in common on both APIs: turns, what lies in the folder, other agents, what is said.
 
 A server writes all uploads of a name into one temporary file, ``NAME.tmp``, and nothing on it can be locked.  Agents of
-one user on one machine take turns (``gns3.locks``).  Where agents on different machines bring the same file at once, each may
-find the temporary file gone or too small; and the one that ends first gives it its name while others still write, so that
-what the server then says of its size and checksum belongs to nobody (2.2.61, compute/base_manager.py; 3.0.6,
-utils/images.py and db/tasks.py).  So an agent waits while it sees somebody else's temporary file grow; and where some have
-begun within a moment, each waits, another time each, and looks again before it does anything.
+one user on one machine take turns (``gns3.locks``).  Where agents on different machines bring the same file at once,
+each may find the temporary file gone or too small; and the one that ends first gives it its name while others still
+write, so that what the server then says of its size and checksum belongs to nobody (2.2.61, compute/base_manager.py;
+3.0.6, utils/images.py and db/tasks.py).  So an agent waits while it sees somebody else's temporary file grow; and where
+some have begun within a moment, each waits, another time each, and looks again before it does anything.
 """
 
 from __future__ import annotations

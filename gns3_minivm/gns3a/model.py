@@ -1,9 +1,10 @@
 """What a ``.gns3a`` file holds, as far as QEMU appliances that boot a kernel directly need it.
 
-Schemas 1 to 7 of the GNS3 registry have these keys in common (``appliance_v4.json`` is the one that we write); version 8
-has another structure (``read.py`` turns it into this one).  GNS3's loaders pass over keys that they do not know: server
-2.2.61 checks nothing, 3.0.6 has a model without ``extra="forbid"`` (gns3server/schemas/controller/appliances.py), and
-the schemas of the GUI do not say ``additionalProperties``.  So what only we need stands below one key of our own.
+Schemas 1 to 7 of the GNS3 registry have these keys in common (``appliance_v4.json`` is the one that we write);
+version 8 has another structure (``read.py`` turns it into this one).  GNS3's loaders pass over keys that they do not
+know: server 2.2.61 checks nothing, 3.0.6 has a model without ``extra="forbid"``
+(gns3server/schemas/controller/appliances.py), and the schemas of the GUI do not say ``additionalProperties``.  So what
+only we need stands below one key of our own.
 
 https://github.com/GNS3/gns3-registry/blob/master/schemas/appliance_v4.json
 """
@@ -111,8 +112,8 @@ class Qemu(_Part):
 class DiskSource(_Part):
     """What a disk is made of.
 
-    ``image`` finds it anywhere: ``docker://HOST/PATH@DIGEST``, or an appliance that comes with the program.  It is empty
-    where only the machine that exported it has the image; ``digest`` says which one it was.
+    ``image`` finds it anywhere: ``docker://HOST/PATH@DIGEST``, or an appliance that comes with the program.  It is
+    empty where only the machine that exported it has the image; ``digest`` says which one it was.
     """
 
     image: Annotated[str, Field(pattern=r"^(docker://[!-~]+@sha(256|512):[0-9a-f]+|[a-z0-9][a-z0-9_.-]{0,62})?$")] = ""

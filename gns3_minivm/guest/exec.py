@@ -1,8 +1,8 @@
 """Runs commands in a guest over its serial console, beside whatever people do there (``kernel/CONTRACT.md``, "Exec").
 
 ``GuestExec`` works on any stream of bytes that leads to the console: QEMU's own, or a node's console on a GNS3 server.
-Commands need no shell in the image, and several may run at once.  Only this side asks for anything again: the guest keeps
-what was not acknowledged, and forgets a command that nobody has asked about for a minute.
+Commands need no shell in the image, and several may run at once.  Only this side asks for anything again: the guest
+keeps what was not acknowledged, and forgets a command that nobody has asked about for a minute.
 
 ``Exchange`` is the conversation about one command, without I/O or clock.
 """
@@ -36,7 +36,7 @@ _CHUNK_SIZE = 65536
 
 @dataclass(frozen=True, kw_only=True)
 class ExecLimits:
-    """Times in seconds: a question without an answer is asked again, and given up; output beyond the limit is an error."""
+    """Times in seconds: an unanswered question is asked again, then given up; output beyond the limit is an error."""
 
     ask_again_s: float = 1.0
     silence_s: float = 30.0

@@ -1,8 +1,8 @@
 """Frames of the exec protocol as they stand on a guest's serial line (``kernel/CONTRACT.md``, "Exec"), without I/O.
 
-A frame from the guest is an operating system command of ECMA-48 (8.3.89) with a number that no terminal knows, so it may
-come between anything that is shown to people.  A frame to the guest stands between two control characters.  Between them
-are fields, parted by semicolons: mark, version, kind, identifier, number, base64 data, CRC-32 of all before it.
+A frame from the guest is an operating system command of ECMA-48 (8.3.89) with a number that no terminal knows, so it
+may come between anything that is shown to people.  A frame to the guest stands between two control characters.  Between
+them are fields, parted by semicolons: mark, version, kind, identifier, number, base64 data, CRC-32 of all before it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ VERSION = 1
 DATA_MAX = 1024
 """Bytes of data in a frame, as both sides take them; the guest sends 512 at most."""
 REQUEST_DATA_MAX = 672
-"""Bytes of data in a frame to the guest: GNS3's console reads 1024 bytes at a time from each of its clients, and what is
-cut there may be parted by what another client types."""
+"""Bytes of data in a frame to the guest: GNS3's console reads 1024 bytes at a time from each of its clients, and what
+is cut there may be parted by what another client types."""
 
 KNOCK = b"\x1e\x1f"
-"""An empty frame: a guest that is there says so.  A terminal that still echoes, or is no guest's, shows four characters."""
+"""An empty frame: a guest that is there says so.  A terminal that echoes, or is no guest's, shows four characters."""
 ANNOUNCEMENT = "0" * 16
 """The identifier of what a guest says then, and whenever its console starts something."""
 

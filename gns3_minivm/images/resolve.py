@@ -130,8 +130,8 @@ def split_scheme(name: str) -> tuple[str, str]:
         all_ours = ", ".join(f"{one}:" for one in (ENGINE_SCHEME, *FILE_SCHEMES))
         raise UsageError(
             f"images cannot be taken from {scheme}: ({shown(name)!r})",
-            hint=f"A name is an appliance, an image of the Docker engine or of a registry, or starts with {all_ours} or "
-            f"{REGISTRY_SCHEME}://.",
+            hint=f"A name is an appliance, an image of the Docker engine or of a registry, or starts with {all_ours} "
+            f"or {REGISTRY_SCHEME}://.",
         )
     return (scheme, rest) if colon and ours else ("", name)
 
@@ -178,7 +178,7 @@ def _bare_image(name: str, sources: Sources) -> Image:
 
 
 def _with_default(name: str, sources: Sources) -> RegistryOptions:
-    """The options; for a name that says no registry, where the user names none either, with the engine's own default."""
+    """The options; with the engine's own default where neither the name nor the user says a registry."""
     from gns3_minivm.images.registry.image import has_registry
 
     if has_registry(name, sources.registries) or not is_reference(name):
@@ -200,8 +200,8 @@ def _engine_image(name: str, sources: Sources) -> Image:
         meant = f"Did you mean {' or '.join(close)}? " if close else ""
         raise EngineError(
             f"{name!r} is no appliance, and the Docker engine cannot be asked: {error.message}",
-            hint=f"{meant}{error.hint} Without an engine, docker://HOST/NAME is taken from a registry, and --registry HOST "
-            "looks for plain names there.",
+            hint=f"{meant}{error.hint} Without an engine, docker://HOST/NAME is taken from a registry, and "
+            "--registry HOST looks for plain names there.",
         ) from error
     try:
         return find_image(engine, name)

@@ -256,7 +256,7 @@ class _Work:
             raise
 
     async def _halt(self, node: Node) -> None:
-        """End what has started of a node: where QEMU's helpers fail, QEMU itself runs on without console and network."""
+        """End what has started of a node: if QEMU's helpers fail, QEMU itself runs on without console and network."""
         with suppress(ServerError):
             now = await self._server.node(self._project, node.node_id)
             on_close = now.properties.get("on_close")

@@ -25,8 +25,8 @@ _PAYLOAD_NAME = re.compile(rf"{NODE_FILE_NAME}-[0-9a-f]{{12}}")
 class DesiredNode:
     """A node as it shall be; ``properties`` are GNS3's, as far as the lab decides them.
 
-    ``template`` is None where a dry run cannot have it yet; its id is known before.  The payload's name follows from its content, so that the
-    node's options tell whether the node has it.
+    ``template`` is None where a dry run cannot have it yet; its id is known before.  The payload's name follows from
+    its content, so that the node's options tell whether the node has it.
     """
 
     name: str
@@ -140,8 +140,8 @@ def _qemu_properties(lab: Lab, name: str, template: ServerTemplate, payload: byt
     words = " ".join(filter(None, [values.kernel_command_line, file.kernel_args]))
     if len(words) > COMMAND_LINE_MAX:
         raise ConfigError(
-            f"{lab.at('nodes', name, 'kernel_args')}: node {name}: its kernel command line has {len(words)} characters; QEMU takes "
-            f"{COMMAND_LINE_MAX}",
+            f"{lab.at('nodes', name, 'kernel_args')}: node {name}: its kernel command line has "
+            f"{len(words)} characters; QEMU takes {COMMAND_LINE_MAX}",
             hint="Shorten kernel_args; settings such as env and files do not need it.",
         )
     option = qemu_option(payload_name(payload)) if payload else ""
@@ -201,7 +201,7 @@ def _check_foreign(lab: Lab, name: str, file: LabNode, template: ServerTemplate)
         wrong += list(_stated(file))
     if wrong:
         raise ConfigError(
-            f"{lab.at('nodes', name, wrong[0])}: node {name}: {', '.join(wrong)} cannot be given to a node of the template {template.name!r}"
-            f" ({template.template_type}), which is no MiniVM",
+            f"{lab.at('nodes', name, wrong[0])}: node {name}: {', '.join(wrong)} cannot be given to "
+            f"a node of the template {template.name!r} ({template.template_type}), which is no MiniVM",
             hint="Its own settings are given as `properties`, by GNS3's names.",
         )

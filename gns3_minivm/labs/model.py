@@ -67,7 +67,7 @@ Place = Annotated[Position, BeforeValidator(_as_position)]
 
 
 class LabLabel(_Part):
-    """Where a node's name stands: pixels from its symbol's corner; ``x`` None is the middle.  GNS3 shows no other text."""
+    """Where a node's name is: pixels from its symbol's corner; ``x`` None is the middle.  GNS3 shows no other text."""
 
     x: int | None = None
     y: int = -25

@@ -1,4 +1,4 @@
-"""Ports by the names that people give them: eth0 of a MiniVM is its first adapter, other nodes have names of their own."""
+"""Ports by the names that people use: eth0 of a MiniVM is its first adapter, other nodes have names of their own."""
 
 from __future__ import annotations
 

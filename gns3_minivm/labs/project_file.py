@@ -49,8 +49,8 @@ def project_file(
 ) -> bytes:
     """The portable project with these nodes, and the links between them.
 
-    ``samples`` are a node of each template, by its id, and the same as the server describes it.  A port that is not there
-    is left out with its link: making it afterwards tells what is wrong.
+    ``samples`` are a node of each template, by its id, and the same as the server describes it.  A port that is not
+    there is left out with its link: making it afterwards tells what is wrong.
     """
     described = {item.name: _described(item, *samples[item.template_id]) for item in nodes}
     placed = {item.name: _as_node(item, samples[item.template_id][0], described[item.name]) for item in nodes}

@@ -1,11 +1,13 @@
 """What a server has of a lab: its project, known by a mark, with nodes, links and drawings.
 
-The mark is three of the project's variables, so that every machine recognises a lab: ``gns3-minivm-lab`` holds the lab's
-name, ``gns3-minivm-project`` the project's id, ``gns3-minivm-nodes`` the nodes that are the lab's (``r1=1f0c9d2e``: the
-name, the start of the node's id).  What people add to the project is not in there, and is left alone.
+The mark is three of the project's variables, so that every machine recognises a lab: ``gns3-minivm-lab`` holds the
+lab's name, ``gns3-minivm-project`` the project's id, ``gns3-minivm-nodes`` the nodes that are the lab's
+(``r1=1f0c9d2e``: the name, the start of the node's id).  What people add to the project is not in there, and is left
+alone.
 
-A project that was imported or duplicated has the variables of the one that it was made from, and an id of its own: it is a
-copy, and no lab.  A snapshot that is restored keeps the id, so the lab stays one (API v3 gives its nodes other ids).
+A project that was imported or duplicated has the variables of the one that it was made from, and an id of its own: it
+is a copy, and no lab.  A snapshot that is restored keeps the id, so the lab stays one (API v3 gives its nodes other
+ids).
 """
 
 from __future__ import annotations
@@ -91,8 +93,8 @@ async def find_project(server: Server, lab: str) -> Project | None:
             itself = f"The lab itself is the project {marked[0].name!r}: rename one of them. " if marked else ""
             raise ConflictError(
                 f"{server.url}: the project {lab!r} ({project.project_id}) {origin(project)}",
-                hint=f"{itself}Rename the project or the lab; or take the project over as the lab (lab up --adopt): nodes "
-                "that are named like the lab's are taken for them.",
+                hint=f"{itself}Rename the project or the lab; or take the project over as the lab (lab up --adopt): "
+                "nodes that are named like the lab's are taken for them.",
             )
     if len(marked) > 1:
         names = ", ".join(repr(project.name) for project in marked)

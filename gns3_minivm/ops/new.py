@@ -69,8 +69,8 @@ class NewAppliance:
 async def new_appliance(name: str, image: str, context: RunContext, *, folder: Path | None = None) -> NewAppliance:
     """Make the folder ``name`` of an appliance whose Dockerfile starts from ``image``.
 
-    It is made in ``folder``, else in the first folder with the user's own appliances.  Raises UsageError for a name that
-    is none or is taken, and for an image that no Dockerfile can start from.
+    It is made in ``folder``, else in the first folder with the user's own appliances.  Raises UsageError for a name
+    that is none or is taken, and for an image that no Dockerfile can start from.
     """
     return await run_blocking(
         _make, name, image, context.settings, folder or _own_folder(context.settings), context.dry_run

@@ -2,8 +2,8 @@
 
 Follows ``_build_command`` of gns3server/compute/qemu/qemu_vm.py (2.2.61 and 3.0.6), in its order.  Different here: the
 console is QEMU's standard input and output, adapters end in QEMU's user-mode network instead of a link, and disks are
-snapshots that QEMU throws away (GNS3 makes linked clones).  Adapters lie on the root bus as on 2.2; 3.0 puts them behind
-a bridge, with the guest seeing them in the same order.
+snapshots that QEMU throws away (GNS3 makes linked clones).  Adapters lie on the root bus as on 2.2; 3.0 puts them
+behind a bridge, with the guest seeing them in the same order.
 """
 
 from __future__ import annotations

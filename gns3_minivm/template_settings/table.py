@@ -1,9 +1,9 @@
 """The table of template settings: each field of ``TemplateSettings`` is a row.
 
 A new setting is a field here, and the place that uses it: ``ops.templates.template`` for one that is worked into other
-fields of the template, ``labs.desired`` for one that a node of a lab may have of its own.  The command line's options, the
-keys of catalogues, lab files and appliance manifests with their checks, the fields that GNS3 gets, and the tables in the
-documents follow from the row.
+fields of the template, ``labs.desired`` for one that a node of a lab may have of its own.  The command line's options,
+the keys of catalogues, lab files and appliance manifests with their checks, the fields that GNS3 gets, and the tables
+in the documents follow from the row.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Row:
     """A setting.  ``name`` is its word in files and in Python; the option is ``--name``, with hyphens.
 
     ``default`` is what a template gets where nobody says anything, None where it follows from the image.  ``field`` is
-    the field of ``gns3.model.QemuTemplate`` that it fills, "" for one that is worked into others; ``gns3`` is that field's
-    name in both of GNS3's APIs, and ``gns3_minimum`` and ``gns3_choices`` are what these take where it is more: templates
-    that come from elsewhere have it.  A user's setting (``is_users``) may be changed in GNS3, and then stays, unless it is
-    stated.  ``check`` raises ValueError.
+    the field of ``gns3.model.QemuTemplate`` that it fills, "" for one that is worked into others; ``gns3`` is that
+    field's name in both of GNS3's APIs, and ``gns3_minimum`` and ``gns3_choices`` are what these take where it is more:
+    templates that come from elsewhere have it.  A user's setting (``is_users``) may be changed in GNS3, and then stays,
+    unless it is stated.  ``check`` raises ValueError.
     """
 
     name: str

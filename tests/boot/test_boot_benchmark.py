@@ -1,4 +1,4 @@
-"""benchmarks/boot.py does what it says; how fast a guest is, is told by running it on a quiet machine, and by no test."""
+"""benchmarks/boot.py does what it says; how fast a guest is, only a run on a quiet machine tells."""
 
 from __future__ import annotations
 

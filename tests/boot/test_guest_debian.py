@@ -20,7 +20,8 @@ RUN apt-get update \\
  && echo 'admin ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/admin \\
  && echo 'root:secret' | chpasswd \\
  && cp /bin/ping /usr/local/bin/ping-by-capability && setcap cap_net_raw+ep /usr/local/bin/ping-by-capability \\
- && printf 'auto lo\\niface lo inet loopback\\nsource-directory /etc/network/interfaces.d\\n' > /etc/network/interfaces \\
+ && printf 'auto lo\\niface lo inet loopback\\nsource-directory /etc/network/interfaces.d\\n' \\
+    > /etc/network/interfaces \\
  && printf 'auto eth0\\niface eth0 inet static\\n address 10.5.0.1/24\\n up echo up > /root/eth0\\n' \\
     > /etc/network/interfaces.d/eth0
 USER admin

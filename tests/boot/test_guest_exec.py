@@ -1,4 +1,4 @@
-"""Commands over the serial console of real guests: without a shell in the image, beside a flood of output and a person."""
+"""Commands over real guests' serial console: with no shell in the image, beside a flood of output and a person."""
 
 from __future__ import annotations
 

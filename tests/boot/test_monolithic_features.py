@@ -1,4 +1,4 @@
-"""What a network lab wants of the monolithic kernel, used in a booted guest (``monolithic_features.sh``) rather than read in its configuration.
+"""What a network lab wants of the monolithic kernel, used in a booted guest (``monolithic_features.sh``).
 
 The guest is a Debian with systemd and the programs of a network lab: one boot for all.
 """
@@ -33,7 +33,8 @@ pytestmark = pytest.mark.long
 
 DOCKERFILE = b"""FROM debian:bookworm-slim
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        bpftool conntrack dbus e2fsprogs ethtool ipset iproute2 iptables iputils-ping libteam-utils nftables openvswitch-switch ppp \
+        bpftool conntrack dbus e2fsprogs ethtool ipset iproute2 iptables iputils-ping libteam-utils nftables \
+    openvswitch-switch ppp \
         pppoe procps smcroute socat systemd systemd-sysv tcpdump util-linux-extra wireguard-tools \
     && rm -rf /var/lib/apt/lists/* && systemctl mask smcroute.service
 CMD ["/sbin/init"]

@@ -1,4 +1,4 @@
-"""The monolithic kernel in guests: one file boots what the distribution's kernel boots with an initrd and a module disk."""
+"""The monolithic kernel in guests: one file boots what the distribution's boots with an initrd and a module disk."""
 
 from __future__ import annotations
 

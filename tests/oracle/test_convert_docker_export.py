@@ -43,7 +43,8 @@ RUN mkdir -p /opt/real/deep /opt/gone/below /opt/opaque /opt/kind /opt/many /opt
  && seq 1 200000 > /opt/big && truncate -s 3M /opt/big && seq 1 9 >> /opt/big \
  && for i in $(seq 1 3000); do echo $i > "/opt/many/a name that makes the directory large $i"; done \
  && echo n > "/opt/$(printf %0255d 1)" && echo u > "/opt/äöü ☃"
-RUN rm -r /opt/gone /opt/gone.file /opt/many/*7 && rm -r /opt/opaque && mkdir /opt/opaque && echo new > /opt/opaque/new \
+RUN rm -r /opt/gone /opt/gone.file /opt/many/*7 && rm -r /opt/opaque && mkdir /opt/opaque \
+    && echo new > /opt/opaque/new \
  && rm /opt/kind/file && mkdir /opt/kind/file && rm -r /opt/kind/dir && echo f > /opt/kind/dir \
  && rm /opt/kind/symlink && mkdir /opt/kind/symlink && echo through > /opt/way/deep/through \
  && ln /opt/real/keep /opt/real/keep3 && chmod 700 /opt/real && chown 5:6 /opt/empty && chmod 400 /opt/owned \

@@ -22,8 +22,8 @@ MIB = 1 << 20
 LAYERS = [tar_bytes([file(name, random.Random(name).randbytes(3 * MIB))]) for name in ("one", "two")]
 SOURCES = ["docker", "oci", "oci-archive", "docker-archive", "rootfs"]
 
-# The folder "$1" gets a file system of its own with "$2" MiB, in a mount namespace.  In a chroot "/" is no mount point, so
-# that unshare could not make it private.
+# The folder "$1" gets a file system of its own with "$2" MiB, in a mount namespace.  In a chroot "/" is no mount point,
+# so that unshare could not make it private.
 SCRIPT = """
 mount --make-rprivate / 2>/dev/null
 mount -t tmpfs -o size="$2"m tmpfs "$1" || exit 99

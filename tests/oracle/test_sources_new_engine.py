@@ -1,4 +1,4 @@
-"""A Docker engine of the generation that saves images in OCI's layout (25 and later) gives the bytes that the others give.
+"""A Docker engine of the generation that saves images in OCI's layout (25 and later) gives the same bytes.
 
 It keeps images in its own store or in containerd's, where layers stay as they came: compressed or not.
 """

@@ -1,4 +1,4 @@
-"""Whole conversions of archives with changed bits: the disk that the image always gives, or a data error, and nothing left."""
+"""Whole conversions of archives with changed bits: the usual disk, or a data error and nothing left behind."""
 
 from __future__ import annotations
 

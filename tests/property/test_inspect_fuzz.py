@@ -56,7 +56,7 @@ def raw() -> bytes:
 
 @lru_cache
 def dirty() -> bytes:
-    """The raw disk with changes in its journal: the first blocks as they are, some of them twice, one of them revoked."""
+    """The raw disk with changes in its journal: the first blocks as they are, some twice, one revoked."""
     blocks = {number: raw()[number * BLOCK : (number + 1) * BLOCK] for number in range(60)}
     return with_journal(raw(), [Transaction(blocks), Transaction(blocks, revokes=[7]), Transaction({1: blocks[1]})])
 

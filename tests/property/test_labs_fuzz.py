@@ -1,4 +1,4 @@
-"""Odd values anywhere in a lab file or topology: a lab, or a mistake that is told with its place; never anything else."""
+"""Odd values anywhere in a lab file or topology: a lab, or a mistake told with its place; nothing else."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ TOPOLOGY = yaml.safe_load(
       links:
         - {endpoints: ["a:eth1", "br:x"], mtu: 1500, vars: {a: b}}
         - type: veth
-          endpoints: [{node: a, interface: lan, mac: "02:00:00:00:00:01"}, {node: b, interface: eth2, ipv4: 10.0.0.1/24}]
+          endpoints: [{node: a, interface: lan, mac: "02:00:00:00:00:01"},
+                   {node: b, interface: eth2, ipv4: 10.0.0.1/24}]
         - {type: dummy, endpoint: {node: b, interface: eth3}}
         - {endpoints: ["a:eth5", "host:y"]}
     """
@@ -49,7 +50,8 @@ LAB = yaml.safe_load(
     """
 )
 ODD = [None, True, -1, 0, 1 << 70, 1.5, float("inf"), float("nan"), "", "x", ":", "a:", "${", "9" * 400 + "gb", "'", [],
-       {}, [[]], ["x"], {"a": 1}, {1: 2}, {None: None}, "\x00", "../../etc/passwd", "/", "host:x", "a:eth1"]  # fmt: skip
+       {}, [[]], ["x"], {"a": 1}, {1: 2}, {None: None}, "\x00", "../../etc/passwd", "/", "host:x",
+    "a:eth1"]  # fmt: skip
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -27,8 +27,8 @@ APK = b"""\
 printf '#!/bin/sh\\necho nano\\n' >/usr/bin/nano
 chmod 755 /usr/bin/nano
 """
-# Commands that are busybox's in Alpine too, of those that the appliance and this test use (main/busybox/busyboxconfig of
-# Alpine's package sources).
+# Commands that are busybox's in Alpine too, of those that the appliance and this test use (main/busybox/busyboxconfig
+# of Alpine's package sources).
 APPLETS = "ash awk cat chmod grep head ifdown ifup ip mkdir mv poweroff ps rm run-parts sed sh sleep test udhcpc vi"
 STEPS = (
     # The network is up and the prompt is there, with an editor.

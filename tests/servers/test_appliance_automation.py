@@ -1,4 +1,4 @@
-"""network-automation-minivm on a real GNS3 server: its tools reach a device whose ssh server knows old algorithms only."""
+"""network-automation-minivm on a real GNS3 server: its tools reach a device whose ssh knows only old algorithms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""openvswitch-minivm between hosts on a real GNS3 server: forwards, keeps VLANs apart, bonds links, keeps what was set."""
+"""openvswitch-minivm between hosts on a real GNS3 server: forwarding, VLANs, bonds, and settings that stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""services-minivm and traffic-minivm in one lab on a real GNS3 server: a client is served, and two nodes make traffic."""
+"""services-minivm and traffic-minivm in one lab on a real GNS3 server: one serves a client, two make traffic."""
 
 from __future__ import annotations
 

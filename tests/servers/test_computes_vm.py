@@ -1,8 +1,8 @@
 """A server whose own computer has no QEMU: nodes run on the GNS3 VM, and so the images go there.
 
 The GNS3 VM is a real second server, taken as one by GNS3's own engine "remote".  API v3 takes only the machines of
-hypervisors; there a proxy gives the second server the VM's name.  That the first server runs on Windows beside the GUI is
-what a proxy makes of its answers.
+hypervisors; there a proxy gives the second server the VM's name.  That the first server runs on Windows beside the GUI
+is what a proxy makes of its answers.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ async def test_a_guest_runs_on_the_gns3_vm_where_the_server_has_no_qemu(tmp_path
 
 
 def as_vm(compute_id: str) -> Harm:
-    """What a server of API v3 says and is told where its compute ``compute_id`` is the GNS3 VM, and itself runs on Windows."""
+    """An API v3 server on Windows whose compute ``compute_id`` is the GNS3 VM: what it says and is told."""
 
     async def harm(server: FaultyServer, request: web.Request) -> web.StreamResponse:
         if request.content_type == "application/octet-stream" and request.body_exists:

@@ -1,4 +1,4 @@
-"""Passwords and tokens never appear: not in output, error texts, the process list or the cache, however a command ends."""
+"""Passwords and tokens never appear: not in output, errors, the process list or the cache, however a command ends."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Watched:
         return f"http://{USERNAME}:{quote(PASSWORD, safe='')}@127.0.0.1:{self.front.port}"
 
     async def run(self, *words: str, wrong: bool = False) -> tuple[int, str]:
-        """Run a command that gets the server from its environment; what it shows and its process list entry are kept."""
+        """Run a command whose server is in its environment; what it shows and its process list entry are kept."""
         url = self.url.replace(quote(PASSWORD, safe=""), quote(PASSWORD + "x", safe="")) if wrong else self.url
         variables = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         variables |= {"GNS3_MINIVM_CACHE": str(self.cache), "GNS3_MINIVM_SERVER": url, "PYTHONFAULTHANDLER": "1"}

@@ -1,4 +1,4 @@
-"""Real servers behind a bad network: one fails with its own words and a hint, the others finish, nothing is left half."""
+"""Real servers behind a bad network: one fails with its own words and a hint, the others finish."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A containerlab topology as it is, on real servers with running guests: an image of the engine, a bridge, exec and binds."""
+"""A containerlab topology as it is, on real servers with guests: an engine's image, a bridge, exec and binds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lab where something fails: told with its place, nothing is left half made without being shown, up again finishes."""
+"""A lab where something fails: told with its place, nothing half made is hidden, up again finishes."""
 
 from __future__ import annotations
 
@@ -149,7 +149,10 @@ async def test_a_server_that_goes_away_before_the_start_is_an_error_and_leaves_n
 
 
 async def test_a_port_that_is_not_there_is_told_and_the_rest_is_made(case: Case) -> None:
-    text = "nodes: {a: {template: VM}, sw: {template: Ethernet switch}}\nlinks:\n  - [a:eth0, sw:e9]\n  - [a:eth1, sw:e7]\n"
+    text = (
+        "nodes: {a: {template: VM}, sw: {template: Ethernet switch}}\n"
+        "links:\n  - [a:eth0, sw:e9]\n  - [a:eth1, sw:e7]\n"
+    )
     report = await case.up(text)
     error = (report.errors or {})["link a:eth0 -- sw:e9"]
     assert isinstance(error, ConfigError)

@@ -1,4 +1,4 @@
-"""Templates with the monolithic kernel on real GNS3 servers: one file, so that what GNS3 does to an initrd does not matter.
+"""Templates with the monolithic kernel on real GNS3 servers: one file, so what GNS3 does to an initrd does not matter.
 
 Here GNS3's own export and import are used as they are, not ours, which repair them.
 """

@@ -61,7 +61,8 @@ async def test_the_programs_about_labs_and_commands_in_guests_run_in_a_lab(
     require_tool("qemu-system-x86_64")
     monkeypatch.chdir(tmp_path)
     Path("lab.yml").write_text(
-        "{name: python, nodes: {r1: {appliance: busybox-minivm}}, tests: [{node: r1, exec: hostname, output: r9, within: 1}]}"
+        "{name: python, nodes: {r1: {appliance: busybox-minivm}},"
+        " tests: [{node: r1, exec: hostname, output: r9, within: 1}]}"
     )
     in_guests, labs = (program for program in PROGRAMS[1:3])
     async with Agent(gns3_v3.url, cache=minivm_cache()) as agent:

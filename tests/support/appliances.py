@@ -29,8 +29,8 @@ async def appliance_lab(server: GNS3Process, docker_host: str, *names: str) -> A
         yield lab
 
 
-# Without KVM on a busy machine, the kernel measures the speed of the TSC wrongly: its clock would run many times too fast,
-# and every limit of a program in the guest be that much shorter.
+# Without KVM on a busy machine, the kernel measures the speed of the TSC wrongly: its clock would run many times too
+# fast, and every limit of a program in the guest be that much shorter.
 _SLOW_MACHINE = "tsc=unstable"
 
 
@@ -74,7 +74,7 @@ async def shell(lab: Lab, node: Node) -> AsyncIterator[Console]:
 
 @asynccontextmanager
 async def vtysh(lab: Lab, node: Node) -> AsyncIterator[Console]:
-    """A router's console, once vtysh shows its prompt; nothing is typed before, and nothing but the Enter key until then."""
+    """A router's console, once vtysh shows its prompt; until then only the Enter key is pressed."""
     now = await lab.server.node(lab.project_id, node.node_id)
     assert now.console_port is not None
     async with console(now.console_host, now.console_port) as client:

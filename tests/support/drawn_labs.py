@@ -30,7 +30,7 @@ from tests.support.gns3 import GNS3Process
 
 @dataclass
 class DrawnLab:
-    """A lab file below ``folder`` and its project on a server; ``template`` is the name of a template like a MiniVM's."""
+    """A lab file below ``folder`` and its project on a server; ``template`` names one like a MiniVM's."""
 
     server: Server
     folder: Path

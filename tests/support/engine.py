@@ -100,10 +100,10 @@ def _missing(message: str) -> NoReturn:
 def root_to_mount_below() -> Iterator[list[str]]:
     """Yield the start of a command line that gives the rest of it a root that is a mount point.
 
-    dockerd changes the propagation of "/", which works on mount points only, and the root of a chroot is none.  And what
-    enters a container later (``docker exec``) gets the root of its mount namespace, which is not that of a chroot.  So in
-    a chroot the rest gets a mount namespace of its own, with this root as that of the namespace: joining the namespace
-    anew leads out of the chroot, to where pivot_root(2) works.
+    dockerd changes the propagation of "/", which works on mount points only, and the root of a chroot is none.  And
+    what enters a container later (``docker exec``) gets the root of its mount namespace, which is not that of a chroot.
+    So in a chroot the rest gets a mount namespace of its own, with this root as that of the namespace: joining the
+    namespace anew leads out of the chroot, to where pivot_root(2) works.
     """
     if "/" in mount_points():
         yield []

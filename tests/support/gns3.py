@@ -113,8 +113,8 @@ def running_gns3(
     """Run a server below ``directory`` until the block ends; a second run there finds what the first one left.
 
     ``auth`` is meant for v2 (default: no password); v3 always asks for one.  ``settings`` adds to, or overrides,
-    sections of the configuration file.  ``certificate`` is (certificate, key) and turns TLS on.  ``variables`` are added
-    to its environment.
+    sections of the configuration file.  ``certificate`` is (certificate, key) and turns TLS on.  ``variables`` are
+    added to its environment.
     """
     program = server_program(generation)
     directory.mkdir(parents=True, exist_ok=True)
@@ -181,7 +181,7 @@ def free_port() -> int:
 
 @contextmanager
 def ports_of_nodes(port: int) -> Iterator[int]:
-    """Have one of a hundred ranges of ports for nodes alone on this machine; the server on ``port`` gets the same again.
+    """Have one of a hundred ranges of ports for nodes alone; the server on ``port`` gets the same again.
 
     Servers do not see the ports that others have handed out and not opened yet, also those of other test runs.
     """

@@ -1,8 +1,8 @@
 """A small image and a small kernel bundle whose bytes are the same everywhere, and the md5 that they have had so far.
 
 ``python -m tests.support.golden FOLDER`` makes them and prints what it found as JSON: in other environments, and under
-other CPUs, where nothing but this package and its two codec libraries is there.  Nothing that goes in comes from a library
-that compresses, nor from a clock.
+other CPUs, where nothing but this package and its two codec libraries is there.  Nothing that goes in comes from a
+library that compresses, nor from a clock.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from gns3_minivm.images.files.oci_layout import find_in_folder
 from tests.support.debs import VERSION, elf, kernel_files, make_deb
 from tests.support.layers import Item, directory, file, hard_link, item, symlink, tar_bytes
 
-# File name, size and md5.  A change of an md5 alone makes published checksums wrong: raise convert.recipe.FORMAT or a number
-# in bundle.build, so that the name changes with it; then take what `python -m tests.support.golden FOLDER` prints.
+# File name, size and md5.  A change of an md5 alone makes published checksums wrong: raise convert.recipe.FORMAT or a
+# number in bundle.build, so that the name changes with it; then take what `python -m tests.support.golden FOLDER`
+# prints.
 GOLDEN: dict[str, Any] = {
     "layers": [
         "sha256:15f2a377a59c022c08f981041dfbc243d9ff8b08f3ac868829719d67e4481c2c",

@@ -198,8 +198,8 @@ def assert_clean(disk: Path, folder: Path) -> None:
 
 
 APPLETS = (
-    "cat chmod cp echo env false grep hostname id ifup ip kill ls mkdir modprobe mount ping printf ps readlink reboot route "
-    "sh sleep stat stty sysctl tail touch tr true tty umount uname"
+    "cat chmod cp echo env false grep hostname id ifup ip kill ls mkdir modprobe mount ping printf ps readlink reboot "
+    "route sh sleep stat stty sysctl tail touch tr true tty umount uname"
 ).split()
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000:Web:/home/web:/bin/sh\n"
 GROUP = "root:x:0:\ntty:x:5:\nweb:x:1000:\nnet:x:2000:root,web\nlab:x:2001:web\n"

@@ -68,7 +68,7 @@ class GuestLoop:
         return report
 
     async def ended(self) -> str:
-        """Wait for the end, which must be clean: no memory fault, nothing undefined, nothing lost.  Returns the report."""
+        """Wait for the end, which must be clean: no memory fault, nothing undefined or lost.  Returns the report."""
         assert self.process.stderr is not None
         async with asyncio.timeout(LIMIT_S):
             report = (await self.process.stderr.read()).decode(errors="replace")

@@ -93,7 +93,8 @@ ROOMS: dict[str, Room] = {
     ),
     "labs": _room(
         "lab files: their model, what a server has of them, the difference, and how it is made good",
-        "agent documents gns3 guest guest.settings labs.canvas labs.written.junit template_settings template_settings.keys",
+        "agent documents gns3 guest guest.settings labs.canvas labs.written.junit template_settings "
+        "template_settings.keys",
         "pydantic",
     ),
     "labs.canvas": _room("what a lab looks like: layout, drawings, pictures", "gns3 labs.model"),
@@ -104,19 +105,21 @@ ROOMS: dict[str, Room] = {
     ),
     "ops": _room(
         "one async function for each thing a user can ask for",
-        "agent appliances bundle convert gns3 guest guest.settings images images.engine images.registry ops.kernels template_settings "
-        "ops.templates qemu settings",
+        "agent appliances bundle convert gns3 guest guest.settings images images.engine images.registry ops.kernels "
+        "template_settings ops.templates qemu settings",
     ),
     "ops.kernels": _room(
         "operations on kernel bundles", "bundle bundle.packages bundle.source images.engine ops.context settings"
     ),
     "ops.templates": _room(
         "operations on templates: register, sync, status, remove, and what they share",
-        "agent appliances bundle catalogue convert gns3 guest images images.engine ops.context ops.kernels template_settings",
+        "agent appliances bundle catalogue convert gns3 guest images images.engine ops.context ops.kernels "
+        "template_settings",
     ),
     "ops.gns3a": _room(
         "operations on GNS3's appliance files",
-        "agent appliances bundle convert gns3 gns3a images images.registry ops.context ops.kernels ops.templates template_settings",
+        "agent appliances bundle convert gns3 gns3a images images.registry ops.context ops.kernels ops.templates "
+        "template_settings",
     ),
     "ops.labs": _room(
         "operations on labs",
@@ -125,7 +128,8 @@ ROOMS: dict[str, Room] = {
     ),
     "cli": _room(
         "the commands: each calls one operation and shows what it returns",
-        "cli.frame cli.show convert.report guest.contract ops ops.gns3a ops.kernels ops.templates settings template_settings",
+        "cli.frame cli.show convert.report guest.contract ops ops.gns3a ops.kernels ops.templates settings "
+        "template_settings",
         "click",
     ),
     "cli.frame": _room(

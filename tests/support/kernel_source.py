@@ -1,7 +1,7 @@
 """A stand-in for a kernel's source package, and for the programs that would compile it.
 
-``make`` is a shell script that leaves what the kernel's own would: its configuration, its version, and an image in which
-all stands that it was told.  Files in the source tell it to go wrong.
+``make`` is a shell script that leaves what the kernel's own would: its configuration, its version, and an image in
+which all stands that it was told.  Files in the source tell it to go wrong.
 """
 
 from __future__ import annotations

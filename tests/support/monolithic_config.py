@@ -1,7 +1,7 @@
-"""What the configuration of the monolithic kernel has to have for safety, in kernel/monolithic.config and in what a build made of it.
+"""What the monolithic kernel has to have for safety, in kernel/monolithic.config and in what a build made of it.
 
-After the recommended settings of the Kernel Self Protection Project (x86-64), for a kernel without modules.  Counters of
-references are always checked since Linux 5.7 (lib/refcount.c): there is no option for it.
+After the recommended settings of the Kernel Self Protection Project (x86-64), for a kernel without modules.  Counters
+of references are always checked since Linux 5.7 (lib/refcount.c): there is no option for it.
 """
 
 from __future__ import annotations

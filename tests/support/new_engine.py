@@ -1,7 +1,7 @@
-"""A Docker engine of the generation that saves images in OCI's layout (25 and later): Debian 13's, in a root of its own.
+"""A Docker engine of the generation that saves images in OCI's layout (25 and later): Debian 13's, in its own root.
 
-With ``containerd_store`` it keeps images in containerd, as fresh installations of Docker 29 do: with their layers as they
-came, compressed or not.
+With ``containerd_store`` it keeps images in containerd, as fresh installations of Docker 29 do: with their layers as
+they came, compressed or not.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tests.support.engine import mount_points, root_to_mount_below, running_dock
 from tests.support.roots import debian_root
 from tests.support.tools import require_tool
 
-# In a mount namespace of its own: the root becomes a mount point with this machine's devices, and the engine's folder has
-# the same name inside.
+# In a mount namespace of its own: the root becomes a mount point with this machine's devices, and the engine's folder
+# has the same name inside.
 _ENTER = """
 set -e
 root=$0 folder=$1; shift

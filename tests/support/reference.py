@@ -41,7 +41,7 @@ def _commands(name: str, command: click.Command) -> list[tuple[str, click.Comman
 
 
 def errors_page() -> str:
-    """All error classes with code, exit status and meaning, as Markdown; the meanings are those of the module's tree."""
+    """All error classes with code, exit status and meaning (from the module's tree), as Markdown."""
     meanings = dict(
         re.findall(
             r"^[\s│├└─]*([A-Za-z0-9]+Error) {2,}(.+?)(?: {2,}exit status \d)?$", errors.__doc__ or "", re.MULTILINE
@@ -52,8 +52,9 @@ def errors_page() -> str:
         "",
         "Written by `python -m tests.support.reference`; do not edit.",
         "",
-        "An error is one message on standard error, with a hint that says what to do. With `--json` it is the last line",
-        'of standard output: `{"event": "error", "code": ..., "message": ..., "hint": ...}`. The codes are stable.',
+        "An error is one message on standard error, with a hint that says what to do. With `--json` it is the last",
+        'line of standard output: `{"event": "error", "code": ..., "message": ..., "hint": ...}`.',
+        "The codes are stable.",
         "",
         "Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 done on some servers only, 130 interrupted.",
         "",

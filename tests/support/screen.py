@@ -30,8 +30,8 @@ class Screen:
     """A program in a terminal of its own; ``lines`` is all that it shows, from the first line that scrolled away."""
 
     def __init__(
-        self, command: Sequence[str], *, columns: int = 80, rows: int = 24, environment: Mapping[str, str] | None = None,
-        folder: Path | None = None, stdout: int | None = None,
+        self, command: Sequence[str], *, columns: int = 80, rows: int = 24, folder: Path | None = None,
+        environment: Mapping[str, str] | None = None, stdout: int | None = None,
     ) -> None:  # fmt: skip
         self._screen = pyte.HistoryScreen(columns, rows, history=10_000)
         self._stream = pyte.ByteStream(self._screen)

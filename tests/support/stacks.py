@@ -1,7 +1,8 @@
 """Generated stacks of layers, as operations on names; and trees as values that can be compared.
 
 An operation is a tuple: what, where, and what it needs.  ``entries_of`` and ``entries_for_engine`` make layers of them,
-leaving out operations that are impossible, or that are known to be read differently by whom the result is compared with.
+leaving out operations that are impossible, or that are known to be read differently by whom the result is compared
+with.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("whiteout"), PATHS),
     st.tuples(st.just("opaque"), PATHS),
 )
-# One example takes a second, so that making a failing one smaller takes minutes: that is for home, where CI's example comes
-# again with the line that Hypothesis prints.
+# One example takes a second, so that making a failing one smaller takes minutes: that is for home, where CI's example
+# comes again with the line that Hypothesis prints.
 SETTINGS = settings(
     deadline=None,
     database=None,
@@ -166,8 +167,8 @@ def entries_for_engine(stack: list[list[Any]]) -> list[list[Item]]:
     """The entries of each layer as a Docker engine would write them, so that its storage driver reads them as we do.
 
     Its driver takes no name twice in a layer, unpacks each layer into an empty folder, and lays the folders over one
-    another.  So every folder on the way to an entry is described, links lead into their own layer, no parent is a symbolic
-    link, and a folder in place of what the same layer has removed is marked as opaque.
+    another.  So every folder on the way to an entry is described, links lead into their own layer, no parent is a
+    symbolic link, and a folder in place of what the same layer has removed is marked as opaque.
     """
     nodes: dict[str, Any] = {}
     return [_EngineLayer(nodes, number).entries(operations) for number, operations in enumerate(stack)]
@@ -197,8 +198,9 @@ class _EngineLayer:
             elif operation == "hard link":
                 if rest[0] in self._written and isinstance(self._nodes.get(rest[0]), str) and not existing:
                     self._describe(parents)
-                    # The last name's attributes are the inode's.  Engines write a capability with every name, and a link
-                    # without it would lose the file's in Docker, where setting the owner clears it; we let the file keep it.
+                    # The last name's attributes are the inode's.  Engines write a capability with every name, and a
+                    # link without it would lose the file's in Docker, where setting the owner clears it; we let the
+                    # file keep it.
                     xattrs = self._xattrs.get(self._nodes[rest[0]], {})
                     self._put(path, self._nodes[rest[0]], hard_link(path, rest[0], xattrs=xattrs, **rest[1]))
             else:

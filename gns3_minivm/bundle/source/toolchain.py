@@ -1,7 +1,7 @@
 """Where a kernel is compiled: on this machine, or wherever somebody else provides the same few things.
 
-Source: Linux, Documentation/process/changes.rst, cut down to what ``kernel/monolithic.config`` needs: objtool needs libelf,
-``bc`` makes the table of clock frequencies, perl the ciphers in assembler, lz4 packs the image.
+Source: Linux, Documentation/process/changes.rst, cut down to what ``kernel/monolithic.config`` needs: objtool needs
+libelf, ``bc`` makes the table of clock frequencies, perl the ciphers in assembler, lz4 packs the image.
 """
 
 from __future__ import annotations
@@ -139,8 +139,8 @@ class _Host(Workplace):
         return (self._folder / name).read_bytes()
 
     def run(self, words: Sequence[str], *, on_line: OnLine | None = None, hint: str = "") -> str:
-        # Settings of the user's (KCFLAGS, CROSS_COMPILE, MAKEFLAGS ...) would give other bytes.  HOME is what nobody can
-        # make a folder in: root would make any other.
+        # Settings of the user's (KCFLAGS, CROSS_COMPILE, MAKEFLAGS ...) would give other bytes.  HOME is where
+        # nobody can make a folder: root would make any other.
         clean = ("env", "-i", f"PATH={os.environ.get('PATH', os.defpath)}", "LC_ALL=C", "TZ=UTC", "HOME=/dev/null")
         return run((*clean, *words), folder=self._folder / LINUX, on_line=on_line, hint=hint, group=True)
 

@@ -223,9 +223,9 @@ def kernel(command: F) -> F:
     """Which kernel bundle; it goes into the session's context."""
     flags = [
         _kernel("--kernel", "name", metavar="NAME", help="The kernel bundle: debian, monolithic, host or custom (the "
-                "newest of that flavour), FLAVOUR:VERSION, or the start of its id, as gns3-minivm kernel list shows them "
-                "(default: that of an installed gns3-minivm-kernel, else debian). debian and monolithic are built where "
-                "they are missing."),
+                "newest of that flavour), FLAVOUR:VERSION, or the start of its id, as gns3-minivm kernel list shows "
+                "them (default: that of an installed gns3-minivm-kernel, else debian). debian and monolithic are built "
+                "where they are missing."),
         _kernel("--deb", "debs", **_DEB),
     ]  # fmt: skip
     return _apply(command, flags)

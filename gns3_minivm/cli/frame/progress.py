@@ -139,10 +139,10 @@ class PlainLines:
 class Bars:
     """Bars with elapsed time on a terminal; a finished step becomes a plain line above them.
 
-    rich draws the bars, and this class places them: rich's own Live writes from a thread of its own what it has laid out
-    at another moment, and takes away as many lines as it believes to stand there, so that a dead bar stays now and then.
-    Here everything is written under one lock, in one piece, by whoever has the lock.  The cursor waits at the left end
-    of the last bar, where the ^C that a terminal echoes does not break the line.
+    rich draws the bars, and this class places them: rich's own Live writes from a thread of its own what it has laid
+    out at another moment, and takes away as many lines as it believes to stand there, so that a dead bar stays now and
+    then.  Here everything is written under one lock, in one piece, by whoever has the lock.  The cursor waits at the
+    left end of the last bar, where the ^C that a terminal echoes does not break the line.
     """
 
     def __init__(self) -> None:

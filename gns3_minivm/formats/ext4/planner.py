@@ -192,7 +192,8 @@ class _Planner:
             else:
                 high = middle
         return DiskTooSmallError(
-            f"the image needs a disk of at least {binary_size(high * _MIB)}; the disk's size is {binary_size(self._options.size_bytes)}",
+            f"the image needs a disk of at least {binary_size(high * _MIB)}; "
+            f"the disk's size is {binary_size(self._options.size_bytes)}",
             hint=f"Choose a larger disk: --size {-(-high * 5 // 4 // 1024)}G leaves room for new files.",
         )
 

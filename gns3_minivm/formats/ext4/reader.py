@@ -47,7 +47,7 @@ class Stat:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a path leads: ``path`` is free of links; without an inode, it is where the way ends, and ``why`` says why."""
+    """Where a path leads: ``path`` is free of links; without an inode the way ends there, and ``why`` says why."""
 
     ino: int | None
     path: bytes

@@ -1,7 +1,8 @@
 """The journal replayed in memory: the file system as its next mount would find it.  Nothing is written.
 
-https://www.kernel.org/doc/html/latest/filesystems/ext4/journal.html (jbd2).  As in the kernel, a transaction counts if its
-commit block is there.  Checksums are not verified; fast commits are left out, so that the last seconds may be missing.
+https://www.kernel.org/doc/html/latest/filesystems/ext4/journal.html (jbd2).  As in the kernel, a transaction counts if
+its commit block is there.  Checksums are not verified; fast commits are left out, so that the last seconds may be
+missing.
 """
 
 from __future__ import annotations

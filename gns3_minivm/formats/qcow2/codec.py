@@ -1,8 +1,8 @@
 """Compression of single clusters, to the same bytes on every machine.
 
 Both codecs bring their library with them, in a version that setup.cfg pins.  Their output was compared on five kinds of
-x86 CPU and on 64-bit ARM (docs/internals/disk.md).  The standard library's zlib is the distribution's and differs between them;
-ISA-L's output depends on the CPU.
+x86 CPU and on 64-bit ARM (docs/internals/disk.md).  The standard library's zlib is the distribution's and differs
+between them; ISA-L's output depends on the CPU.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def made_with() -> dict[str, dict[str, str | int]]:
 
 
 def compressor(compression: Compression) -> Callable[[Sequence[Cluster]], list[bytes]] | None:
-    """A function that compresses clusters, each on its own, and may be called from any thread; None for no compression."""
+    """A function that compresses clusters one by one and may be called from any thread; None for no compression."""
     if compression == "zstd":
         return _zstd
     if compression == "zlib":

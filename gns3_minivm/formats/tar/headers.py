@@ -97,8 +97,8 @@ def checksum_matches(block: bytes, field: bytes) -> bool:
 class EntryHeader:
     """An entry's header, with what extended headers before it say.
 
-    ``size`` is the one of the header's own field.  ``records`` has the last of each pax record, ``record_pairs`` all in their
-    order.
+    ``size`` is the one of the header's own field.  ``records`` has the last of each pax record, ``record_pairs`` all in
+    their order.
     """
 
     __slots__ = ("block", "fields", "long_link", "long_name", "record_pairs", "records", "size", "type")
@@ -138,7 +138,8 @@ class EntryHeader:
 def read_entry_header(next_block: Callable[[], bytes], data: Callable[[int, str], bytes]) -> EntryHeader | None:
     """The next entry's header; None at the end of the archive, where ``next_block`` gives nothing.
 
-    ``data`` gives what an extended header holds, by its size and for messages by its name.  Global headers are passed over.
+    ``data`` gives what an extended header holds, by its size and for messages by its name.  Global headers are passed
+    over.
     """
     pairs: Sequence[tuple[bytes, bytes]] = ()
     records = _NO_RECORDS

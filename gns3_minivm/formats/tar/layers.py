@@ -2,8 +2,8 @@
 
 Whiteouts act on lower layers only, wherever they stand in the archive; those of the base layer mean nothing.  Owner,
 mode and time of a file with several names are those of its last entry, be it the file's own or a link's; of a symbolic
-link with several names, only the owner is.  Owners and modes of parents that no entry names are root's and 0755.  Global
-pax headers, ``SCHILY.acl`` and ``LIBARCHIVE.xattr`` records are not read, as containerd does not read them.
+link with several names, only the owner is.  Owners and modes of parents that no entry names are root's and 0755.
+Global pax headers, ``SCHILY.acl`` and ``LIBARCHIVE.xattr`` records are not read, as containerd does not read them.
 """
 
 from __future__ import annotations

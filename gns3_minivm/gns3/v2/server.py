@@ -1,8 +1,8 @@
 """A GNS3 server of API v2 (2.2.x).
 
 Images go through the controller's ``/v2/computes/{id}/qemu/images``, which reaches local and remote computes with one
-set of credentials.  API v2 has no route that deletes an image, overwrites without asking, and leaves ``NAME.tmp`` behind
-after an interrupted upload.
+set of credentials.  API v2 has no route that deletes an image, overwrites without asking, and leaves ``NAME.tmp``
+behind after an interrupted upload.
 """
 
 from __future__ import annotations

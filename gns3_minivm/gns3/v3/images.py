@@ -1,8 +1,9 @@
 """The images of a server of API v3 (3.0.x).
 
 They belong to the controller's database, which copies them to computes when a node is made.  They always go to
-``QEMU/NAME``: a bare name replaces the file of an existing one and leaves the database stale.  Where agents collide (see
-``gns3.uploads``), the server's look-out for new files may record a file that is half written, and does so only once.
+``QEMU/NAME``: a bare name replaces the file of an existing one and leaves the database stale.  Where agents collide
+(see ``gns3.uploads``), the server's look-out for new files may record a file that is half written, and does
+so only once.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ class ImageRoutesV3(UploadRoutes, ComputeRoutes):
 
     def _other_copy(self, compute: str, filename: str, md5: str) -> ConflictError:
         return ConflictError(
-            f"{self.url}: compute {compute} has another file under the name {filename} (md5 {md5}), and GNS3 would use it",
+            f"{self.url}: compute {compute} has another file under the name {filename} (md5 {md5}), "
+            "and GNS3 would use it",
             hint="Delete it in the folder images/QEMU of that compute if nothing uses it; GNS3 copies the right one.",
         )
 
@@ -157,10 +159,11 @@ class ImageRoutesV3(UploadRoutes, ComputeRoutes):
         return True
 
     async def _is_clear(self, filename: str, size_bytes: int, md5: str, *, was_free: bool) -> bool:
-        """Whether a file without a record may be sent; if not, another agent has sent it meanwhile, which was waited for.
+        """Whether a file without a record may be sent; if not, another agent has sent it, which was waited for.
 
-        Raises ConflictError if another file of this name lies on the disk without a record, unless it ``was_free``: that
-        would be replaced.  Such files come with imported projects, whose nodes use them, or were copied there by hand.
+        Raises ConflictError if another file of this name lies on the disk without a record, unless it ``was_free``:
+        that would be replaced.  Such files come with imported projects, whose nodes use them, or were copied
+        there by hand.
         """
         there, sent_by_others = await self._after_others(filename)
         if sent_by_others:
@@ -207,8 +210,8 @@ class ImageRoutesV3(UploadRoutes, ComputeRoutes):
     async def _path_of_upload(self, filename: str, size_bytes: int, md5: str, distrusted: frozenset[str]) -> str | None:
         """The route for a file; None if another agent has brought it meanwhile.
 
-        Under ``QEMU/`` the server refuses a content that it has a record of there, also if that file is damaged.  A bare
-        name leads to the same folder past this check, and would replace what lies there.
+        Under ``QEMU/`` the server refuses a content that it has a record of there, also if that file is damaged.  A
+        bare name leads to the same folder past this check, and would replace what lies there.
         """
         path = f"/v3/images/upload/{_FOLDER}/{quote(filename)}"
         if not distrusted or _same_content(await self.images(), size_bytes, md5) is None:

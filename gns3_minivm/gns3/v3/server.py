@@ -146,7 +146,7 @@ class ServerV3(ImageRoutesV3, Server):
         ]
 
     async def _local_platform(self) -> str | None:
-        """Where the server's own compute runs, if that may matter: only the GUI starts servers where QEMU is missing."""
+        """Where the server's own compute runs, if that matters: only the GUI starts servers where QEMU is missing."""
         if not self._runs_beside_gui:
             return None
         try:

@@ -1,8 +1,8 @@
 """A Docker engine (or Podman speaking its API), through the ``docker`` package.
 
-This is the one place where that package's errors, and those of requests and urllib3 below it, become ours.  The
-package takes a fifth of a second to import, so that happens only where it is needed: what a conversion asks of an engine
-on this machine goes through ``images.engine.socket``.
+This is the one place where that package's errors, and those of requests and urllib3 below it, become ours.  The package
+takes a fifth of a second to import, so that happens only where it is needed: what a conversion asks of an engine on
+this machine goes through ``images.engine.socket``.
 
 Not supported: Windows named pipes.
 """
@@ -249,8 +249,8 @@ class Engine:
     def _pumped(self, source: Callable[[], Iterator[Any]], doing: str) -> Generator[Any, None, None]:
         """Read a stream of the engine's in a thread, so that whoever waits for it can give up at any moment.
 
-        A read that waits for the engine cannot be ended from outside on every kind of connection; a thread that is given
-        up closes its connection with the engine's next word, or ends with the process.
+        A read that waits for the engine cannot be ended from outside on every kind of connection; a thread that is
+        given up closes its connection with the engine's next word, or ends with the process.
         """
         with self._translated(doing), closing(pumped(source, doing, depth=_QUEUE_DEPTH)) as items:
             yield from items

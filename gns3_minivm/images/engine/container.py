@@ -1,7 +1,7 @@
 """A container of an engine in which programs are run: without privileges, without folders of the host.
 
-It lives for as long as this process does: its only own program reads standard input, and the engine closes that when the
-connection breaks, however this process ends.
+It lives for as long as this process does: its only own program reads standard input, and the engine closes that when
+the connection breaks, however this process ends.
 """
 
 from __future__ import annotations

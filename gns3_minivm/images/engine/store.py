@@ -1,10 +1,11 @@
 """The layers of an engine on this machine, read where it keeps them, by users who may: root, as a rule.
 
-``docker save`` writes every layer to a temporary folder before it sends the first byte, which takes half of a conversion
-and more.  With the storage driver overlay2, a layer is a folder of files, and beside it lies what they do not tell of the
-tar archive that they came in: its headers, its padding and the order of its entries (github.com/vbatts/tar-split).  Both
-together give the layer's bytes back, and only bytes with the layer's own digest are taken.  Everything else (another
-driver, no right to read, a file that has changed) is the engine's affair: then it is asked to send the image.
+``docker save`` writes every layer to a temporary folder before it sends the first byte, which takes half of a
+conversion and more.  With the storage driver overlay2, a layer is a folder of files, and beside it lies what they do
+not tell of the tar archive that they came in: its headers, its padding and the order of its entries
+(github.com/vbatts/tar-split).  Both together give the layer's bytes back, and only bytes with the layer's own digest
+are taken.  Everything else (another driver, no right to read, a file that has changed) is the engine's affair: then it
+is asked to send the image.
 
 A name in a layer never leads out of its folder: links on the way are not followed, and only ordinary files are opened.
 """
@@ -38,7 +39,7 @@ class OutOfReachError(Exception):
 
 
 def layer_folders(inspected: Mapping[str, Any], diff_ids: Sequence[str]) -> list[Path]:
-    """The folders of an image's layers, base layer first; empty if they are not on this machine, or closed to this user.
+    """The folders of an image's layers, base layer first; empty if they are elsewhere, or closed to this user.
 
     ``inspected`` is the engine's answer to ``GET /images/{name}/json``.
     """
@@ -66,8 +67,8 @@ def copy_layers(
 ) -> list[Layer]:
     """Write the layers in these folders to a file in ``spool``, base layer first (blocking).
 
-    ``progress`` is called with the bytes that were read since the last call.  Raises OutOfReachError, which leaves no file
-    behind, and DiskFullError.
+    ``progress`` is called with the bytes that were read since the last call.  Raises OutOfReachError, which leaves no
+    file behind, and DiskFullError.
     """
     path = spool / "layers"
     layers: list[Layer] = []

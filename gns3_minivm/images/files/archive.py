@@ -62,8 +62,8 @@ def spool_layers(
     """Write the wanted layers of an archive to ``folder`` and return them in the order of ``diff_ids``.
 
     ``in_place`` is the file that has the same bytes as ``pieces``, if there is one: what is not compressed is digested
-    and left where it is.  ``progress`` is called with the bytes of the archive that have arrived.  Raises DamagedImageError for a layer that
-    is missing, cut off or changed, DiskFullError if there is no room.
+    and left where it is.  ``progress`` is called with the bytes of the archive that have arrived.  Raises
+    DamagedImageError for a layer that is missing, cut off or changed, DiskFullError if there is no room.
     """
     path = folder / "layers"
     found: dict[str, Layer] = {}

@@ -1,7 +1,7 @@
 """The files in an image's archive, a tar stream that is gone through once, from its front to its end.
 
-The standard library's reader is not used here: it believes what a header says of its own length, of holes, and of further
-headers, so that a small archive could take all memory, or centuries.
+The standard library's reader is not used here: it believes what a header says of its own length, of holes, and of
+further headers, so that a small archive could take all memory, or centuries.
 
 https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html#tag_20_92_13 (not supported: sparse files, which no
 program writes into an image's archive)

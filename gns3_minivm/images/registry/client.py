@@ -1,7 +1,7 @@
 """A registry, read over HTTP as the OCI distribution specification says (version 2 of Docker's API).
 
-Redirects are followed here and not by ``requests``: credentials go to no other host than the one they are for, and never
-from https to http.  Errors show hosts and paths, not queries (signed links) and not credentials.
+Redirects are followed here and not by ``requests``: credentials go to no other host than the one they are for, and
+never from https to http.  Errors show hosts and paths, not queries (signed links) and not credentials.
 
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 

@@ -1,9 +1,9 @@
 """Credentials for registries, as ``docker login``, ``podman login`` and ``skopeo login`` have left them.
 
-Docker's config.json (``DOCKER_CONFIG``, else ``~/.docker``) has them itself (``auths``) or names a program that has them
-(``credHelpers`` for one registry, ``credsStore`` for all): ``docker-credential-NAME get`` reads the registry's name and
-prints JSON.  Podman's auth.json is written alike, and its ``auths`` may name a part of a registry (``HOST/TEAM``), where
-the longest name that fits counts.
+Docker's config.json (``DOCKER_CONFIG``, else ``~/.docker``) has them itself (``auths``) or names a program that has
+them (``credHelpers`` for one registry, ``credsStore`` for all): ``docker-credential-NAME get`` reads the registry's
+name and prints JSON.  Podman's auth.json is written alike, and its ``auths`` may name a part of a registry
+(``HOST/TEAM``), where the longest name that fits counts.
 
 https://docs.docker.com/reference/cli/docker/login/
 https://github.com/docker/docker-credential-helpers

@@ -1,7 +1,7 @@
 """Manifests and indexes, and the choice of a platform among those that an index offers.
 
-OCI image-spec manifest.md, image-index.md and descriptor.md; Docker's "Image Manifest V 2, Schema 2" and manifest lists,
-which have the same shape.  Schema 1 is not supported, nor are artifacts that are no images.
+OCI image-spec manifest.md, image-index.md and descriptor.md; Docker's "Image Manifest V 2, Schema 2" and manifest
+lists, which have the same shape.  Schema 1 is not supported, nor are artifacts that are no images.
 
 https://github.com/opencontainers/image-spec/blob/main/manifest.md
 https://distribution.github.io/distribution/spec/manifest-v2-2/
@@ -145,7 +145,8 @@ def read_document(reference: str, blobs: Blobs, descriptor: Descriptor) -> dict[
     """A JSON object whose digest and size have been checked."""
     if descriptor.size > DOCUMENT_MAX:
         raise DamagedImageError(
-            f"{descriptor.digest} of the image {reference} has {descriptor.size} bytes; at most {DOCUMENT_MAX} are allowed"
+            f"{descriptor.digest} of the image {reference} has {descriptor.size} bytes; at most {DOCUMENT_MAX} "
+            "are allowed"
         )
     data = blobs.document(descriptor)
     found = digest_of(data, descriptor.digest)

@@ -1,7 +1,7 @@
 """Names of images in registries: ``HOST[:PORT]/PATH[:TAG][@DIGEST]``.
 
-The grammar is that of Docker's distribution/reference.  What the first part of a name is follows from its letters: a host
-has a dot or a port, or is "localhost".
+The grammar is that of Docker's distribution/reference.  What the first part of a name is follows from its letters: a
+host has a dot or a port, or is "localhost".
 
 https://github.com/distribution/reference/blob/main/reference.go
 """

@@ -1,8 +1,8 @@
 """Where nodes stand on the canvas when nobody says so: near what they are linked to, and readable.
 
 Pure and deterministic.  Three steps: distances on the canvas follow distances in the graph (stress majorization:
-Gansner, Koren, North, "Graph Drawing by Stress Majorization", 2004); the nodes are put on a grid, so that no two overlap;
-single nodes are moved while this makes links cross less, or keeps them from running behind other nodes.
+Gansner, Koren, North, "Graph Drawing by Stress Majorization", 2004); the nodes are put on a grid, so that no two
+overlap; single nodes are moved while this makes links cross less, or keeps them from running behind other nodes.
 
 Positions are those of GNS3: pixels of a node's upper left corner, with the middle of the canvas at 0, 0.
 """

@@ -54,7 +54,7 @@ class Interfaces:
 
 @dataclass
 class Wires:
-    """``links`` are the number of a link in the file and its ends as node and port; ``ports`` count those of bridges."""
+    """``links`` are a link's number in the file and its ends as node and port; ``ports`` count those of bridges."""
 
     links: list[tuple[int, list[tuple[str, str]]]] = field(default_factory=list)
     ports: dict[str, int] = field(default_factory=dict)

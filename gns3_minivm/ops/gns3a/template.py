@@ -28,7 +28,7 @@ _SYMBOLS = {
 """What servers have by themselves, by category."""
 _SYMBOL_SIZE_MAX = 1 << 20
 _PICTURES = (b"<svg", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
-"""How pictures start that GNS3 can show (gns3server/utils/picture.py); an SVG may have an XML declaration before that."""
+"""How pictures start that GNS3 can show (gns3server/utils/picture.py); an SVG may begin with an XML declaration."""
 _TCG = "-machine accel=tcg"
 _LEFT_OUT_QUIETLY = {"path", "platform", "boot_priority", "console_auto_start", "bios_image", "usage", "symbol"}
 """Settings without meaning for a kernel that is booted directly, or told otherwise."""
@@ -36,7 +36,7 @@ _LEFT_OUT_QUIETLY = {"path", "platform", "boot_priority", "console_auto_start", 
 
 @dataclass(frozen=True)
 class ImportedVersion:
-    """A version's template; ``files`` are its images by the names that servers get.  ``warnings`` are what gets lost."""
+    """A version's template; ``files`` are its images by the names that servers get, ``warnings`` what gets lost."""
 
     version: str
     desired: DesiredAppliance

@@ -41,8 +41,8 @@ _ID_LENGTH_MIN = 6
 class KernelOrigin:
     """What a bundle is made of: the distribution's kernel, from apt or from ``debs``, unless another one is named.
 
-    With ``from_host`` or ``vmlinuz``, the ``debs`` are busybox and e2fsck alone.  With ``monolithic`` the kernel is compiled
-    from the distribution's source, in a container of the image ``container`` if that is given.
+    With ``from_host`` or ``vmlinuz``, the ``debs`` are busybox and e2fsck alone.  With ``monolithic`` the kernel is
+    compiled from the distribution's source, in a container of the image ``container`` if that is given.
     """
 
     debs: tuple[Path, ...] = ()
@@ -195,7 +195,7 @@ def find_chosen(cache: Cache, choice: KernelChoice) -> Bundle | None:
         known = ", ".join(f"{bundle.flavour}:{bundle.kernel_version} ({bundle.id[:12]})" for bundle in usable)
         raise UsageError(
             f"there is no kernel bundle {name!r}; there are: {known or 'none'}",
-            hint="Build it: `gns3-minivm kernel build --from-host`, or with --vmlinuz FILE --modules DIR, or --flavour monolithic. Bundles of "
-            "another release of gns3-minivm do not count.",
+            hint="Build it: `gns3-minivm kernel build --from-host`, or with --vmlinuz FILE --modules DIR, or "
+            "--flavour monolithic. Bundles of another release of gns3-minivm do not count.",
         )
     return found

@@ -19,8 +19,8 @@ _NAMES = {
 class KernelChoice:
     """What the user says of the kernel.
 
-    ``debs`` are packages to make the bundle from; else ``name`` says which it is: a flavour (the newest bundle of that),
-    FLAVOUR:VERSION, or the start of a bundle's id.  None is the kernel that was installed with pip, else the
+    ``debs`` are packages to make the bundle from; else ``name`` says which it is: a flavour (the newest bundle of
+    that), FLAVOUR:VERSION, or the start of a bundle's id.  None is the kernel that was installed with pip, else the
     distribution's; that, and the flavour monolithic, are built where they are missing.
 
     ``standing`` says that it holds for good, as in a catalogue: a template that has a kernel of the flavour keeps it,

@@ -21,13 +21,13 @@ from gns3_minivm.images.engine.client import Engine, connect
 from gns3_minivm.images.engine.container import Container
 
 CONTAINER_IMAGE = "debian:bookworm-slim"
-"""What a kernel is compiled in unless another image is named: the release that kernel/monolithic.config is written for."""
+"""Where a kernel is compiled unless another image is named: the release that monolithic.config is written for."""
 _FOLDER = "/root"
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _CLEAN = ("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "TZ=UTC", f"HOME={_FOLDER}")
 _APT_HINT = (
-    "The container asks the Debian servers of its image through this machine's network. Another image may be named with "
-    "--container IMAGE."
+    "The container asks the Debian servers of its image through this machine's network. Another image may be named "
+    "with --container IMAGE."
 )
 
 

@@ -1,4 +1,4 @@
-"""Building the monolithic kernel: with this machine's tools, or where it lacks them in a container of the Docker engine."""
+"""Building the monolithic kernel: with this machine's tools, or where some are missing in a container."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ class LabReport:
     """``errors`` are of single nodes and links, by what they are about; ``gone`` is why the server was given up.
 
     ``project`` is its name, which may be another one than the lab's.  ``adopts`` says what it is where it was not the
-    lab's before.  ``plan`` is what was to be done, where the command has a lab file; ``pending`` are steps of a dry run that
-    neither the plan nor the rows tell.
+    lab's before.  ``plan`` is what was to be done, where the command has a lab file; ``pending`` are steps of a dry run
+    that neither the plan nor the rows tell.
     """
 
     lab: str
@@ -93,8 +93,8 @@ def whole_lab(report: LabReport) -> str:
     nodes = sum(one.state != "missing" for one in report.rows)
     others = f", and of {', '.join(report.foreign)}, which the lab file has not made" if report.foreign else ""
     return (
-        f"the project {report.project!r} on {report.url}, with all that is on the {'disk' if nodes == 1 else 'disks'} of "
-        f"its {counted(nodes, 'node')}{others}"
+        f"the project {report.project!r} on {report.url}, with all that is on the "
+        f"{'disk' if nodes == 1 else 'disks'} of its {counted(nodes, 'node')}{others}"
     )
 
 

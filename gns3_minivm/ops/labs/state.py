@@ -98,8 +98,8 @@ async def lab_destroy(
 ) -> LabReport:
     """Delete the lab's project, with its nodes and all that is on their disks; templates and images stay.
 
-    Only the project that is marked as the lab is deleted, no copy of it.  Raises ConflictError where another project has
-    the lab's name; UsageError if nobody has said yes.
+    Only the project that is marked as the lab is deleted, no copy of it.  Raises ConflictError where another project
+    has the lab's name; UsageError if nobody has said yes.
     """
     started = time.monotonic()
     named = await LabName.of(lab)
@@ -165,6 +165,6 @@ def _report(
     ours = {node.node_id for node in nodes.values()}
     foreign = tuple(node.name for node in state.nodes if node.node_id not in ours)
     return LabReport(
-        lab=named.name, url=server.url, project=state.project.name, project_id=state.project.project_id, rows=tuple(rows), foreign=foreign,
-        project_status=state.project.status, elapsed_s=time.monotonic() - started,
+        lab=named.name, url=server.url, project=state.project.name, project_id=state.project.project_id,
+        project_status=state.project.status, rows=tuple(rows), foreign=foreign, elapsed_s=time.monotonic() - started,
     )  # fmt: skip

@@ -124,7 +124,8 @@ async def _register(
                 raise found.error
             # Another machine has made it; nodes can be made of it without the image.
             warnings.append(
-                f"{found.wanted.image}: {found.error.message}; the server's template {found.wanted.label} is used as it is"
+                f"{found.wanted.image}: {found.error.message}; the server's template {found.wanted.label} is "
+                "used as it is"
             )
             wanted = [item for item in wanted if item != found.wanted]
         if not wanted:

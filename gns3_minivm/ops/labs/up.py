@@ -67,8 +67,8 @@ async def lab_up(
 ) -> LabReport:
     """Bring a lab up, or into step with its file; ``announce`` gets the difference before anything is changed.
 
-    Errors of single nodes and links are in the report.  Raises ConfigError for the file, ServerError and others for what
-    keeps the lab from being made at all; UsageError where disks would be lost and nobody has said yes.
+    Errors of single nodes and links are in the report.  Raises ConfigError for the file, ServerError and others for
+    what keeps the lab from being made at all; UsageError where disks would be lost and nobody has said yes.
     """
     started = time.monotonic()
     wishes = await run_blocking(_read, request.path)
@@ -170,8 +170,8 @@ class _Up:
         if not lost or self._request.yes or (confirm is not None and confirm(report)):
             return
         raise UsageError(
-            f"{report.url}, project {report.project!r}: {', '.join(lost)} would be removed, with all that was written on "
-            f"{'its disk' if len(lost) == 1 else 'their disks'}",
+            f"{report.url}, project {report.project!r}: {', '.join(lost)} would be removed, with all that was written "
+            f"on {'its disk' if len(lost) == 1 else 'their disks'}",
             hint="Say --yes if that is meant; --dry-run shows what would be done.",
         )
 

@@ -1,4 +1,4 @@
-"""The engine that ``register``, ``sync`` and ``status`` share: find, observe all servers at once, plan, build, apply."""
+"""What ``register``, ``sync`` and ``status`` share: find, observe all servers at once, plan, build, apply."""
 
 from __future__ import annotations
 

@@ -71,8 +71,8 @@ class BuiltSupply:
     async def find(self, wanted: Sequence[Wanted], *, catalogue: str = "") -> list[Found]:
         """Look for all images, building Dockerfiles where needed; one that fails does not stop the others.
 
-        A kernel bundle that nobody has named is not made for this: where templates keep the kernel that they have, it is
-        not needed.  ``make_kernels`` makes it.
+        A kernel bundle that nobody has named is not made for this: where templates keep the kernel that they have, it
+        is not needed.  ``make_kernels`` makes it.
         """
 
         async def one(item: Wanted) -> Found:

@@ -36,9 +36,10 @@ def describe(
 ) -> DesiredAppliance:
     """The template of an image, with the appliance's settings where it is one.
 
-    ``bundle`` is None for a kernel that is made when a template needs it.  ``name`` replaces the image's name, and counts as stated.  ``converted`` is the disk if it is at hand: then its
-    checksum is known.  Without a compute in ``settings`` one is
-    chosen where the template is made.  Raises UsageError for kernel arguments that the kernel would not take.
+    ``bundle`` is None for a kernel that is made when a template needs it.  ``name`` replaces the image's name, and
+    counts as stated.  ``converted`` is the disk if it is at hand: then its checksum is known.  Without a compute in
+    ``settings`` one is chosen where the template is made.  Raises UsageError for kernel arguments that the kernel would
+    not take.
     """
     appliance = source.resolved.appliance
     stated = set(settings.fields) | ({"name"} if name else set())

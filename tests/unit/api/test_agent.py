@@ -1,4 +1,4 @@
-"""The agent as a program uses it: which errors are raised, which are in a result; nothing is loaded that is not used."""
+"""The agent as a program uses it: which errors are raised, which are in a result; nothing unused is loaded."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class Caller:
         self.method = getattr(target, name)
         self.parameters = inspect.signature(self.method).parameters
         needed = {one.name: AT_LEAST[one.annotation] for one in self.parameters.values()
-                  if one.default is inspect.Parameter.empty and one.kind is not inspect.Parameter.VAR_POSITIONAL}  # fmt: skip
+                  if one.default is one.empty and one.kind is not one.VAR_POSITIONAL}  # fmt: skip
         self.needed = needed
 
     def ask(self, **values: Any) -> Asked:

@@ -12,7 +12,8 @@ from gns3_minivm.base.plurals import counted
 from tests.support.house import modules, name_of
 
 ALWAYS_SEVERAL = {
-    "api.agent": "one server would be meant", "bundle.build": "a kernel has many", "formats.ext4.directory": "a limit", "guest.contract": "a limit",
+    "api.agent": "one server would be meant", "bundle.build": "a kernel has many", "formats.ext4.directory": "a limit",
+    "guest.contract": "a limit",
     "labs.desired": "a limit, or not to be told apart", "ops.boot": "not to be told apart",
     "ops.gns3a.template": "not to be told apart", "ops.labs.find": "not to be told apart",
     "ops.templates.reconcile": "one server is said otherwise", "ops.templates.remove": "not to be told apart",

@@ -45,7 +45,8 @@ def run(*words: str) -> int:
 
 def test_a_picture_of_a_file_needs_no_server(folder: Path) -> None:
     (folder / "lab.yml").write_text(
-        "{name: pic, nodes: {r1: {image: frr, position: [300, 40]}, sw: {template: Ethernet switch}}, links: [['r1:eth3', sw]]}"
+        "{name: pic, nodes: {r1: {image: frr, position: [300, 40]}, sw: {template: Ethernet switch}},"
+        " links: [['r1:eth3', sw]]}"
     )
     assert run("lab", "graph", "--output", "lab.svg", "--dry-run") == 0
     assert not (folder / "lab.svg").exists()

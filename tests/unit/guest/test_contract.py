@@ -79,9 +79,9 @@ def test_host_and_guest_split_a_command_line_alike(parsers: Parsers, line: str) 
 
 def test_the_words_of_the_command_line_are_understood(parsers: Parsers) -> None:
     line = (
-        'root=LABEL=lab ro single init=/bin/sh hostname=pc-1 user=web:www console=ttyS0 console=shell env.A="x y" B=plain '
-        "ip.eth0=10.0.0.1/24 ip.eth1=dhcp gw=10.0.0.254,fe80::1%eth0 route=10.2.0.0/16,10.0.0.2 dns=1.1.1.1 dns=::1 "
-        'sysctl.net.ipv4.ip_forward=1 modules=openvswitch,vrf run="ip link; x=1" -- one "two words" a="b c"'
+        'root=LABEL=lab ro single init=/bin/sh hostname=pc-1 user=web:www console=ttyS0 console=shell env.A="x y" '
+        "B=plain ip.eth0=10.0.0.1/24 ip.eth1=dhcp gw=10.0.0.254,fe80::1%eth0 route=10.2.0.0/16,10.0.0.2 dns=1.1.1.1 "
+        'dns=::1 sysctl.net.ipv4.ip_forward=1 modules=openvswitch,vrf run="ip link; x=1" -- one "two words" a="b c"'
     )
     assert parsers.run("options", line.encode()) == [
         ("root", "LABEL=lab"),

@@ -21,7 +21,10 @@ Answer = Callable[[str, ExecRequest], ExecResult]
 
 
 def lab(*tests: dict[str, Any]) -> Lab:
-    text = "name: lab\nnodes: {h1: {image: i}, h2: {image: i, interfaces: {eth0: dhcp, eth1: [10.0.0.2/24]}}, h3: {image: i}}"
+    text = (
+        "name: lab\n"
+        "nodes: {h1: {image: i}, h2: {image: i, interfaces: {eth0: dhcp, eth1: [10.0.0.2/24]}}, h3: {image: i}}"
+    )
     document = parse_document(Path("lab.yml"), text, what="a lab")
     document.values["tests"] = [{"within": 0.2, **test} for test in tests]
     return lab_from(document)

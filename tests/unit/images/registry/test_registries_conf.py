@@ -1,4 +1,4 @@
-"""The user's registries.conf: plain names, aliases, mirrors and other locations; hosts that only stand for a registry."""
+"""The user's registries.conf: plain names, aliases, mirrors and other locations; hosts that stand for a registry."""
 
 from __future__ import annotations
 

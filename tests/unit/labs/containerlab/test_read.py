@@ -225,7 +225,8 @@ def test_env_files_come_before_env_and_the_environment_can_be_imported(read: Rea
     (tmp_path / "vars").write_text("# comment\nA=file\nexport B='two words'\n")
     env = (
         read(
-            "{name: x, topology: {nodes: {a: {kind: linux, image: i, env-files: [vars], env: {A: node, __IMPORT_ENVS: true}}}}}",
+            "{name: x, topology: {nodes: {a: {kind: linux, image: i, env-files: [vars],"
+            " env: {A: node, __IMPORT_ENVS: true}}}}}",
             {"A": "outer", "HOME": "/root", "BASH_FUNC_x%%": "() {\n}"},
         )
         .lab.nodes["a"]
@@ -284,11 +285,14 @@ def test_what_cannot_be_honoured_is_listed_with_its_place(read: Read) -> None:
         ("{name: x, topology: {nodes: {a: {kind: linux, image: [i]}}}}", r"1:47: topology.nodes.a.image: .*string"),
         ("{name: x, topology: {nodes: {a: {kind: linux, image: i, cmd: \"a 'b\"}}}}", r"cmd .* cannot be split"),
         ("{name: x, topology: {nodes: {a: {kind: linux, image: i, memory: lots}}}}", r"memory 'lots' must be"),
-        (f"{{name: x, topology: {{nodes: {{a: {{kind: linux, image: i, memory: '{'9' * 400}gb'}}}}}}}}", r"memory '9+gb' must"),
+        (
+            f"{{name: x, topology: {{nodes: {{a: {{kind: linux, image: i, memory: '{'9' * 400}gb'}}}}}}}}",
+            r"memory '9+gb' must",
+        ),
         ("{name: x, topology: {nodes: {a: {kind: linux, image: i, cpu: .inf}}}}", r"cpu inf must be a number above 0"),
         ("{name: x, topology: {nodes: {a: {kind: linux, image: i, cpu: .nan}}}}", r"cpu nan must be a number above 0"),
         ("{name: x, topology: {nodes: {a: {kind: linux, image: i, env: {A B: c}}}}}", r"1:30: .*'A B' must be a name"),
-        ("{name: x, topology: {nodes: {a_1: {kind: bridge}, a-1: {kind: bridge}}}}", r"a-1 would be called a-1 as anot"),
+        ("{name: x, topology: {nodes: {a_1: {kind: bridge}, a-1: {kind: bridge}}}}", r"a-1 would be called a-1 as a"),
         ("{name: x, topology: {nodes: {a: {kind: bridge}}, links: [{endpoints: ['a:1', 'b:1']}]}}", "named 'b'"),
         ("{name: x, topology: {nodes: {a: {kind: bridge}}, links: [{endpoints: ['a:1']}]}}", "has two endpoints"),
         ("{name: x, topology: {nodes: {a: {kind: bridge}}, links: [{endpoints: ['a', 'a:1']}]}}", "NODE:INTERFACE"),

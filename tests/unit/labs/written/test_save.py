@@ -232,7 +232,8 @@ def test_nornir_has_netmikos_way_to_the_console() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "name"), [("frr-minivm", "frr_minivm"), ("Ethernet switch", "Ethernet_switch"), ("2960", "_2960"), ("", "nodes")]
-)  # fmt: skip
+    ("text", "name"),
+    [("frr-minivm", "frr_minivm"), ("Ethernet switch", "Ethernet_switch"), ("2960", "_2960"), ("", "nodes")],
+)
 def test_groups_have_names_that_ansible_takes(text: str, name: str) -> None:
     assert group_name(text) == name

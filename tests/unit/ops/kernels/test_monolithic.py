@@ -1,4 +1,4 @@
-"""Where the monolithic kernel is compiled: here, in the container that was named, or in one where tools are missing here."""
+"""Where the monolithic kernel is compiled: here, in the container that was named, or in one if tools are missing."""
 
 from __future__ import annotations
 
