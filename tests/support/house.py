@@ -30,8 +30,8 @@ def _room(does: str, may_import: str = "", libraries: str = "") -> Room:
 
 ROOMS: dict[str, Room] = {
     "base": _room(
-        "error tree, architectures, progress events, artifacts, cache, cancelling, locks, running programs; work for many "
-        "things at once, threads that bring something in"
+        "error tree, architectures, progress events, artifacts, cache, cancelling, locks, running programs; work for "
+        "many things at once, threads that bring something in"
     ),
     "documents": _room("YAML with the place of every value, and mistakes told with it", "", "pydantic yaml"),
     "settings": _room("user settings: files, environment"),
