@@ -86,7 +86,7 @@ async def one_run(address: Address, path: Path, way: str, pid: int | None) -> Sa
         raise next(iter(report.errors.values()))
     again = await lab_up(LabRequest(path=path, server=address, start=False), replace(context, dry_run=True))
     assert again.plan is not None and again.plan.nothing_to_do, f"{way}: something is left to do"
-    await lab_destroy(address, str(path), context.events, yes=True)
+    await lab_destroy(address, str(path), context, yes=True)
     return Sample(wall_s, None if before is None or after is None else after - before)
 
 

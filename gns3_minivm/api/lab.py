@@ -70,15 +70,13 @@ class Lab:
 
     async def down(self, *, close: bool = False, dry_run: bool = False) -> LabReport:
         """Stop its nodes."""
-        return _checked(
-            await lab_down(self.server, self.name_or_file, self._context.events, close=close, dry_run=dry_run)
-        )
+        context = replace(self._context, dry_run=dry_run)
+        return _checked(await lab_down(self.server, self.name_or_file, context, close=close))
 
     async def destroy(self, *, yes: bool = False, dry_run: bool = False) -> LabReport:
         """Delete it, with its disks; nothing is deleted without ``yes``."""
-        return _checked(
-            await lab_destroy(self.server, self.name_or_file, self._context.events, yes=yes, dry_run=dry_run)
-        )
+        context = replace(self._context, dry_run=dry_run)
+        return _checked(await lab_destroy(self.server, self.name_or_file, context, yes=yes))
 
     async def status(self) -> LabReport:
         """Its nodes, their state and their consoles."""
@@ -86,7 +84,7 @@ class Lab:
 
     async def wait(self, wait_s: float = 300.0) -> LabReport:
         """Wait until the consoles of its nodes answer."""
-        return _checked(await lab_wait(self.server, self.name_or_file, self._context.events, wait_s=wait_s))
+        return _checked(await lab_wait(self.server, self.name_or_file, self._context, wait_s=wait_s))
 
     async def exec(
         self,
@@ -111,21 +109,21 @@ class Lab:
 
     async def test(self, *, junit: Path | None = None, at_once: int = 8, dry_run: bool = False) -> TestReport:
         """Run the checks of its file.  A check that fails is in the report, and no error."""
-        events = self._context.events
-        return await lab_test(self.server, self.name_or_file, events, junit=junit, at_once=at_once, dry_run=dry_run)
+        context = replace(self._context, dry_run=dry_run)
+        return await lab_test(self.server, self.name_or_file, context, junit=junit, at_once=at_once)
 
     async def graph(self, *, live: bool = False) -> str:
         """A picture (SVG): of its file, or as it is on the server."""
         ask_server = live or not is_file(self.name_or_file)
-        return (await lab_graph(self.name_or_file, self.server if ask_server else None)).text
+        return (await lab_graph(self.server if ask_server else None, self.name_or_file, self._context)).text
 
     async def inventory(self, form: Literal["ansible", "nornir"]) -> str:
         """Its nodes as an inventory."""
-        return (await lab_inventory(self.server, self.name_or_file, form)).text
+        return (await lab_inventory(self.server, self.name_or_file, form, self._context)).text
 
     async def save(self) -> str:
         """What the server has of it, as the text of a lab file."""
-        return (await lab_save(self.server, self.name_or_file, self._context.settings, self._context.events)).text
+        return (await lab_save(self.server, self.name_or_file, self._context)).text
 
     async def export(self, output: Path, *, force: bool = False, dry_run: bool = False) -> ProjectExport:
         """Write it as a portable project; its nodes must be stopped."""

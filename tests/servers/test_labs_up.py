@@ -12,7 +12,6 @@ import pytest
 
 from gns3_minivm.agent.desired import template_id
 from gns3_minivm.base.errors import ConfigError, ConflictError, NotFoundError, UsageError, UserError
-from gns3_minivm.base.events import Events
 from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.model import LinkEnd, Node, QemuTemplate
 from gns3_minivm.labs.desired import payload_of
@@ -160,12 +159,12 @@ async def test_a_project_that_is_no_lab_is_not_touched_unless_it_is_adopted(lab:
     assert "--adopt" in caught.value.hint
     address = parse_address(lab.url)
     with pytest.raises(ConflictError, match="was not made from a lab file"):
-        await lab_destroy(address, lab.name, Events(), yes=True)
+        await lab_destroy(address, lab.name, RunContext(), yes=True)
     assert await lab.up(text, adopt=True) and set(await lab.nodes()) == {"a"}
     assert (await lab_status(address, lab.name)).project_id == project.project_id
     with pytest.raises(UsageError, match="with all that is on the disk of its 1 node, would be deleted"):
-        await lab_destroy(address, lab.name, Events())
-    await lab_destroy(address, lab.name, Events(), yes=True)
+        await lab_destroy(address, lab.name, RunContext())
+    await lab_destroy(address, lab.name, RunContext(), yes=True)
     assert await lab.project() is None
     with pytest.raises(NotFoundError, match="there is no lab"):
         await lab_status(address, lab.name)
@@ -195,14 +194,14 @@ async def test_copies_of_a_lab_are_no_labs_and_a_restored_snapshot_still_is_it(
     again = await lab.up()
     assert again.exit_status == 0 and again.project_id == made.project_id
     assert again.plan is not None and {item.verb for item in again.plan.nodes} == {"keep"}
-    told = await lab_destroy(address, lab.name, Events(), dry_run=True)
+    told = await lab_destroy(address, lab.name, RunContext(dry_run=True))
     assert f"the project {lab.name!r} on {address.url}" in told.pending[0]
-    await lab_destroy(address, lab.name, Events(), yes=True)
+    await lab_destroy(address, lab.name, RunContext(), yes=True)
     with pytest.raises(NotFoundError, match="there are copies of it: .*-backup.*-double"):
-        await lab_destroy(address, lab.name, Events(), yes=True)
+        await lab_destroy(address, lab.name, RunContext(), yes=True)
     for name in (f"{lab.name}-backup", f"{lab.name}-double"):
         with pytest.raises(ConflictError, match="is a copy of the lab"):
-            await lab_destroy(address, name, Events(), yes=True)
+            await lab_destroy(address, name, RunContext(), yes=True)
     assert {backup.project_id, double} <= {one.project_id for one in await server.projects()}
     await server._object("PUT", f"/projects/{double}", "give a project another name", {"name": lab.name})
     with pytest.raises(ConflictError, match="is a copy of the lab") as caught:
@@ -211,7 +210,7 @@ async def test_copies_of_a_lab_are_no_labs_and_a_restored_snapshot_still_is_it(
     report = await lab.up(adopt=True)
     assert (report.project_id, report.exit_status) == (double, 0) and "is a copy" in report.adopts
     assert (await lab_status(address, lab.name)).project_id == double
-    await lab_destroy(address, lab.name, Events(), yes=True)
+    await lab_destroy(address, lab.name, RunContext(), yes=True)
     assert [one.project_id for one in await lab.server.projects() if one.name.startswith(lab.name)] == [
         backup.project_id
     ]
@@ -238,12 +237,12 @@ async def test_a_large_new_lab_comes_in_one_go_and_is_the_same_as_one_made_node_
     # Nothing is left of what was made to find out how nodes are described.
     assert {one.name for one in await lab.server.projects()} - before == {lab.name}
     assert len({node.properties.get("mac_address") for node in (await lab.nodes()).values()}) == 8
-    await lab_destroy(parse_address(lab.url), lab.name, Events(), yes=True)
+    await lab_destroy(parse_address(lab.url), lab.name, RunContext(), yes=True)
     async with drawn_lab(gns3_server, tmp_path / "other") as other:
         one_by_one = await other.up(text.replace("VM", lab.template), in_one_go=False)
         assert one_by_one.exit_status == 0, one_by_one.errors
         assert in_one_go == await described(other)
-        await lab_destroy(parse_address(other.url), other.name, Events(), yes=True)
+        await lab_destroy(parse_address(other.url), other.name, RunContext(), yes=True)
 
 
 async def test_a_node_that_the_server_cannot_make_does_not_keep_the_others_from_coming_in_one_go(lab: DrawnLab) -> None:

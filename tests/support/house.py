@@ -124,7 +124,7 @@ ROOMS: dict[str, Room] = {
     "ops.labs": _room(
         "operations on labs",
         "agent appliances gns3 guest images labs labs.canvas labs.containerlab labs.written "
-        "ops.context ops.project ops.templates settings",
+        "ops.context ops.project ops.templates",
     ),
     "cli": _room(
         "the commands: each calls one operation and shows what it returns",

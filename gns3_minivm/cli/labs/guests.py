@@ -145,7 +145,7 @@ def lab_test(
     address = only_server(servers.addresses())
     report = session.perform(
         lambda context: perform(
-            address, chosen_lab(lab), context.events, junit=junit, at_once=at_once, dry_run=session.dry_run,
+            address, chosen_lab(lab), context, junit=junit, at_once=at_once,
             on_result=lambda result: session.announce({"event": "check", **result.as_dict()}, _result(result)),
         )
     )  # fmt: skip

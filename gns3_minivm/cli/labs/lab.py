@@ -110,9 +110,7 @@ def lab_down(session: Session, /, lab: str | None, servers: options.ServerChoice
     from gns3_minivm.ops.project import only_server
 
     address = only_server(servers.addresses())
-    result = session.perform(
-        lambda context: perform(address, lab or default_lab(), context.events, close=close, dry_run=session.dry_run)
-    )
+    result = session.perform(lambda context: perform(address, lab or default_lab(), context, close=close))
     return _shown(session, result)
 
 
@@ -134,11 +132,7 @@ def lab_destroy(session: Session, /, lab: str | None, servers: options.ServerCho
 
     address = only_server(servers.addresses())
     confirm = _asking(session, show_labs.deletion_question)
-    result = session.perform(
-        lambda context: perform(
-            address, lab or default_lab(), context.events, yes=yes, dry_run=session.dry_run, confirm=confirm
-        )
-    )
+    result = session.perform(lambda context: perform(address, lab or default_lab(), context, yes=yes, confirm=confirm))
     return _shown(session, result)
 
 
@@ -176,7 +170,7 @@ def lab_wait(session: Session, /, lab: str | None, servers: options.ServerChoice
     from gns3_minivm.ops.project import only_server
 
     address = only_server(servers.addresses())
-    result = session.perform(lambda context: perform(address, lab or default_lab(), context.events, wait_s=wait_s))
+    result = session.perform(lambda context: perform(address, lab or default_lab(), context, wait_s=wait_s))
     return _shown(session, result)
 
 

@@ -56,7 +56,7 @@ def lab_graph(
 
     chosen = chosen_lab(lab)
     address = only_server(servers.addresses()) if live or not is_file(chosen) else None
-    result = session.perform(lambda _: perform(chosen, address, output=output, force=force, dry_run=session.dry_run))
+    result = session.perform(lambda context: perform(address, chosen, context, output=output, force=force))
     _show(session, result)
 
 
@@ -87,7 +87,7 @@ def lab_inventory(
 
     address = only_server(servers.addresses())
     result = session.perform(
-        lambda _: perform(address, chosen_lab(lab), form, output=output, force=force, dry_run=session.dry_run)
+        lambda context: perform(address, chosen_lab(lab), form, context, output=output, force=force)
     )
     _show(session, result)
 
@@ -121,11 +121,9 @@ def lab_save(
         lambda context: perform(
             address,
             chosen_lab(lab),
-            session.settings,
-            context.events,
+            context,
             output=output,
             force=force,
-            dry_run=session.dry_run,
         )
     )
     _show(session, result)

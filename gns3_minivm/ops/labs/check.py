@@ -10,7 +10,6 @@ from typing import Any
 
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import ConfigError
-from gns3_minivm.base.events import Events
 from gns3_minivm.base.output import check_output, write_output
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.detect import connect
@@ -19,6 +18,7 @@ from gns3_minivm.gns3.server import Server
 from gns3_minivm.guest.exec import ExecRequest, ExecResult
 from gns3_minivm.labs.checks import AT_ONCE, CheckResult, name_of, run_checks
 from gns3_minivm.labs.written.junit import junit_xml
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.labs.find import commands_in, find_lab, find_node, read
 
 
@@ -58,12 +58,11 @@ class TestReport:
 async def lab_test(
     address: Address,
     lab: str,
-    events: Events,
+    context: RunContext,
     *,
     junit: Path | None = None,
     at_once: int = AT_ONCE,
     on_result: Callable[[CheckResult], object] = lambda _: None,
-    dry_run: bool = False,
 ) -> TestReport:
     """Run the checks of a lab file in its running lab; ``junit`` is a file for their results.
 
@@ -75,14 +74,14 @@ async def lab_test(
     if junit is not None:
         check_output(junit, replace=True)
     names = tuple(name_of(test) for test in found.tests)
-    if dry_run:
+    if context.dry_run:
         return TestReport(lab=found.name, names=names, results=(), elapsed_s=0.0, junit=junit, dry_run=True)
     loop = asyncio.get_running_loop()
     async with await connect(address) as server:
         project = await find_lab(server, lab)
         guests = _Guests(server, project)
         started = loop.time()
-        with events.step(f"Check {found.name}", total=len(names)) as step:
+        with context.events.step(f"Check {found.name}", total=len(names)) as step:
 
             def tell(result: CheckResult) -> None:
                 step.advance(1)

@@ -13,7 +13,6 @@ from gns3_minivm.appliances import Appliances
 from gns3_minivm.base.bounded import bounded_map
 from gns3_minivm.base.cancel import run_blocking
 from gns3_minivm.base.errors import GuestError, NotFoundError
-from gns3_minivm.base.events import Events
 from gns3_minivm.base.output import check_output, write_output
 from gns3_minivm.gns3.address import Address
 from gns3_minivm.gns3.detect import connect
@@ -30,7 +29,6 @@ from gns3_minivm.labs.written.save import SavedProject, lab_text
 from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.labs.find import find_lab, is_file, read
 from gns3_minivm.ops.project import ProjectExport, export_project
-from gns3_minivm.settings import Settings
 
 _SHAPES: tuple[tuple[Shape, str], ...] = (
     ("switch", r"switch|hub|bridge"),
@@ -59,7 +57,7 @@ class TextResult:
 
 
 async def lab_graph(
-    lab: str, address: Address | None, *, output: Path | None = None, force: bool = False, dry_run: bool = False
+    address: Address | None, lab: str, context: RunContext, *, output: Path | None = None, force: bool = False
 ) -> TextResult:
     """A picture of a lab (SVG): as its file says, or with ``address`` as it is on the server.
 
@@ -72,11 +70,11 @@ async def lab_graph(
         async with await connect(address) as server:
             project = await find_lab(server, lab)
             name, svg = project.name, await _server_picture(server, project)
-    return await _delivered(name, svg, output, force=force, dry_run=dry_run)
+    return await _delivered(name, svg, output, force=force, dry_run=context.dry_run)
 
 
 async def lab_inventory(
-    address: Address, lab: str, form: Format, *, output: Path | None = None, force: bool = False, dry_run: bool = False
+    address: Address, lab: str, form: Format, context: RunContext, *, output: Path | None = None, force: bool = False
 ) -> TextResult:
     """The lab's nodes as an inventory.  An address is the first that the node was given, of its lab file or payload."""
     async with await connect(address) as server:
@@ -88,18 +86,16 @@ async def lab_inventory(
         hosts = [_host(node, templates, payloads.get(node.node_id), file) for node in nodes]
         hosts.sort(key=lambda host: host.name)
         text = Inventory(server.url, project.name, project.project_id, hosts).text(form)
-    return await _delivered(project.name, text, output, force=force, dry_run=dry_run)
+    return await _delivered(project.name, text, output, force=force, dry_run=context.dry_run)
 
 
 async def lab_save(
     address: Address,
     lab: str,
-    settings: Settings,
-    events: Events,
+    context: RunContext,
     *,
     output: Path | None = None,
     force: bool = False,
-    dry_run: bool = False,
 ) -> TextResult:
     """What the server has of a lab, or of any project, as a lab file.
 
@@ -108,10 +104,12 @@ async def lab_save(
     file = (await read(lab)).lab if is_file(lab) else None
     async with await connect(address) as server:
         project = await find_lab(server, lab)
-        with events.step(f"Read {project.name}"):
+        with context.events.step(f"Read {project.name}"):
             saved = await _read_project(server, project)
-    appliances = await run_blocking(Appliances(settings.appliance_folders).names)
-    return await _delivered(project.name, lab_text(saved, appliances, file), output, force=force, dry_run=dry_run)
+    appliances = await run_blocking(Appliances(context.settings.appliance_folders).names)
+    return await _delivered(
+        project.name, lab_text(saved, appliances, file), output, force=force, dry_run=context.dry_run
+    )
 
 
 async def lab_export(address: Address, lab: str, output: Path, context: RunContext, *, force: bool) -> ProjectExport:

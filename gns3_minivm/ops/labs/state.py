@@ -17,6 +17,7 @@ from gns3_minivm.labs.desired import is_minivm, payload_of
 from gns3_minivm.labs.model import Lab
 from gns3_minivm.labs.state import LabState, lab_state
 from gns3_minivm.labs.wait import Awaited, has_console, wait_for_consoles
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.labs.find import is_file, read
 from gns3_minivm.ops.labs.report import Confirm, LabReport, NodeRow, row, whole_lab
 
@@ -47,9 +48,7 @@ async def lab_status(address: Address, lab: str) -> LabReport:
         return _report(server, named, state, started)
 
 
-async def lab_down(
-    address: Address, lab: str, events: Events, *, close: bool = False, dry_run: bool = False
-) -> LabReport:
+async def lab_down(address: Address, lab: str, context: RunContext, *, close: bool = False) -> LabReport:
     """Stop the lab's nodes, a few at a time; with ``close`` the project too.  Their disks keep what is on them."""
     started = time.monotonic()
     named = await LabName.of(lab)
@@ -57,13 +56,13 @@ async def lab_down(
         state = await lab_state(server, named.name)
         assert state.project is not None
         running = {name: node for name, node in state.ours().items() if _runs(node)}
-        if dry_run:
+        if context.dry_run:
             planned = {name: "would stop" for name in running}
             pending = (f"close the project {state.project.name!r}",) if close else ()
             return replace(_report(server, named, state, started, planned), dry_run=True, pending=pending)
-        errors = await _stop(server, running, events)
+        errors = await _stop(server, running, context.events)
         if close and not errors:
-            with events.step(f"Close the project {state.project.name}"):
+            with context.events.step(f"Close the project {state.project.name}"):
                 await server.close_project(state.project.project_id)
         after = await lab_state(server, named.name)
         return replace(_report(server, named, after, started), errors=errors)
@@ -90,10 +89,9 @@ async def _stop(server: Server, running: Mapping[str, Node], events: Events) -> 
 async def lab_destroy(
     address: Address,
     lab: str,
-    events: Events,
+    context: RunContext,
     *,
     yes: bool = False,
-    dry_run: bool = False,
     confirm: Confirm | None = None,
 ) -> LabReport:
     """Delete the lab's project, with its nodes and all that is on their disks; templates and images stay.
@@ -107,17 +105,17 @@ async def lab_destroy(
         state = await lab_state(server, named.name)
         assert state.project is not None
         report = _report(server, named, state, started)
-        if dry_run:
+        if context.dry_run:
             return replace(report, dry_run=True, pending=(f"delete {whole_lab(report)}",))
         if not (yes or (confirm is not None and confirm(report))):
             raise UsageError(f"{whole_lab(report)}, would be deleted", hint="Say --yes if that is meant.")
-        with events.step(f"Delete the project {state.project.name}"):
+        with context.events.step(f"Delete the project {state.project.name}"):
             await server.delete_project(state.project.project_id)
         gone = tuple(replace(item, state="deleted", console="") for item in report.rows)
         return replace(report, rows=gone, elapsed_s=time.monotonic() - started)
 
 
-async def lab_wait(address: Address, lab: str, events: Events, *, wait_s: float = 300.0) -> LabReport:
+async def lab_wait(address: Address, lab: str, context: RunContext, *, wait_s: float = 300.0) -> LabReport:
     """Wait until the console of every running node of a lab answers.  Errors are in the report."""
     started = time.monotonic()
     named = await LabName.of(lab)
@@ -137,8 +135,8 @@ async def lab_wait(address: Address, lab: str, events: Events, *, wait_s: float 
             if node.status != "started" and _is_meant_to_run(named.file, name)
         }
         if stopped and awaited:
-            events.warn(f"{', '.join(error.message for error in stopped.values())}; the others are waited for")
-        errors = await wait_for_consoles(server, state.project.project_id, awaited, wait_s, events)
+            context.events.warn(f"{', '.join(error.message for error in stopped.values())}; the others are waited for")
+        errors = await wait_for_consoles(server, state.project.project_id, awaited, wait_s, context.events)
         ready = {item.name: "ready" for item in awaited if item.name not in errors}
         report = _report(server, named, state, started, {**ready, **dict.fromkeys(errors, "failed")})
         told = {f"node {name}": error for name, error in {**errors, **stopped}.items()}

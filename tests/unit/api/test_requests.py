@@ -54,7 +54,7 @@ A_TEXT = {"output", "force", "dry_run"}
 """What a method does not offer that returns its text instead of writing it."""
 LEFT_OUT = {
     "Agent.status": {"prune", "adopt", "dry_run"}, "Agent.doctor": {"dry_run"},
-    "Lab.graph": A_TEXT, "Lab.inventory": A_TEXT, "Lab.save": A_TEXT,
+    "Lab.wait": {"dry_run"}, "Lab.graph": A_TEXT, "Lab.inventory": A_TEXT, "Lab.save": A_TEXT,
 }  # fmt: skip
 """Fields of a request that mean nothing for this method."""
 THE_AGENTS = (Settings, ImageSettings, KernelChoice, Events, Address)

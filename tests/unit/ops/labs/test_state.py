@@ -12,6 +12,7 @@ from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.model import Node, Project
 from gns3_minivm.labs.state import mark
 from gns3_minivm.labs.wait import Awaited
+from gns3_minivm.ops.context import RunContext
 from gns3_minivm.ops.labs import state
 
 ADDRESS = parse_address("http://127.0.0.1:9")
@@ -61,7 +62,7 @@ async def test_a_node_that_does_not_run_is_told_before_the_others_are_waited_for
 
     monkeypatch.setattr(state, "connect", connect)
     monkeypatch.setattr(state, "wait_for_consoles", wait)
-    report = await state.lab_wait(ADDRESS, "lab", Events(told.append))
+    report = await state.lab_wait(ADDRESS, "lab", RunContext(events=Events(told.append)))
     assert told_before_waiting == [Note("warning", "node rests is stopped; the others are waited for")]
     assert [(row.name, row.state) for row in report.rows] == [("rests", "stopped"), ("runs", "ready")]
     assert report.exit_status == 3 and list(report.errors or ()) == ["node rests"]
