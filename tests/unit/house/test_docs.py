@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -32,8 +33,16 @@ def test_every_error_has_a_code_of_its_own() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_the_pages_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{page.name}: {target}"
+    for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8")):
+        there = page.parent / target if target else page
+        assert there.exists(), f"{page.name}: {target}"
+        assert not heading or heading in headings_of(there), f"{page.name}: {target}#{heading}"
+
+
+def headings_of(page: Path) -> set[str]:
+    """The headings of a page, as links name them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def documented_commands() -> list[str]:
@@ -55,6 +64,11 @@ def test_every_command_in_the_documents_exists_with_these_options(place: str) ->
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     used = [word.partition("=")[0] for word in words if word.startswith("-") and word not in ("-h", "--help")]
     assert not [word for word in used if word not in known]
+    for parameter in command.params:
+        # Words in capitals stand for something.
+        if isinstance(parameter.type, click.Choice):
+            given = [word for option, word in pairwise(words) if option in parameter.opts and not word.isupper()]
+            assert set(given) <= set(parameter.type.choices), parameter.name
 
 
 def test_the_changelog_names_the_current_version() -> None:
