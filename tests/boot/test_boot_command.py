@@ -38,7 +38,7 @@ async def test_with_json_the_answer_and_the_command_line_are_the_result() -> Non
 def appliance_usage(name: str) -> str:
     appliance = Appliances().find(name)
     assert appliance is not None
-    return appliance.usage
+    return str(appliance.usage)
 
 
 class TftpServer(asyncio.DatagramProtocol):

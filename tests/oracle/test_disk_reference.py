@@ -40,8 +40,9 @@ def unpack_with_umoci(folder: Path, layers: list[bytes]) -> Path:
     diff_ids = [descriptor["digest"] for descriptor in descriptors]
     image = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
     config = blob(json.dumps(image).encode(), f"{kind}.config.v1+json")
-    manifest = {"schemaVersion": 2, "mediaType": f"{kind}.manifest.v1+json", "config": config, "layers": descriptors}
-    descriptor = blob(json.dumps(manifest).encode(), manifest["mediaType"])
+    media_type = f"{kind}.manifest.v1+json"
+    manifest = {"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": descriptors}
+    descriptor = blob(json.dumps(manifest).encode(), media_type)
     descriptor["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
     (folder / "oci" / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     (folder / "oci" / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))

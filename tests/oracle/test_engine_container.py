@@ -53,9 +53,12 @@ def test_programs_run_in_it_and_files_go_in_and_out(engine: Engine, docker_host:
         container.run(("sh", "-c", "cat data data > twice"), folder="/root")
         assert container.read("/root/twice") == data * 2
         lines: list[str] = []
-        rest = container.run(
-            ("printf", "one\ntwo\nthr\xc3\xa9e"), on_line=lambda line: lines.append(line) or line == "two"
-        )
+
+        def on_line(line: str) -> bool:
+            lines.append(line)
+            return line == "two"
+
+        rest = container.run(("printf", "one\ntwo\nthr\xc3\xa9e"), on_line=on_line)
         assert lines == ["one", "two", "thr\xc3\xa9e"] and rest == "one\nthr\xc3\xa9e"
     assert ours(docker_host, "files") == []
 

@@ -257,7 +257,7 @@ def test_what_waits_in_the_journal_is_shown_as_e2fsck_would_replay_it(
     )
     run("debugfs", "-w", "-f", script, raw)
     shutil.copyfile(raw, tmp_path / "replayed.img")
-    words = ["e2fsck", "-y", "-E", "journal_only", tmp_path / "replayed.img"]
+    words = ["e2fsck", "-y", "-E", "journal_only", str(tmp_path / "replayed.img")]
     subprocess.run(words, check=False, capture_output=True)  # its exit status only says that there was something to do
     shown = b"".join(file_chunks(raw, name))
     assert shown == b"".join(file_chunks(tmp_path / "replayed.img", name)) != before

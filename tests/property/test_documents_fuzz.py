@@ -18,7 +18,7 @@ from tests.support.oci import CONFIG, MANIFEST, archive, layout, make_image, sav
 
 LAYERS = [tar_bytes([file("a", b"x")]), tar_bytes([file("b", b"y")])]
 DIGESTS = ["sha256:" + "0" * 64, "sha512:" + "0" * 128, "md5:0", "sha256:"]
-ODD = [
+ODD: list[Any] = [
     None,
     True,
     -1,

@@ -49,9 +49,9 @@ LAB = yaml.safe_load(
     tests: [{node: a, ping: b, within: 1}, {node: a, exec: [ls], matches: x, status: 1}]
     """
 )
-ODD = [None, True, -1, 0, 1 << 70, 1.5, float("inf"), float("nan"), "", "x", ":", "a:", "${", "9" * 400 + "gb", "'", [],
-       {}, [[]], ["x"], {"a": 1}, {1: 2}, {None: None}, "\x00", "../../etc/passwd", "/", "host:x",
-    "a:eth1"]  # fmt: skip
+ODD: list[Any] = [None, True, -1, 0, 1 << 70, 1.5, float("inf"), float("nan"), "", "x", ":", "a:", "${",
+                  "9" * 400 + "gb", "'", [], {}, [[]], ["x"], {"a": 1}, {1: 2}, {None: None}, "\x00",
+                  "../../etc/passwd", "/", "host:x", "a:eth1"]  # fmt: skip
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -44,7 +44,7 @@ async def switched(gns3_v2: GNS3Process, docker_host: str) -> AsyncIterator[Swit
         for host, switch, port in zip(hosts, (*switches[:1], *switches), (1, 2, 1), strict=True):
             await connect(lab, host, 0, switch, port)
         await start(lab, *switches, *hosts)
-        yield SwitchLab(lab, *switches, (hosts[0], hosts[1], hosts[2]))
+        yield SwitchLab(lab, switches[0], switches[1], (hosts[0], hosts[1], hosts[2]))
 
 
 async def test_the_switch_forwards_keeps_vlans_apart_and_keeps_its_configuration(switched: SwitchLab) -> None:

@@ -19,11 +19,12 @@ async def test_both_generations_show_the_picture_of_every_appliance_in_its_size(
     gns3_server: GNS3Process, client: Server
 ) -> None:
     for appliance in Appliances().all():
-        assert appliance.symbol_svg is not None
-        await client.upload_symbol(appliance.settings.symbol, appliance.symbol_svg)
-        assert await client.symbol(appliance.settings.symbol) == appliance.symbol_svg
+        symbol = appliance.settings.symbol
+        assert symbol is not None and appliance.symbol_svg is not None
+        await client.upload_symbol(symbol, appliance.symbol_svg)
+        assert await client.symbol(symbol) == appliance.symbol_svg
         # As the server reads the picture, to place a node's label below it.
-        size = await ask(gns3_server, "GET", f"/symbols/{appliance.settings.symbol}/dimensions")
+        size = await ask(gns3_server, "GET", f"/symbols/{symbol}/dimensions")
         assert size == {"width": 64, "height": 64}, appliance.name
 
 

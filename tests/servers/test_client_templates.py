@@ -133,7 +133,7 @@ async def test_clients_that_change_a_template_at_once_do_not_get_in_each_others_
     await client.create_template(replace(template, hda_disk_image=names[0]))
     async with await connect(parse_address(gns3_server.url)) as other:
         for number in range(1, 6):
-            changes = {"hda_disk_image": names[number % 3]}
+            changes: dict[str, Any] = {"hda_disk_image": names[number % 3]}
             await asyncio.gather(*(one.update_template(template.template_id, changes) for one in (client, other)))
             found = await client.template(template.template_id)
             assert found is not None and found.values == replace(template, **changes)

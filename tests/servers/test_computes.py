@@ -180,7 +180,7 @@ async def test_one_catalogue_has_an_appliance_on_several_computes(pair: Pair, tm
         assert shown.status == 0, shown.err
         templates = {name: await site.template("here", name) for name in (near, far)}
         assert [t and t.compute_id for t in templates.values()] == ["local", pair.compute_id]
-        disk = templates[far].hda_disk_image if templates[far] else ""
+        disk = there.hda_disk_image if (there := templates[far]) else ""
         # API v3 keeps all images in one place.
         assert (pair.far.images / disk).exists() == (pair.main.generation == 2)
         assert f"{disk} for compute {pair.compute_id}" in shown.out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -35,8 +36,8 @@ class Case:
     lab: DrawnLab
     bad: FaultyServer
 
-    async def up(self, text: str = "", **options: object) -> LabReport:
-        return await self.lab.up(text, url=self.bad.url, **{"in_one_go": False, **options})
+    async def up(self, text: str = "", in_one_go: bool = False, **options: Any) -> LabReport:
+        return await self.lab.up(text, url=self.bad.url, in_one_go=in_one_go, **options)
 
     def gone_after(self, pattern: str, times: int) -> None:
         """Let so many of these requests pass, then nothing at all any more."""

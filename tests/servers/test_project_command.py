@@ -103,8 +103,8 @@ async def test_a_guest_runs_after_its_project_has_moved_to_a_server_without_the_
     assert exported["size_bytes"] == file.stat().st_size
     assert list(tmp_path.glob(".*")) == []
     async with fresh(there, tmp_path / "there") as (process, server):
-        words = ("project", "import", str(file), "--open", "--name", "moved-lab", "--server", process.url, "--json")
-        imported = (await gns3_minivm(*words, cache=tmp_path / "empty")).result()
+        again = ("project", "import", str(file), "--open", "--name", "moved-lab", "--server", process.url, "--json")
+        imported = (await gns3_minivm(*again, cache=tmp_path / "empty")).result()
         [project] = await server.projects()
         assert (project.project_id, project.name, project.status) == (imported["project_id"], "moved-lab", "opened")
         [node] = await server.nodes(project.project_id)

@@ -46,7 +46,8 @@ async def test_a_tunnel_through_the_proxy_keeps_the_check_of_the_certificate(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
     with running_gns3(2, tmp_path / "server", certificate=certificate) as process:
-        servers = {"tls": {"url": f"https://{HOST}:{process.port}", "ca_file": str(certificate[0])}}
+        servers: dict[str, dict[str, Any]] = {}
+        servers["tls"] = {"url": f"https://{HOST}:{process.port}", "ca_file": str(certificate[0])}
         site = TestSite(tmp_path, servers, {})
         site.add("web")
         async with running_proxy() as proxy:

@@ -7,7 +7,7 @@ import hashlib
 from gns3_minivm.base.artifacts import Artifact, Kind, measure, server_filename
 from gns3_minivm.base.cache import Cache
 from gns3_minivm.bundle import build
-from gns3_minivm.bundle.model import BUSYBOX_FILE, INITRD_FILE, KERNEL_FILE, MODULES_FILE, Bundle, PackageRecord
+from gns3_minivm.bundle.model import BUSYBOX_FILE, INITRD_FILE, KERNEL_FILE, MODULES_FILE, Bundle, PackageRecord, load
 from gns3_minivm.bundle.modules.module_list import read_module_list
 from tests.support.debs import elf
 
@@ -54,4 +54,4 @@ def put_bundle(cache: Cache, version: str = "6.1.0-9-test", kinds: tuple[Kind, .
                 folder=work.folder,
             )
             work.manifest = bundle.as_dict()
-    return build.load(work.entry)
+    return load(work.entry)

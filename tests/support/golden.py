@@ -14,6 +14,7 @@ import sys
 import tarfile
 from pathlib import Path
 from typing import Any, get_args
+from unittest.mock import patch
 
 from gns3_minivm.base.cache import Cache
 from gns3_minivm.base.events import Events
@@ -155,14 +156,12 @@ def make_bundle(folder: Path) -> dict[str, list[str]]:
 
     The init, which a compiler makes, and the module list are fixed.
     """
-    before = build.init_binary, build.read_module_list
-    boot, late = ("virtio_pci", "virtio_blk"), ("virtio_net", "tun")
-    try:
-        build.init_binary = lambda _: elf({".text": b"init"})
-        build.read_module_list = lambda: ModuleList(boot, late)
+    modules = ModuleList(("virtio_pci", "virtio_blk"), ("virtio_net", "tun"))
+    with (
+        patch.object(build, "init_binary", lambda _: elf({".text": b"init"})),
+        patch.object(build, "read_module_list", lambda: modules),
+    ):
         bundle = build.build(DebFiles(write_debs(folder / "debs")), Cache(folder / "cache"), Events())
-    finally:
-        build.init_binary, build.read_module_list = before
     return {str(part.kind): [part.filename, str(part.size_bytes), part.md5] for part in bundle.artifacts}
 
 

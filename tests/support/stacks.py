@@ -128,7 +128,7 @@ def _entry(model: Model, operation: str, path: str, rest: list[Any], layer: int)
             return []
         existing.clear()
         return [file(f"{path}/.wh..wh..opq")]
-    target = None
+    target: Any = None
     if operation == "hard link":
         target_parent, target_name = model.parent(rest[0], create=False)
         target = target_parent.get(target_name) if target_parent is not None else None

@@ -15,8 +15,8 @@ QUICK = ConnectionLimits(attempts=1, answer_s=2)
 
 async def findings(fake: FakeGNS3, check: str, url: str = "") -> list[Finding]:
     """What is found at a server of API v2 that answers all else with nothing."""
-    for route, answer in {"templates": [], "projects": [], "computes/local/qemu/images": []}.items():
-        fake.answers.setdefault(f"GET /v2/{route}", [reply(answer)])
+    for route in ("templates", "projects", "computes/local/qemu/images"):
+        fake.answers.setdefault(f"GET /v2/{route}", [reply([])])
     fake.answers.setdefault("GET /v2/computes", [reply([{"compute_id": "local", "name": "main"}])])
     address = parse_address(fake.url)
     async with await connect(address, QUICK) as server:

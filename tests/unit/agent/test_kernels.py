@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from gns3_minivm.agent.desired import DesiredAppliance, WantedFile, template_id
 from gns3_minivm.agent.differences import differences
@@ -16,10 +17,10 @@ IMAGES = {"disk.qcow2", *HAS.values()}
 
 
 def appliance(**files: str) -> DesiredAppliance:
-    names = {name: value for name, value in (files or OURS).items() if value}
+    names: dict[str, Any] = {name: value for name, value in (files or OURS).items() if value}
     template = QemuTemplate(
         template_id=template_id("vm"), name="vm", hda_disk_image="disk.qcow2", hdb_disk_interface="virtio", **names
-    )  # type: ignore[arg-type]
+    )
     return DesiredAppliance(
         template=template, files=tuple(WantedFile(name, 1, "m") for name in ("disk.qcow2", *names.values()))
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import pytest
 
@@ -18,10 +19,10 @@ URL = "http://host:3080"
 MD5 = {name: character * 32 for name, character in {"disk": "1", "kernel": "2", "other": "3"}.items()}
 
 
-def appliance(name: str = "vm", *, known: bool = False, **values: object) -> DesiredAppliance:
+def appliance(name: str = "vm", *, known: bool = False, **values: Any) -> DesiredAppliance:
     template = QemuTemplate(
         template_id=template_id(name), name=name, hda_disk_image="disk", kernel_image="kernel", **values
-    )  # type: ignore[arg-type]
+    )
     files = [WantedFile(file, 10, MD5[file]) if known else WantedFile(file) for file in ("disk", "kernel")]
     return DesiredAppliance(template=template, files=tuple(files))
 

@@ -116,7 +116,7 @@ def test_another_picture_has_another_name_on_servers(tmp_path: Path) -> None:
         appliance = read_appliance(path)
         assert appliance.symbol_svg == text.encode()
         names.add(appliance.settings.symbol)
-    assert len(names) == 2 and all(re.fullmatch(r"mine-[0-9a-f]{12}\.svg", name) for name in names)
+    assert len(names) == 2 and all(re.fullmatch(r"mine-[0-9a-f]{12}\.svg", str(name)) for name in names)
 
 
 def test_an_extra_folder_comes_before_the_own_one(tmp_path: Path) -> None:

@@ -102,7 +102,12 @@ async def test_a_source_that_works_is_interrupted_with_its_caller() -> None:
 
 def test_one_inbox_takes_the_items_of_several_threads() -> None:
     inbox: Inbox[int] = Inbox(1)
-    threads = [start_thread(lambda: [inbox.put(1) for _ in range(5)], f"thread-{number}") for number in range(3)]
+
+    def put_five() -> None:
+        for _ in range(5):
+            inbox.put(1)
+
+    threads = [start_thread(put_five, f"thread-{number}") for number in range(3)]
     assert sum(inbox.get() for _ in range(15)) == 15
     for thread in threads:
         thread.join(LIMIT_S)

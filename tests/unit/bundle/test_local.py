@@ -148,7 +148,7 @@ def test_a_kernel_without_a_driver_for_the_root_disk_is_refused(cache: Cache, tm
 
 def test_modules_of_another_kernel_are_refused(cache: Cache, tmp_path: Path) -> None:
     other = {"kernel/fs/ext4.ko": module("depends=", "vermagic=6.1.0-56-cloud-amd64 SMP preempt mod_unload")}
-    error = refusal(cache, bzimage(tmp_path), module_folder(tmp_path, modules=MODULES | other), tmp_path)
+    error = refusal(cache, bzimage(tmp_path), module_folder(tmp_path, modules={**MODULES, **other}), tmp_path)
     assert "the module kernel/fs/ext4.ko is for the kernel 6.1.0-56-cloud-amd64" in error.message
     assert VERSION in error.message
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -97,10 +98,10 @@ def test_a_file_without_checks_or_for_which_there_is_no_room_is_told_before_anyt
 
 
 def node(**values: object) -> Node:
-    known = {"project_id": "p", "node_id": "n", "name": "r1", "node_type": "qemu", "status": "started",
+    known: dict[str, Any] = {"project_id": "p", "node_id": "n", "name": "r1", "node_type": "qemu", "status": "started",
              "compute_id": "local", "template_id": None, "console_host": "h", "console_port": 5000, "ports": (),
              "properties": {}, "console_type": "telnet"}  # fmt: skip
-    return Node(**{**known, **values})  # type: ignore[arg-type]
+    return Node(**{**known, **values})
 
 
 def test_only_nodes_that_run_and_have_a_telnet_console_can_be_reached() -> None:

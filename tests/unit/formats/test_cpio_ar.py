@@ -38,7 +38,7 @@ def members(data: bytes) -> list[tuple[str, dict[str, int], bytes]]:
         "namesize",
         "check",
     ]
-    found = []
+    found: list[tuple[str, dict[str, int], bytes]] = []
     position = 0
     while True:
         assert data[position : position + 6] == b"070701"

@@ -8,6 +8,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -119,7 +120,8 @@ def test_a_truncated_archive_is_told(path: Path) -> None:
 
 def test_a_project_without_nodes_lacks_nothing(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    for topology in ({}, {"topology": {"nodes": [None, {"node_type": "qemu"}]}}, {"topology": []}):
+    topologies: list[Any] = [{}, {"topology": {"nodes": [None, {"node_type": "qemu"}]}}, {"topology": []}]
+    for topology in topologies:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("project.gns3", json.dumps(topology))
         assert read_archive(path).needed == ()

@@ -23,7 +23,7 @@ def parse(values: Any) -> Any:
 
 def changed(where: str, value: Any) -> dict[str, Any]:
     """The original with one value replaced, or taken away."""
-    values = json.loads(json.dumps(original()))
+    values: dict[str, Any] = json.loads(json.dumps(original()))
     *parts, last = where.split(".")
     inner: Any = values
     for part in parts:

@@ -63,7 +63,8 @@ def test_frames_are_found_between_what_is_shown_however_it_is_cut(
     parts: list[tuple[bytes, Frame]], last: bytes, step: int
 ) -> None:
     data = b"".join(text + encode_reply(frame) for text, frame in parts) + last
-    reader, text, found = ReplyReader(), b"", []
+    reader, text = ReplyReader(), b""
+    found: list[Frame] = []
     for at in range(0, len(data), step):
         more_text, more_frames = reader.feed(data[at : at + step])
         text, found = text + more_text, found + more_frames

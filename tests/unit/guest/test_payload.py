@@ -208,8 +208,8 @@ def test_the_guest_understands_a_payload_as_the_host_meant_it(parsers: Parsers, 
         expected += entry("folder", folder.path, owner=folder.owner or "-", mode=octal(folder.mode))
     for file in payload.files:
         identifier = next(once) if file.when is When.ONCE else "-"
-        status = {"owner": file.owner or "-", "mode": octal(file.mode)}
-        expected += entry("file", file.path, once=identifier, data=file.content, **status)
+        owner, mode = file.owner or "-", octal(file.mode)
+        expected += entry("file", file.path, once=identifier, data=file.content, owner=owner, mode=mode)
     for command in payload.commands:
         identifier = next(once) if command.when is When.ONCE else "-"
         if isinstance(command.command, str):

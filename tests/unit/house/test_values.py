@@ -19,7 +19,9 @@ def dataclasses() -> list[tuple[str, ast.ClassDef, ast.expr]]:
         if name_of(path).startswith("formats"):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            for decorator in node.decorator_list if isinstance(node, ast.ClassDef) else ():
+            if not isinstance(node, ast.ClassDef):
+                continue
+            for decorator in node.decorator_list:
                 if ast.unparse(decorator).startswith("dataclass"):
                     found.append((name_of(path), node, decorator))
     return found

@@ -80,7 +80,12 @@ async def test_a_command_may_be_meant_to_fail(expected: dict[str, Any], outcome:
 
 async def test_a_check_is_tried_again_until_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "_BETWEEN_S", 0.01)
-    answers = [said(1), GuestError("still booting"), said(0, failure="no such program"), said(0)]
+    answers: list[ExecResult | GuestError] = [
+        said(1),
+        GuestError("still booting"),
+        said(0, failure="no such program"),
+        said(0),
+    ]
 
     def answer(_node: str, _request: ExecRequest) -> ExecResult:
         found = answers.pop(0)
@@ -179,7 +184,7 @@ async def test_a_node_is_pinged_at_the_address_that_the_file_gives_it_or_that_it
 
 async def test_checks_run_at_once_but_not_too_many_and_are_told_as_they_come() -> None:
     running = most = 0
-    told = []
+    told: list[CheckResult] = []
 
     async def run(_node: str, request: ExecRequest, _limit_s: float) -> ExecResult:
         nonlocal running, most

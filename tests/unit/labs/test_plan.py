@@ -333,13 +333,13 @@ def test_a_node_says_its_own_machine_type_and_whether_it_has_the_module_disk(tmp
     a, b = case(tmp_path, text).desired
     assert str(a.properties["options"]).startswith("-machine pc ") and a.properties["ram"] == 96
     assert b.properties["options"] == qemu_options(X86_64)
-    with_modules = replace(TEMPLATE, values=replace(TEMPLATE.values, hdb_disk_image="modules.qcow2", initrd="initrd"))
+    with_modules = replace(TEMPLATE, values=replace(VALUES, hdb_disk_image="modules.qcow2", initrd="initrd"))
     lab = read_lab(tmp_path / "lab.yml")
     for stated, disk in ((None, None), (True, "modules.qcow2"), (False, "")):
         node = lab.nodes["b"].model_copy(update={"module_disk": stated})
         changed = lab.model_copy(update={"nodes": {**lab.nodes, "b": node}})
         assert desired_node(changed, "b", with_modules, None).properties.get("hdb_disk_image") == disk
         if stated:
-            without = replace(with_modules, values=replace(with_modules.values, hdb_disk_image=""))
+            without = replace(TEMPLATE, values=replace(VALUES, initrd="initrd"))
             with pytest.raises(ConfigError, match="the template '.*' has no module disk"):
                 desired_node(changed, "b", without, None)

@@ -106,7 +106,7 @@ def without_end(store: Store) -> None:
     store.splits[1].write_bytes(gzip.compress(gzip.decompress(store.splits[1].read_bytes())[:-5]))
 
 
-CHANGES: list[Callable[[Store], None]] = [
+CHANGES: list[Callable[[Store], object]] = [
     shorten_motd,
     change_motd,
     remove_last,

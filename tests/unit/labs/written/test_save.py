@@ -183,8 +183,8 @@ def test_ports_that_the_built_in_switch_of_api_v2_has_anyway_are_not_saved() -> 
 
 def test_drawings_are_saved_as_they_are_drawn() -> None:
     file = read_back("{name: lab, nodes: {a: {image: i}}, drawings: [{text: Site A, position: [5, 6], layer: 2}]}")
-    (drawing,) = desired_drawings(file)
-    drawing = Drawing(drawing_id="d", svg=drawing.svg, x=drawing.x, y=drawing.y, z=drawing.z, rotation=drawing.rotation)
+    (meant,) = desired_drawings(file)
+    drawing = Drawing(drawing_id="d", svg=meant.svg, x=meant.x, y=meant.y, z=meant.z, rotation=meant.rotation)
     (again,) = desired_drawings(read_back(lab_text(project(node("a"), drawings=(drawing,)), [])))
     assert again.is_drawn_as(drawing)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,12 @@ Asked = list[tuple[PackageSource | None, Toolchain]]
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """What is asked of the builder, on a machine with apt and all tools."""
     calls: Asked = []
-    monkeypatch.setattr(
-        monolithic, "build", lambda source, toolchain, _cache, _events: calls.append((source, toolchain)) or "a bundle"
-    )
+
+    def build(source: Any, toolchain: Any, *_: Any) -> str:
+        calls.append((source, toolchain))
+        return "a bundle"
+
+    monkeypatch.setattr(monolithic, "build", build)
     monkeypatch.setattr(kernel_monolithic, "has_apt", lambda: True)
     monkeypatch.setattr(kernel_monolithic, "missing_tools", list)
     return calls
