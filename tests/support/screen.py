@@ -13,7 +13,9 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
+from typing import Any
 
 import pyte
 
@@ -26,6 +28,16 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """Has Ctrl-C in the terminal reach the program, as a shell would arrange it."""
 
 
+class _KeepsWhatIsCleared(pyte.HistoryScreen):
+    """What is erased from the top of the screen to its end is not lost, but scrolls away, as in tmux and kitty."""
+
+    def erase_in_display(self, how: int = 0, *more: Any, **other: Any) -> None:
+        if how == 2 or (how == 0 and (self.cursor.x, self.cursor.y) == (0, 0)):
+            shown = [row for row, line in enumerate(self.display) if line.strip()]
+            self.history.top.extend(copy(self.buffer[row]) for row in range(max(shown, default=-1) + 1))
+        super().erase_in_display(how, *more, **other)
+
+
 class Screen:
     """A program in a terminal of its own; ``lines`` is all that it shows, from the first line that scrolled away."""
 
@@ -33,7 +45,7 @@ class Screen:
         self, command: Sequence[str], *, columns: int = 80, rows: int = 24, folder: Path | None = None,
         environment: Mapping[str, str] | None = None, stdout: int | None = None,
     ) -> None:  # fmt: skip
-        self._screen = pyte.HistoryScreen(columns, rows, history=10_000)
+        self._screen = _KeepsWhatIsCleared(columns, rows, history=10_000)
         self._stream = pyte.ByteStream(self._screen)
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -66,10 +78,6 @@ class Screen:
 
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
-
-    def resize(self, columns: int, rows: int) -> None:
-        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self._screen.resize(rows, columns)
 
     def wait_for(self, holds: Callable[[list[str]], bool], limit_s: float = 30) -> None:
         """Read until the lines are as they are wanted; the program is ended if they do not get so."""

@@ -221,11 +221,7 @@ class Bars:
         from rich.cells import cell_len
 
         frame = self._frame() if self._steps and bars else []
-        # A terminal that was made narrower has wrapped them.
-        columns = self._console.width
-        rows_up = sum(max(1, -(-width // columns)) for width in self._shown[:-1])
-        text = f"\r\x1b[{rows_up}A" if rows_up else "\r" if self._shown else ""
-        text += "\x1b[J" if self._shown else ""
+        text = self._erased() if self._shown else ""
         text += f"{line}\n" if line else ""
         if frame:
             text += _HIDE_CURSOR + "\n".join(frame) + "\r"
@@ -235,6 +231,13 @@ class Bars:
         if text:
             self._console.file.write(text)
             self._console.file.flush()
+
+    def _erased(self) -> str:
+        """What takes the bars away, line by line: some terminals keep what "erase all below" takes away from their top."""
+        # A terminal that was made narrower has wrapped them; the cursor is where the last one starts.
+        rows = [max(1, -(-width // self._console.width)) for width in self._shown]
+        below, above = rows[-1] - 1, sum(rows[:-1])
+        return "\r\x1b[2K" + "\x1b[1B\x1b[2K" * below + "\x1b[1A" * below + "\x1b[1A\x1b[2K" * above
 
     def _frame(self) -> list[str]:
         """The bars as they are now, each in a line; those that do not fit the terminal are left out."""
