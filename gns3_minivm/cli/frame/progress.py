@@ -233,7 +233,7 @@ class Bars:
             self._console.file.flush()
 
     def _erased(self) -> str:
-        """What takes the bars away, line by line: some terminals keep what "erase all below" takes away from their top."""
+        """What takes the bars away, line by line: some terminals keep what is erased from their top to their end."""
         # A terminal that was made narrower has wrapped them; the cursor is where the last one starts.
         rows = [max(1, -(-width // self._console.width)) for width in self._shown]
         below, above = rows[-1] - 1, sum(rows[:-1])
