@@ -1,8 +1,8 @@
 """Reads ``appliances/*/appliance.yaml``: what an appliance is, and what its template on a server looks like.
 
-An appliance is a folder named like it.  The manifest says what the template needs; the other files of the folder are
-the Docker context (``build: .``) or the files laid over an embedded root (``embedded: busybox``, folder ``root``).
-docs/use/appliances.md lists the keys.  Unknown keys are refused.
+Each appliance is a folder with the appliance's name.  The manifest says what the template needs; the other files of
+the folder are the Docker context (``build: .``) or the files laid over an embedded root (``embedded: busybox``, folder
+``root``).  docs/use/appliances.md lists the keys.  Unknown keys are refused.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Manifest(BaseModel):
 
 
 class Appliance(_Manifest, keys_of("manifest")):  # type: ignore[misc]
-    """An appliance: the keys of its manifest; those of its template are the table's (``template_settings``)."""
+    """The keys of an appliance's manifest; those of its template come from the table (``template_settings``)."""
 
     name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
     version: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._+-]{0,30}$")]
@@ -69,7 +69,7 @@ class Appliance(_Manifest, keys_of("manifest")):  # type: ignore[misc]
             found = " and ".join(given) or "none"
             raise ValueError(f"exactly one of build, embedded and image is needed, found {found}")
         if self.cmd is not None and self.embedded is None:
-            raise ValueError("cmd goes with embedded only; an image says itself what it runs")
+            raise ValueError("cmd is allowed with embedded only; other images define their own command")
         return self
 
     @model_validator(mode="after")
@@ -80,7 +80,7 @@ class Appliance(_Manifest, keys_of("manifest")):  # type: ignore[misc]
 
     @property
     def settings(self) -> TemplateSettings:
-        """What its templates get where nobody says anything else."""
+        """The settings that its templates get by default."""
         stated = TemplateSettings.of(self)
         named = TemplateSettings(
             symbol=self._symbol_name, default_name_format=stated.default_name_format or self._node_names
@@ -89,12 +89,12 @@ class Appliance(_Manifest, keys_of("manifest")):  # type: ignore[misc]
 
     @property
     def symbol_svg(self) -> bytes | None:
-        """The appliance's own picture; None where its symbol is one that servers have."""
+        """The appliance's own picture; None if its symbol is one that servers already have."""
         return (self.folder / SYMBOL).read_bytes() if self.symbol == SYMBOL else None
 
     @property
     def _symbol_name(self) -> str | None:
-        """The symbol's name on servers: another picture has another name, so that none is ever overwritten."""
+        """The symbol's name on servers: each picture has a name of its own, so none is ever overwritten."""
         svg = self.symbol_svg
         if svg is None:
             symbol: str | None = self.symbol
@@ -112,21 +112,21 @@ class Appliance(_Manifest, keys_of("manifest")):  # type: ignore[misc]
 
 
 def _check_svg(path: Path) -> None:
-    """Raise ValueError for what GNS3 could not show."""
+    """Raise ValueError for a picture that GNS3 cannot show."""
     try:
         svg = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{SYMBOL} is not in the appliance's folder ({error.strerror})") from error
     if len(svg) > _SYMBOL_LIMIT_BYTES:
-        raise ValueError(f"{SYMBOL} has {len(svg)} bytes; at most {_SYMBOL_LIMIT_BYTES} are sent to servers")
+        raise ValueError(f"{SYMBOL} has {len(svg)} bytes; at most {_SYMBOL_LIMIT_BYTES}are allowed")
     try:
         root = ElementTree.fromstring(svg)
     except ElementTree.ParseError as error:
-        raise ValueError(f"{SYMBOL} is no SVG: {error}") from error
+        raise ValueError(f"{SYMBOL} is not an SVG: {error}") from error
     if root.tag != _SVG or not {"width", "height"} <= set(root.keys()):
-        raise ValueError(f"{SYMBOL} is no SVG with a width and a height, by which GNS3 places it")
+        raise ValueError(f"{SYMBOL} has no width and height, which GNS3 needs to place it")
     if not svg.startswith((b"<svg", b"<?xml")):
-        raise ValueError(f"{SYMBOL} starts with something else than <svg or <?xml, by which GNS3 knows an SVG")
+        raise ValueError(f"{SYMBOL} does not start with <svg or <?xml, so GNS3 would not recognise it as an SVG")
 
 
 def read_appliance(path: Path) -> Appliance:
@@ -161,7 +161,7 @@ class Appliances:
         for folder in (*self._given, resources.folder("appliances")):
             if not folder.is_dir():
                 raise ConfigError(
-                    f"the appliance folder {folder} is not there", hint="Make it, or leave the option out."
+                    f"the appliance folder {folder} does not exist", hint="Create it, or leave out the option."
                 )
             for path in sorted(folder.glob(f"*/{MANIFEST}")):
                 paths.setdefault(path.parent.name, path)

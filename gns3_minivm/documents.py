@@ -1,4 +1,4 @@
-"""YAML documents of the user's: their values, and where in the file each of them stands.
+"""The user's YAML documents: their values, and where in the file each of them stands.
 
 Every mistake is told as ``FILE:LINE:COLUMN: what is wrong``; unknown and repeated keys are mistakes.
 """
@@ -34,14 +34,14 @@ class Document:
     marks: dict[Where, Mark]
 
     def at(self, where: Where) -> str:
-        """``FILE:LINE:COLUMN`` of a value, or of what it is missing in."""
+        """``FILE:LINE:COLUMN`` of a value; of its parent if the value is missing."""
         line, column = next(
             (self.marks[where[:n]] for n in range(len(where), 0, -1) if where[:n] in self.marks), (1, 1)
         )
         return f"{self.path}:{line}:{column}"
 
     def error(self, where: Where, message: str, *, hint: str = "") -> ConfigError:
-        """The error of a value that is wrong for what the whole document says."""
+        """The error for a value that contradicts the rest of the document."""
         return ConfigError(f"{self.at(where)}: {message}", hint=hint)
 
     def read_as(self, model: type[M], *, hint: str) -> M:
@@ -62,7 +62,7 @@ class Document:
 
 
 def read_document(path: Path, *, what: str) -> Document:
-    """Read a YAML file that holds a mapping; ``what`` it is, as in "a catalogue".  Raises ConfigError."""
+    """Read a YAML file that holds a mapping; ``what`` says what it is, as in "a catalogue".  Raises ConfigError."""
     return parse_document(path, read_text(path), what=what)
 
 
@@ -77,20 +77,20 @@ def read_text(path: Path) -> str:
 
 
 def parse_document(path: Path, text: str, *, what: str) -> Document:
-    """The same for a text that was read already."""
+    """The same for text that has already been read."""
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             found = "nothing" if node is None else "a list" if isinstance(node, yaml.SequenceNode) else "one value"
-            raise ConfigError(f"{path}:1:1: {what} consists of `key: value` lines, found {found}")
+            raise ConfigError(f"{path}:1:1: {what} must consist of `key: value` lines, found {found}")
         marks: dict[Where, Mark] = {}
         for where, mark in _marks(node):
             if where in marks:
                 line, column = marks[where]
                 name = ".".join(str(part) for part in where)
                 raise ConfigError(
-                    f"{path}:{mark[0]}:{mark[1]}: the key {name!r} is there twice "
+                    f"{path}:{mark[0]}:{mark[1]}: the key {name!r} appears twice "
                     f"(first in line {line}, column {column})"
                 )
             marks[where] = mark
@@ -99,15 +99,13 @@ def parse_document(path: Path, text: str, *, what: str) -> Document:
         problem = error.problem_mark or error.context_mark
         line, column = (problem.line + 1, problem.column + 1) if problem else (1, 1)
         tab = "\\t" in (error.problem or "")
-        hint = "Indent with spaces: YAML takes no tabs there." if tab else ""
+        hint = "Indent with spaces: YAML does not allow tabs there." if tab else ""
         raise ConfigError(f"{path}:{line}:{column}: {error.problem or error.context}", hint=hint) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: {error}") from error
     except (ValueError, RecursionError) as error:
         # Such as the date 2026-13-99, which YAML takes for one.
-        raise ConfigError(
-            f"{path}: {error}", hint="Put quotation marks around values that are meant as text."
-        ) from error
+        raise ConfigError(f"{path}: {error}", hint="Put quotation marks around values that are text.") from error
 
 
 class _Writer(yaml.SafeDumper):

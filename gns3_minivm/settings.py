@@ -56,7 +56,7 @@ class Settings:
 
     @property
     def cache_limit_bytes(self) -> int | None:
-        """None for no limit.  Raises ConfigError for a size that is none."""
+        """None for no limit.  Raises ConfigError for a malformed size."""
         return parse_cache_size(self.cache_size)
 
     def open_cache(self) -> Cache:
@@ -71,7 +71,7 @@ def parse_cache_size(text: str) -> int | None:
     size_bytes = parse_bytes(text)
     if size_bytes is None:
         raise ConfigError(
-            f"the cache's size {text!r} is no size",
+            f"the cache size {text!r} is not a size",
             hint=f"Write a number and a unit, as in {CACHE_SIZE_DEFAULT}, or {_NO_LIMIT} (GNS3_MINIVM_CACHE_SIZE).",
         )
     return size_bytes

@@ -1,4 +1,4 @@
-"""Everything that differs between kinds of processors that guests are made for; so far there is one, x86-64.
+"""Everything that depends on the processor that guests are made for; so far there is one, x86-64.
 
 Each project has its own name for the same processor, its own words for the same device, and its own format of kernel
 images.  All of them stand here, in one value for each architecture, and nowhere else in the code of the host.
@@ -29,7 +29,7 @@ class KernelImageFormat:
     memory_size: tuple[str, int]
 
     def is_start_of(self, header: bytes) -> bool:
-        """Whether an image of this format starts so."""
+        """Whether an image that starts like this has this format."""
         return header.startswith(self.magic, self.magic_at)
 
     def version_at(self, header: bytes) -> int | None:
@@ -157,6 +157,6 @@ ARCHITECTURES = (X86_64,)
 
 
 def host_architecture() -> Architecture | None:
-    """The architecture of this machine; None where guests cannot be made for it."""
+    """The architecture of this machine; None if no guests can be made for it."""
     name = platform.machine()
     return next((known for known in ARCHITECTURES if name in known.host_names), None)

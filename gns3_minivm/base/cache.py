@@ -32,6 +32,7 @@ from gns3_minivm.base.cancel import checkpoint
 from gns3_minivm.base.errors import BugError, DiskFullError, HostError
 from gns3_minivm.base.events import Events
 from gns3_minivm.base.locks import UnlockableError, alone, give, hold, take
+from gns3_minivm.base.plurals import counted
 from gns3_minivm.base.sizes import binary_size
 
 Kind = Literal["disks", "kernels"]
@@ -47,7 +48,7 @@ _HEX = frozenset("0123456789abcdef")
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """An entry as it lies there.  ``used_at`` is in seconds since 1970; ``is_whole``: it has a manifest."""
+    """An entry on disk.  ``used_at`` is in seconds since 1970; ``is_whole``: it has a manifest."""
 
     kind: Kind
     recipe: str
@@ -59,7 +60,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was removed (or would be), and what was to be removed, but is in use."""
+    """What was removed (or would be), and what should have been removed but is in use."""
 
     removed: tuple[Stored, ...]
     in_use: tuple[Stored, ...]
@@ -71,7 +72,7 @@ class Pruned:
 
 
 class Work:
-    """An entry on its way.
+    """An entry that is being made.
 
     If ``ready``, another process has finished it meanwhile and there is nothing to do.  Otherwise write the files into
     ``folder`` and set ``manifest``; both become the entry when the block ends.  ``entry`` is where it lies then.
@@ -271,11 +272,11 @@ class Cache:
         try:
             pruned = self.prune(limit_bytes=self.limit_bytes)
         except DiskFullError as error:
-            return events.warn(f"the cache is larger than its limit: {error.message}")  # what was made is there
+            return events.warn(f"the cache is larger than its limit: {error.message}")  # what was made is still good
         if pruned.removed:
             events.info(
-                f"the cache's limit is {binary_size(self.limit_bytes)}: removed what was not used for the longest time "
-                f"({len(pruned.removed)} of its entries, {binary_size(pruned.removed_bytes)})"
+                f"the cache is limited to {binary_size(self.limit_bytes)}: removed the least recently used "
+                f"({counted(len(pruned.removed), 'entry', 'entries')}, {binary_size(pruned.removed_bytes)})"
             )
 
     def _removed(self, entry: Stored) -> bool:
@@ -301,7 +302,7 @@ class Cache:
 
     def _entry(self, kind: Kind, recipe_id: str) -> Path:
         if kind not in get_args(Kind) or not recipe_id or not set(recipe_id) <= _HEX:
-            raise BugError(f"{kind}/{recipe_id} is no name of a cache entry")
+            raise BugError(f"{kind}/{recipe_id} is not the name of a cache entry")
         return self.root / kind / recipe_id
 
     def _sweep(self) -> None:
@@ -358,9 +359,9 @@ def disk_error(error: OSError, folder: Path, option: str = " with --cache DIR") 
     path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else None
     ours = path is None or path.is_relative_to(folder) or folder.is_relative_to(path)
     if error.errno in _NO_ROOM:
-        hint = f"Make room, or choose another folder{option}."
+        hint = f"Free some space, or choose another folder{option}."
     elif ours and error.errno in _NOT_ALLOWED:
-        hint = f"Choose a folder that you may write to{option}."
+        hint = f"Choose a folder that you can write to{option}."
     elif ours and error.errno in _NOT_A_FOLDER:
         hint = f"Choose a folder{option}."
     else:

@@ -24,7 +24,7 @@ CLEANUP_LIMIT_S = 15.0
 
 
 class Interrupted(BaseException):
-    """The caller gave up.  Not an Exception, so that no handler on the way takes it for a failure."""
+    """The caller gave up.  Not an Exception, so no handler on the way mistakes it for a failure."""
 
 
 class _Scope:

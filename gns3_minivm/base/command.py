@@ -1,4 +1,4 @@
-"""Runs a program and tells its failure as a command line that can be pasted, with the program's own words."""
+"""Runs a program; reports a failure as a command line that can be pasted, with the program's own words."""
 
 from __future__ import annotations
 

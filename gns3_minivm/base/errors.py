@@ -6,31 +6,31 @@
     ├── UserError              the user's input
     │   ├── UsageError         a wrong option or argument                       exit status 2
     │   ├── ConfigError        a wrong configuration or manifest file           exit status 2
-    │   └── ImageNotFoundError  no image or appliance of this name
+    │   └── ImageNotFoundError  no image or appliance has this name
     ├── ImageError             the image's data
-    │   ├── DamagedImageError  truncated, wrong digest, not what it says it is
+    │   ├── DamagedImageError  truncated, wrong digest, or not what it claims to be
     │   ├── ArchitectureError  made for another kind of CPU
     │   └── DiskTooSmallError  the image does not fit the disk's size
     ├── HostError              this machine
-    │   ├── EngineError        the Docker engine is not there, or refuses
-    │   ├── RegistryError      a registry is not reachable, or refuses
+    │   ├── EngineError        the Docker engine is unreachable, or refuses
+    │   ├── RegistryError      a registry is unreachable, or refuses
     │   ├── BuildError         an appliance's Dockerfile fails
-    │   ├── PackageError       a kernel package cannot be had or read
+    │   ├── PackageError       a kernel package is unavailable or unreadable
     │   ├── ToolError          a program is missing or fails
-    │   ├── DiskFullError      no space left, or not allowed to write
+    │   ├── DiskFullError      no space left, or no permission to write
     │   └── GuestError         a guest does not start or answer
     ├── ServerError            a GNS3 server
-    │   ├── ConnectError       not there, not reachable, TLS trouble
-    │   ├── NotGNS3Error       something answers, but it is no GNS3 server
+    │   ├── ConnectError       nothing answers, or TLS fails
+    │   ├── NotGNS3Error       something answers, but it is not a GNS3 server
     │   ├── UnsupportedServerError  too old, or lacks what is needed
     │   ├── LoginError         wrong or missing credentials (401)
     │   ├── ForbiddenError     the user lacks a right (403)
     │   ├── NotFoundError      404
     │   ├── ConflictError      409, or a foreign object of the same name
     │   ├── RejectedError      any other refusal of a request (400, 413, 422 ...)
-    │   ├── ServerFaultError   5xx, or an answer that makes no sense
-    │   ├── UploadError        what arrived is not what was sent
-    │   └── NodeError          a node does not start, or ends at once
+    │   ├── ServerFaultError   5xx, or a reply that makes no sense
+    │   ├── UploadError        the server received something other than what was sent
+    │   └── NodeError          a node does not start, or exits at once
     └── BugError               a defect of gns3-minivm itself
 
 Every error has a stable ``code`` (for scripts, and the key of docs/reference/errors.md), a message that names the

@@ -24,7 +24,7 @@ _guard = threading.Lock()
 
 
 def hold(folder: Path) -> None:
-    """Keep a folder from being had ``alone`` by anybody while this process lives (blocking).
+    """Keep others from taking a folder ``alone`` while this process lives (blocking).
 
     Raises FileNotFoundError if it has gone.
     """
@@ -53,9 +53,9 @@ def hold(folder: Path) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Have a folder alone.
+    """Take a folder alone.
 
-    Raises BlockingIOError if a process holds it, or if that cannot be told here, FileNotFoundError if it has gone.
+    Raises BlockingIOError if a process holds it or nobody can tell, FileNotFoundError if it has gone.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

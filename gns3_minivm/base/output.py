@@ -43,13 +43,11 @@ def check_output(path: Path, *, replace: bool) -> None:
         raise _exists(path)
     # A device or pipe would be gone, and a file of its name in its place.
     if os.path.exists(path) and not os.path.isfile(path):
-        raise UsageError(f"{path} is no ordinary file, and is not replaced by one", hint=_NAME_A_FILE)
+        raise UsageError(f"{path} is not a regular file and will not be replaced", hint=_NAME_A_FILE)
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"the folder {path.absolute().parent} does not exist", hint="Make it, or name another.")
+        raise UsageError(f"the folder {path.absolute().parent} does not exist", hint="Create it, or name another.")
     if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
-        raise UsageError(
-            f"the folder {path.absolute().parent} may not be written to", hint="Name a file in another folder."
-        )
+        raise UsageError(f"the folder {path.absolute().parent} is not writable", hint="Name a file in another folder.")
 
 
 def copy_output(source: Path, path: Path, *, replace: bool, step: Step | None = None) -> None:
@@ -195,7 +193,7 @@ def _copy(source: int, target: int, step: Step | None) -> None:
                 shutil.copyfileobj(reader, writer, _CHUNK_SIZE)
             amount = size
         if not amount:
-            raise OSError(errno.EIO, "the source became shorter while it was copied")
+            raise OSError(errno.EIO, "the source became shorter while it was being copied")
         done += amount
         if step:
             step.advance(amount)

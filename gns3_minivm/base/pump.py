@@ -1,4 +1,4 @@
-"""What threads bring in for a thread that waits for it, where either side may give up at any moment.
+"""Passes items from threads to a thread that waits for them; either side may give up at any moment.
 
 A thread that waits for the network cannot be ended from outside.  One that is given up is left behind, and ends with
 the next item that it brings, or with its own time limit.
@@ -21,11 +21,11 @@ _POLL_S = 0.1
 
 
 class Abandoned(BaseException):
-    """Nobody waits any more.  Not an Exception, so that no handler on the way takes it for a failure."""
+    """Nobody is waiting any more.  Not an Exception, so no handler on the way mistakes it for a failure."""
 
 
 class Inbox(Generic[T]):
-    """Items of any threads for one that waits; ``depth`` of them may lie there."""
+    """A queue from any number of threads to one that waits; it holds at most ``depth`` items."""
 
     def __init__(self, depth: int) -> None:
         self._items: queue.Queue[tuple[T, None] | tuple[None, BaseException]] = queue.Queue(depth)

@@ -18,13 +18,13 @@ _SIZE = re.compile(r"(\d{1,12})\s*([KMGT])(?:i?B)?", re.IGNORECASE | re.ASCII)
 
 
 def parse_bytes(text: str) -> int | None:
-    """Bytes of a size such as ``8G`` or ``512M`` (units of 1024, as QEMU counts); None for what is no size."""
+    """Bytes of a size such as ``8G`` or ``512M`` (units of 1024, as QEMU counts); None for anything else."""
     match = _SIZE.fullmatch(text.strip())
     return int(match[1]) << _UNITS[match[2].upper()] if match else None
 
 
 def binary_size(size_bytes: int) -> str:
-    """A size in units of 1024 for people: "8 GiB", "1.5 GiB", "1025 MiB"; what is not even is rounded: "7.63 GiB"."""
+    """A size in units of 1024 for people: "8 GiB", "1.5 GiB", "1025 MiB"; others are rounded: "7.63 GiB"."""
     if size_bytes < 1024:
         return f"{size_bytes} byte{'' if size_bytes == 1 else 's'}"
     largest_first = [(letter, size_bytes / (1 << shift)) for letter, shift in reversed(_UNITS.items())]

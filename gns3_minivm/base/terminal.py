@@ -39,7 +39,7 @@ class Writer(Protocol):
 def raw_terminal(complaint: str, *, hint: str) -> Iterator[tuple[int, int]]:
     """Descriptors of keyboard and screen, with every key going through, until the block has ended.
 
-    Raises UsageError with ``complaint`` if standard input is no terminal.
+    Raises UsageError with ``complaint`` if standard input is not a terminal.
     """
     source = sys.stdin.fileno() if sys.stdin is not None else -1
     if source < 0 or not os.isatty(source):

@@ -1,4 +1,4 @@
-"""The catalogue file: which servers there are, and which appliances each of them shall have.
+"""The catalogue file: which servers there are, and which appliances each of them should have.
 
 Nothing here talks to a server.  docs/use/catalogue.md describes the file for its users.
 """

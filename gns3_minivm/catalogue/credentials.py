@@ -24,8 +24,8 @@ def password_of(
         password = values.get(server.password_env)
         if not password:
             raise ConfigError(
-                f"server {name}: the environment variable {server.password_env} is not set, and the password is "
-                "expected there",
+                f"server {name}: its password should be in the environment variable {server.password_env}, "
+                "which is not set",
                 hint=f"Set it: `read -rs {server.password_env}; export {server.password_env}`.",
             )
         return password
@@ -70,7 +70,9 @@ def _from_file(name: str, path: Path) -> str:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"server {name}: the password file {path} cannot be read: {reason}") from error
     if not lines or not lines[0]:
-        raise ConfigError(f"server {name}: the password file {path} is empty", hint="Its first line is the password.")
+        raise ConfigError(
+            f"server {name}: the password file {path} is empty", hint="Write the password into its first line."
+        )
     return lines[0]
 
 
@@ -80,19 +82,19 @@ def _from_keyring(name: str, service: str, username: str) -> str:
         keyring, errors = importlib.import_module("keyring"), importlib.import_module("keyring.errors")
     except ImportError as error:
         raise ConfigError(
-            f"server {name}: its password is in a keyring, and the package keyring is not installed",
+            f"server {name}: its password is in a keyring, but the Python package keyring is not installed",
             hint="Install it (`pip install gns3-minivm[keyring]`), or use password_env or password_file.",
         ) from error
     try:
         password: str | None = keyring.get_password(service, username)
     except errors.KeyringError as error:
         raise ConfigError(
-            f"server {name}: the keyring does not give a password ({error})",
+            f"server {name}: the keyring did not give a password ({error})",
             hint="Unlock it, or use password_env or password_file.",
         ) from error
     if password is None:
         raise ConfigError(
             f"server {name}: the keyring has no password for the service {service!r} and the user {username!r}",
-            hint=f"Put it there: `keyring set {service} {username}`.",
+            hint=f"Store it: `keyring set {service} {username}`.",
         )
     return password

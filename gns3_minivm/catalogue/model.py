@@ -52,17 +52,17 @@ class CatalogueServer(_Part):
     def _one_password(self) -> CatalogueServer:
         given = [key for key in _PASSWORDS if getattr(self, key) is not None]
         if len(given) > 1:
-            raise ValueError(f"one password is enough, found {' and '.join(given)}")
+            raise ValueError(f"only one source of the password is allowed, found {' and '.join(given)}")
         if given and self.username is None and "@" not in self.url:
-            raise ValueError(f"{given[0]} goes with username")
+            raise ValueError(f"{given[0]} needs username")
         if not self.verify and self.ca_file is not None:
-            raise ValueError("ca_file says whom to trust, and verify: false trusts everybody; leave one of them out")
+            raise ValueError("ca_file and verify: false contradict each other; leave one of them out")
         return self
 
 
 class CatalogueAppliance(_Part, keys_of("catalogue")):  # type: ignore[misc]
-    """An appliance or image, and the settings of its template (``template_settings``); what is None is left to the
-    appliance and the user.
+    """An appliance or image, and the settings of its template (``template_settings``); a setting that is None is left
+    to the appliance and the user.
 
     ``servers`` are names of the catalogue's servers, None for all of them.
     """
@@ -81,7 +81,7 @@ class CatalogueAppliance(_Part, keys_of("catalogue")):  # type: ignore[misc]
 
     @property
     def source(self) -> str:
-        """What is looked for: the image, else the appliance of that name."""
+        """The name to look up: the image's, else the appliance's."""
         return self.image or self.name or ""
 
     @property
@@ -95,7 +95,7 @@ def _bare_word(value: Any) -> Any:
 
 
 class Catalogue(_Part):
-    """A catalogue; ``name`` marks its templates on the servers, and is None for a catalogue that prunes nothing."""
+    """A catalogue; ``name`` marks its templates on the servers, and is None for a catalogue that never prunes."""
 
     name: Annotated[str, AfterValidator(_name)] | None = None
     compression: Literal["zstd", "zlib", "none"] = "zstd"
@@ -109,5 +109,5 @@ class Catalogue(_Part):
     """The file; relative names in it start from its folder."""
 
     def appliances_of(self, server: str) -> list[CatalogueAppliance]:
-        """What a server shall have."""
+        """The appliances that a server should have."""
         return [item for item in self.appliances if item.servers is None or server in item.servers]

@@ -15,7 +15,7 @@ _HINT = "docs/use/catalogue.md lists the keys and their values."
 
 
 def find_catalogue(folder: Path | None = None, environment: Mapping[str, str] | None = None) -> Path:
-    """The catalogue to use when none is named: minivm.yml of the working directory, else the user's own.
+    """The catalogue to use when none is named: minivm.yml in the working directory, else the user's own.
 
     Raises ConfigError if there is neither.
     """
@@ -26,7 +26,7 @@ def find_catalogue(folder: Path | None = None, environment: Mapping[str, str] | 
         if place.is_file():
             return place
     raise ConfigError(
-        f"no catalogue is named, and there is neither {places[0]} nor {places[1]}",
+        f"no catalogue is named, and neither {places[0]} nor {places[1]} exists",
         hint="Name one: `gns3-minivm sync FILE`. docs/use/catalogue.md shows what is in it.",
     )
 
@@ -60,7 +60,7 @@ def _check_servers(catalogue: Catalogue, document: Document) -> None:
             if key in seen:
                 raise document.error(
                     ("appliances", number),
-                    f"{key!r} is there twice for the server {server!r}",
-                    hint="Give one of them another name, or other servers.",
+                    f"{key!r} appears twice for the server {server!r}",
+                    hint="Give one of them another name, or assign it to other servers.",
                 )
             seen[key] = number

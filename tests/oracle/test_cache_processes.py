@@ -183,7 +183,7 @@ async def test_a_conversion_removes_what_does_not_fit_the_limit_but_never_its_ow
         finished = await gns3_minivm(*words, cache=cache, environment={"GNS3_MINIVM_CACHE_SIZE": "1M"})
         recipe = finished.result()["recipe"]
         assert [path.name for path in (cache / "disks").iterdir()] == [recipe]
-        assert ("the cache's limit is 1 MiB" in finished.out) == bool(number)
+        assert ("the cache is limited to 1 MiB" in finished.out) == bool(number)
     wide = ("convert", f"rootfs:{root_tar}", "-o", str(tmp_path / "wide"), "--cache-size", "unlimited")
     assert (await gns3_minivm(*wide, cache=cache, environment={"GNS3_MINIVM_CACHE_SIZE": "1M"})).status == 0
     assert len(list((cache / "disks").iterdir())) == 2

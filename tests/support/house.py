@@ -45,7 +45,7 @@ ROOMS: dict[str, Room] = {
     ),
     "appliances": _room("reads `appliances/*/`", "documents template_settings template_settings.keys", "pydantic"),
     "catalogue": _room(
-        "reads catalogue files: servers, and what each of them shall have",
+        "reads catalogue files: servers, and what each of them should have",
         "documents template_settings template_settings.keys",
         "pydantic",
     ),

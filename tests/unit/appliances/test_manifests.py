@@ -56,17 +56,17 @@ def test_a_short_manifest_has_defaults_that_boot(tmp_path: Path) -> None:
         (GOOD + "embedded: busybox\n", "FILE:1:.*: exactly one of build, embedded and image is needed, found "),
         (GOOD.replace("build: .\n", ""), "FILE:1:.*: exactly one of build, embedded and image .*, found none"),
         (GOOD.replace("build: .", "build: ../other"), "FILE:4:.*: build: "),
-        (GOOD + "cmd: [/bin/sh]\n", "FILE:1:.*: cmd goes with embedded only"),
+        (GOOD + "cmd: [/bin/sh]\n", "FILE:1:.*: cmd is allowed with embedded only"),
         (GOOD + "symbol: symbol.svg\n", "FILE:1:.*: symbol.svg is not in the appliance's folder"),
         (GOOD + "cmd: [/bin/sh, {a: b}]\n", "FILE:5:.*: cmd.1: "),
         (GOOD.replace('"1.0"', "1.0"), "FILE:2:.*: version: Input should be a valid string, found 1.0"),
         (GOOD.replace("name: mine\n", ""), "FILE:1:.*: the key 'name' is missing"),
         (GOOD.replace("name: mine", "name: other"), "FILE:1:.*: the appliance is named 'other' in a folder named"),
-        (GOOD + "ram: 64\nram: 128\n", "FILE:6:.*: the key 'ram' is there twice (first in line 5"),
+        (GOOD + "ram: 64\nram: 128\n", "FILE:6:.*: the key 'ram' appears twice (first in line 5"),
         (GOOD + "usage: [\n", "FILE:6:.*: "),
         (GOOD + "a: &a [*a]\n", "FILE:5:.*: "),
-        ("- 1\n", "FILE:1:.*: an appliance consists of `key: value` lines"),
-        ("", "FILE:1:.*: an appliance consists of `key: value` lines"),
+        ("- 1\n", "FILE:1:.*: an appliance must consist of `key: value` lines"),
+        ("", "FILE:1:.*: an appliance must consist of `key: value` lines"),
         ("name: !!python/object:os.system x\n", "FILE:1:.*: could not determine a constructor"),
         ("name: \x07\n", "FILE"),
     ],
@@ -91,13 +91,13 @@ def test_a_manifest_that_is_no_text_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("svg", "message"),
     [
-        ("<svg", "symbol.svg is no SVG: unclosed token"),
+        ("<svg", "symbol.svg is not an SVG: unclosed token"),
         (
             '<!-- drawn --><svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"/>',
-            "symbol.svg starts with something else than <svg or <?xml",
+            "symbol.svg does not start with <svg or <?xml",
         ),
-        ("<html/>", "symbol.svg is no SVG with a width"),
-        ('<svg xmlns="http://www.w3.org/2000/svg"/>', "symbol.svg is no SVG with a width and a height"),
+        ("<html/>", "symbol.svg has no width"),
+        ('<svg xmlns="http://www.w3.org/2000/svg"/>', "symbol.svg has no width and height"),
         ("<!--" + 65536 * "x" + "-->", "symbol.svg has 65543 bytes; at most 65536"),
     ],
 )
@@ -138,7 +138,7 @@ def test_a_broken_manifest_stops_nobody_who_wants_another(tmp_path: Path) -> Non
 
 
 def test_an_appliance_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is not there"):
+    with pytest.raises(ConfigError, match="does not exist"):
         Appliances([tmp_path / "no"]).names()
 
 

@@ -286,7 +286,7 @@ def test_after_a_build_the_cache_keeps_its_limit_and_says_so(cache: Cache) -> No
     limited.trim(Events(seen.append))
     assert numbers(cache) == [2, 1]
     assert [event.message for event in seen if isinstance(event, Note)] == [
-        "the cache's limit is 250 KiB: removed what was not used for the longest time (1 of its entries, 100.09 KiB)"
+        "the cache is limited to 250 KiB: removed the least recently used (1 entry, 100.09 KiB)"
     ]
     cache.trim(Events())
     assert numbers(cache) == [2, 1]
@@ -298,7 +298,7 @@ def test_after_a_build_the_cache_keeps_its_limit_and_says_so(cache: Cache) -> No
 def test_the_limit_comes_from_the_environment(tmp_path: Path, text: str, limit_bytes: int | str | None) -> None:
     settings = Settings.from_environment({"GNS3_MINIVM_CACHE": str(tmp_path), "GNS3_MINIVM_CACHE_SIZE": text})
     if limit_bytes == "error":
-        with pytest.raises(ConfigError, match=r"'1\.5G' is no size") as caught:
+        with pytest.raises(ConfigError, match=r"'1\.5G' is not a size") as caught:
             settings.open_cache()
         assert "GNS3_MINIVM_CACHE_SIZE" in caught.value.hint
     else:

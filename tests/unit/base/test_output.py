@@ -166,7 +166,7 @@ def test_what_is_no_ordinary_file_is_never_replaced_by_one(tmp_path: Path, kind:
     else:
         place.symlink_to("/dev/null")
     before = place.lstat()
-    with pytest.raises(UsageError, match="is no ordinary file"):
+    with pytest.raises(UsageError, match="is not a regular file"):
         check_output(place, replace=True)
     assert place.lstat() == before
 

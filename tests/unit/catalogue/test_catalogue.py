@@ -69,8 +69,8 @@ def test_the_short_form_states_nothing_and_the_name_of_a_mapping_is_stated(tmp_p
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "1:1: a catalogue consists of `key: value` lines, found nothing"),
-        ("- a", "1:1: a catalogue consists of `key: value` lines, found a list"),
+        ("", "1:1: a catalogue must consist of `key: value` lines, found nothing"),
+        ("- a", "1:1: a catalogue must consist of `key: value` lines, found a list"),
         ("a: [", "1:5: expected the node content, but found '<stream end>'"),
         (f"{SERVERS}appliances: []\npath: x", "3:1: unknown key 'path'"),
         (f"{SERVERS}appliances:\n\t- a", "3:1: found character '\\t' that cannot start any token"),
@@ -83,7 +83,7 @@ def test_the_short_form_states_nothing_and_the_name_of_a_mapping_is_stated(tmp_p
             ),
         ),
         (f"{SERVERS}appliances: []\nserver: x", "3:1: unknown key 'server'"),
-        (f"{SERVERS}appliances: []\n{SERVERS}", "3:1: the key 'servers' is there twice (first in line 1, column 1)"),
+        (f"{SERVERS}appliances: []\n{SERVERS}", "3:1: the key 'servers' appears twice (first in line 1, column 1)"),
         ("appliances: []", "1:1: the key 'servers' is missing"),
         (SERVERS + "appliances:\n  - {name: a, rams: 1}", "3:15: unknown key 'appliances.0.rams'"),
         (SERVERS + "appliances:\n  - {}", "3:5: appliances.0: an appliance needs a name or an image"),
@@ -97,22 +97,22 @@ def test_the_short_form_states_nothing_and_the_name_of_a_mapping_is_stated(tmp_p
             "2:24: appliances.0.ram: Input should be greater than or equal to 32, found 1",
         ),
         (SERVERS + "appliances: [{name: a, servers: [b]}]", "2:34: there is no server named 'b'"),
-        (SERVERS + "appliances: [a, b, a]", "2:20: 'a' is there twice for the server 'a'"),
+        (SERVERS + "appliances: [a, b, a]", "2:20: 'a' appears twice for the server 'a'"),
         (
             SERVERS + "appliances: [a]\ncompression: lz4",
             "3:1: compression: Input should be 'zstd', 'zlib' or 'none', found 'lz4'",
         ),
         (
             "servers: {a: {url: h, password: x, password_env: y, username: z}}\nappliances: []",
-            "1:11: servers.a: one password is enough, found password and password_env",
+            "1:11: servers.a: only one source of the password is allowed, found password and password_env",
         ),
         (
             "servers: {a: {url: h, keyring: x}}\nappliances: []",
-            "1:11: servers.a: keyring goes with username",
+            "1:11: servers.a: keyring needs username",
         ),
         (
             "servers: {a: {url: h, verify: no, ca_file: x}}\nappliances: []",
-            "1:11: servers.a: ca_file says whom to trust, and verify: false trusts everybody; leave one of them out",
+            "1:11: servers.a: ca_file and verify: false contradict each other; leave one of them out",
         ),
     ],
 )
@@ -170,7 +170,7 @@ def test_a_password_comes_from_the_environment_a_file_or_the_catalogue(tmp_path:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ("password_env: VAR", "server a: the environment variable VAR is not set"),
+        ("password_env: VAR", "server a: its password should be in the environment variable VAR, which is not set"),
         ("password_file: missing", "missing cannot be read: No such file or directory"),
         ("password_file: empty", "empty is empty"),
     ],
@@ -204,7 +204,7 @@ def test_a_password_comes_from_the_users_keyring(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="no password for the service 'other' and the user 'u'") as caught:
             password(tmp_path, "keyring: other")
         assert "keyring set other u" in caught.value.hint
-        with pytest.raises(ConfigError, match="does not give a password"):
+        with pytest.raises(ConfigError, match="did not give a password"):
             password(tmp_path, "keyring: locked")
     finally:
         keyring.set_keyring(before)
