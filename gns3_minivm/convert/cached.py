@@ -1,4 +1,4 @@
-"""Finds the cache entry that a disk was made as, also after a guest has written to it."""
+"""Finds the cache entry of a disk, even after a guest has written to the disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CachedDisk:
 
 
 def find_cached_disk(cache: Cache, report: DiskReport) -> CachedDisk | None:
-    """The cache's entry whose recipe gives the UUID of the disk's file system."""
+    """The cache entry whose recipe yields the UUID of the disk's file system."""
     if report.filesystem is None:
         return None
     wanted = uuid.UUID(report.filesystem.uuid).bytes

@@ -41,7 +41,9 @@ def write_disk(layers: Sequence[Layer], recipe: DiskRecipe, path: Path, events: 
             ext4.write(plan, disk, step.advance)
     except DiskFullError as error:
         # The writer does not know that its file is in the cache.
-        raise DiskFullError(error.message, hint="Make room, or choose another folder with --cache DIR.") from error
+        raise DiskFullError(
+            error.message, hint="Free some space, or choose another folder with --cache DIR."
+        ) from error
     nodes = [node for node in plan.nodes if node is not None]
     counts = Counter(_KINDS.get(stat.S_IFMT(node.mode), "others") for node in nodes)
     return {
@@ -57,7 +59,7 @@ def _threads() -> int:
 
 
 def _add_config(tree: FileTree, recipe: DiskRecipe) -> None:
-    """Put the guest's configuration into the tree, whatever the image has under that name."""
+    """Put the guest's configuration into the tree, over anything that the image has under that name."""
     folder = CONFIG_PATH.partition(b"/")[0]
     tree.remove(folder)
     tree.add_directory(folder, 0o755)
@@ -68,4 +70,4 @@ def _warn(warnings: list[str], events: Events) -> None:
     for warning in warnings[:_WARNINGS_SHOWN]:
         events.warn(warning)
     if len(warnings) > _WARNINGS_SHOWN:
-        events.warn(f"... and {len(warnings) - _WARNINGS_SHOWN} more of the kind")
+        events.warn(f"... and {len(warnings) - _WARNINGS_SHOWN} moreof this kind")

@@ -1,6 +1,6 @@
 """What is on a disk: the file, the file system, the guest's configuration, and the recipe that it was made by.
 
-Read without mounting anything.  Changes that wait in a dirty journal are seen, and not written.
+Nothing is mounted.  Changes that wait in a dirty journal are shown, but not written.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _CONTENTS = (
 def inspect_disk(path: Path) -> DiskReport:
     """Look at the disk in a file (blocking).
 
-    Raises UsageError for what is no file, DamagedImageError for what is damaged or no disk, HostError.
+    Raises UsageError if it is not a file, DamagedImageError if it is damaged or not a disk, HostError.
     """
     with _opened(path) as disk:
         report = DiskReport(
@@ -61,16 +61,16 @@ def inspect_disk(path: Path) -> DiskReport:
             content = _content(start)
             if disk.top is None and not content:
                 raise DamagedImageError(
-                    f"{path} is no qcow2 file, and as a raw disk it holds nothing that is known",
+                    f"{path} is not a qcow2 file, and as a raw disk it holds nothing that gns3-minivm recognises",
                     hint="Name a disk image, such as the output of `gns3-minivm convert`.",
                 )
             missing = ("an ext4 file system without partitions",)
-            return replace(report, content=content or "nothing that is known", missing=missing)
+            return replace(report, content=content or "nothing that gns3-minivm recognises", missing=missing)
         superblock = Superblock(disk.source)
         if superblock.size_bytes > disk.source.size:
             raise DamagedImageError(
-                f"the disk has {disk.source.size} bytes, and its file system {superblock.size_bytes}",
-                hint="The file was cut off, or the disk made smaller than what is on it.",
+                f"the disk has {disk.source.size} bytes, but its file system has {superblock.size_bytes}",
+                hint="The file was cut off, or the disk was shrunk below the size of its file system.",
             )
         report = replace(report, kind="ext4 file system", content="an ext4 file system")
         if superblock.unreadable:
@@ -107,15 +107,15 @@ def file_chunks(path: Path, name: bytes) -> Iterator[bytes]:
             raise UsageError(f"{path}: {shown} is a folder", hint=f"`--files {shown}` lists what is in it.")
         if not node.is_file:
             raise UsageError(
-                f"{path}: {printable(name)} is a device, a pipe or a socket, and has no content",
-                hint="--cat prints regular files; `--files /` shows of which kind each file is.",
+                f"{path}: {printable(name)} is a device, a pipe or a socket, so it has no content",
+                hint="--cat prints regular files only; `--files /` shows the type of each file.",
             )
         yield from reader.chunks(ino)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[OpenDisk]:
-    """Open a disk; what the readers find wrong is told with the name of the file."""
+    """Open a disk; errors of the readers are raised with the name of the file."""
     try:
         with open_disk(path) as disk:
             yield disk
@@ -136,14 +136,14 @@ def _warnings(disk: OpenDisk) -> tuple[str, ...]:
     found = []
     for file in disk.files:
         if file.info and file.info.is_corrupt:
-            found.append(f"{file.path} is marked as corrupt; `qemu-img check` tells more")
+            found.append(f"{file.path} is marked as corrupt; `qemu-img check` shows more")
         if file.info and file.info.is_dirty:
             found.append(f"{file.path} was not closed; `qemu-img check -r all` repairs its reference counts")
     return tuple(found)
 
 
 def _content(start: bytes) -> str:
-    """What the first bytes of a disk say that it holds; empty if that is not known."""
+    """What a disk holds, judged by its first bytes; empty if unknown."""
     for offset, magic, what in _CONTENTS:
         if start[offset : offset + len(magic)] == magic:
             return what
@@ -170,20 +170,19 @@ def _filesystem(superblock: Superblock) -> FileSystem:
 
 
 def _with_files(report: DiskReport, reader: Ext4Reader, replayed: int | None, *, needs_recovery: bool) -> DiskReport:
-    """The report on a file system that can be read, with as many transactions of its journal ``replayed``."""
+    """The report on a readable file system, of whose journal ``replayed`` transactions were replayed."""
     filesystem = replace(
         _filesystem(reader.super), needs_recovery=needs_recovery, journal=read_journal(reader), replayed=replayed
     )
     warnings = list(report.warnings)
     if needs_recovery:
-        shown = "the changes in it are not shown"
+        shown = "the report leaves out the changes in the journal"
         if replayed is not None:
-            shown = (
-                f"shown is what the next boot will find, with the changes in it ({counted(replayed, 'transaction')})"
-            )
+            changes = counted(replayed, "transaction")
+            shown = f"the report includes the changes in the journal ({changes}), as the next boot will find them"
         warnings.append(f"the journal is dirty: the guest is running, or was not shut down; {shown}")
     if "errors" in filesystem.state:
-        warnings.append("the file system is marked as damaged; the guest will check it when it boots")
+        warnings.append("the file system is marked as damaged; the guest will check it at its next boot")
     report = replace(report, filesystem=filesystem, warnings=tuple(warnings))
     if reader.label == MODULES_LABEL:
         names = sorted(name.decode("utf-8", "replace") for name, _ in reader.entries(_find(reader, Path(), b"/")))
@@ -216,7 +215,7 @@ def _small_file(reader: Ext4Reader, path: bytes, size_max: int) -> bytes | None:
         return None
     size = reader.stat(ino).size
     if size > size_max:
-        raise DamagedImageError(f"the file /{path.decode()} has {size} bytes; at most {size_max} are expected")
+        raise DamagedImageError(f"the file /{path.decode()} has {size} bytes; at most {size_max} are allowed")
     return reader.read_file(ino)
 
 
@@ -236,7 +235,7 @@ def _find(reader: Ext4Reader, path: Path, name: bytes, *, follow: bool = True) -
         raise UsageError(f"{path} has no {shown}", hint="`--files /` lists all that it has.")
     raise UsageError(
         f"{path}: symbolic links lead from {shown} to {end}, which is not on the disk",
-        hint="A guest may make it when it boots; `--files /` lists what is there now.",
+        hint="A guest may create it when it boots; `--files /` lists what is there now.",
     )
 
 

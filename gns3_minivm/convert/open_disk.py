@@ -69,7 +69,7 @@ def open_disk(path: Path) -> Iterator[OpenDisk]:
         while reader is not None and reader.info.backing_file:
             parent = files[-1]
             if len(files) >= _CHAIN_MAX:
-                raise DamagedImageError(f"{path} has more than {_CHAIN_MAX - 1} backing files behind each other")
+                raise DamagedImageError(f"{path} has more than {_CHAIN_MAX - 1} backing files in a row")
             backing = _backing_path(parent.path, reader.info.backing_file)
             if any(_same(backing, file.path) for file in files):
                 raise DamagedImageError(f"{parent.path}: its backing file {backing} leads back to itself")
@@ -93,7 +93,9 @@ def _open(
         files.append(DiskFile(path, "qcow2", size_bytes, reader.info))
         return reader, reader
     if told not in (None, "", "raw"):
-        raise DamagedImageError(f"{path} is a backing file of the format {told!r}; it is not one, or not supported")
+        raise DamagedImageError(
+            f"{path} is a backing file of the format {told!r}; it is not, or its format is not supported"
+        )
     for magic, what in _OTHER_FORMATS.items():
         if start.startswith(magic) and told != "raw":
             raise DamagedImageError(
@@ -109,7 +111,7 @@ def _stream(path: Path) -> BinaryIO:
         # Opening a pipe would wait for somebody to write into it.
         kind = path.stat().st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISBLK(kind)):
-            raise UsageError(f"{path} is {'a folder' if stat.S_ISDIR(kind) else 'no ordinary file'}")
+            raise UsageError(f"{path} is {'a folder' if stat.S_ISDIR(kind) else 'not a regular file'}")
         return path.open("rb", buffering=0)
     except OSError as error:
         raise HostError(f"cannot read {path}: {error.strerror}") from error
@@ -119,12 +121,14 @@ def _backing_path(overlay: Path, name: str) -> Path:
     """The path that an overlay names, relative to its own folder."""
     name = name.removeprefix("file:")
     if name.startswith("json:") or "://" in name or name.partition(":")[0] in ("nbd", "rbd", "ssh", "iscsi", "fat"):
-        raise DamagedImageError(f"{overlay}: its backing file {name!r} is not a local file, which is not supported")
+        raise DamagedImageError(
+            f"{overlay}: its backing file {name!r} is not a local file; gns3-minivm reads local files only"
+        )
     path = overlay.parent / name
     if not path.exists():
         raise DamagedImageError(
-            f"{overlay}: its backing file {path} is not there",
-            hint="Put it there (a disk of gns3-minivm: convert the image again), or tell the overlay where it is now: "
+            f"{overlay}: its backing file {path} does not exist",
+            hint="Put it there (for a disk of gns3-minivm, convert the image again), or tell the overlay where it is: "
             f"`qemu-img rebase -u -F qcow2 -b FILE {overlay}`.",
         )
     return path

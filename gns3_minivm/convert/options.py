@@ -11,7 +11,7 @@ from gns3_minivm.base.sizes import parse_bytes
 Compression = Literal["zstd", "zlib", "none"]
 
 SIZE_DEFAULT = 8 << 30
-"""Costs next to nothing in the file: what is not used is not stored."""
+"""Costs next to nothing in the file: unused space is not stored."""
 SIZE_MIN = 16 << 20
 SIZE_MAX = 16 << 40
 SIZE_UNIT = 1 << 20
@@ -32,7 +32,7 @@ def parse_size(text: str) -> int:
     """
     size_bytes = parse_bytes(text)
     if size_bytes is None:
-        raise UsageError(f"the disk size {text!r} is no size", hint="Write a number and a unit, as in 512M or 8G.")
+        raise UsageError(f"the disk size {text!r} is not a size", hint="Write a number and a unit, as in 512M or 8G.")
     if not SIZE_MIN <= size_bytes <= SIZE_MAX or size_bytes % SIZE_UNIT:
         raise UsageError(
             f"the disk size {text!r} is {size_bytes} bytes; allowed are whole MiB from {SIZE_MIN >> 20}M to "

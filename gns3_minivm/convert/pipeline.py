@@ -32,7 +32,7 @@ _WRITER = "gns3_minivm.convert.disk"
 
 
 def find_disk(recipe: DiskRecipe, cache: Cache) -> Artifact | None:
-    """The finished disk of a recipe, or None; an entry that was cut off or written to since is not believed."""
+    """The finished disk of a recipe, or None; an entry that has been cut off or written to since does not count."""
     entry = cache.use("disks", recipe.id)
     return _load(entry, recipe.filename) if entry else None
 
@@ -94,7 +94,7 @@ def convert(
         cache.trim(events)
         found = find_disk(recipe, cache)
         if found is None:
-            raise BugError(f"the disk {recipe.id} is not in the cache right after it was made")
+            raise BugError(f"the disk {recipe.id} is missing from the cache right after it was made")
         step.detail = size(found.size_bytes)
     return found
 

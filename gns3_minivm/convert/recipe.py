@@ -60,7 +60,7 @@ class DiskRecipe:
 
 
 def filesystem_uuid(recipe: str) -> bytes:
-    """The UUID that a recipe's ID gives: 16 bytes, version 8 (RFC 9562: custom, here from a hash)."""
+    """The UUID that a recipe's ID yields: 16 bytes, version 8 (RFC 9562: custom, here from a hash)."""
     value = bytearray(_derived("ext4 uuid", recipe))
     value[6] = value[6] & 0x0F | 0x80
     value[8] = value[8] & 0x3F | 0x80
@@ -86,7 +86,7 @@ class FoundRecipe:
 def find_recipe(
     uuid: bytes, config: GuestConfig, diff_ids: tuple[str, ...], sizes: Iterable[int]
 ) -> FoundRecipe | None:
-    """The recipe that gives a file system's UUID, tried out with what the disk says; None if there is none.
+    """The recipe that yields a file system's UUID, found by trial from what the disk says; None if there is none.
 
     ``sizes`` are those that the disk may have had when it was made: a guest's disk may have grown since.
     """

@@ -1,4 +1,4 @@
-"""What ``inspect`` tells about a disk."""
+"""What ``inspect`` reports about a disk."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class FileSystem:
 
 @dataclass(frozen=True, kw_only=True)
 class DiskReport:
-    """What ``inspect`` found.  ``missing`` says in words what a root disk of gns3-minivm has and this disk has not."""
+    """What ``inspect`` found.  ``missing`` says in words what a root disk of gns3-minivm has and this disk lacks."""
 
     files: tuple[DiskFile, ...]
     virtual_size: int

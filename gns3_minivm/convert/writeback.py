@@ -1,4 +1,4 @@
-"""Lets the system write a file out to its drive while it grows, so that less is left to wait for at the end."""
+"""Lets the system write a file to its drive while it grows, so that less is left to write at the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STEP_SIZE = 4 << 20
 
 @contextmanager
 def written_out_early(path: Path) -> Iterator[None]:
-    """Begin to write out what is appended to ``path`` during the block; nothing is promised, and nothing fails."""
+    """Begin to write out what is appended to ``path`` during the block; without promises, and without failing."""
     ended = threading.Event()
     follower = threading.Thread(target=_follow, args=(path, ended), name="write-out", daemon=True)
     follower.start()

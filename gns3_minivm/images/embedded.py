@@ -101,7 +101,7 @@ def applets(busybox: bytes) -> list[str]:
     names = busybox[start + 1 : end].split(b"\0") if 0 <= start < end else []
     if len(names) < 3 or names != sorted(set(names)) or not all(_APPLET.fullmatch(name) for name in names):
         raise DamagedImageError(
-            f"the busybox of the kernel bundle ({len(busybox)} bytes) holds no table of applets",
+            f"the busybox of the kernel bundle ({len(busybox)} bytes) has no table of applets",
             hint="Build the bundle again: `gns3-minivm kernel build --rebuild`.",
         )
     return [name.decode("ascii") for name in names]

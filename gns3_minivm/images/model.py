@@ -26,7 +26,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageInfo:
-    """What is known of an image before a byte of its layers is read.
+    """What is known about an image before a byte of its layers is read.
 
     The identity of an image is its ordered diff IDs and the carried configuration: manifest and config digests differ
     between sources of the same image.
@@ -42,14 +42,14 @@ class ImageInfo:
     diff_ids: tuple[str, ...]
     config: GuestConfig
     size_bytes: int | None
-    """About how many bytes the layers have, for progress; None if the source does not say."""
+    """Roughly how many bytes the layers have, for progress; None if the source does not say."""
 
 
 @dataclass(frozen=True)
 class SourceDigest:
     """The digest that says which image was meant: of its manifest where it came from a registry, else its source's own.
 
-    ``repository`` (HOST/PATH) is where anybody may have it by that digest; empty where that is not known.
+    ``repository`` (HOST/PATH) is where anybody can get it by that digest; empty where that is not known.
     """
 
     digest: str
@@ -57,18 +57,18 @@ class SourceDigest:
 
     @property
     def pinned(self) -> str:
-        """The image as a name that will always mean it, empty where there is none."""
+        """A name that will always mean this image, empty if there is none."""
         return f"{self.repository}@{self.digest}" if self.repository else ""
 
 
 class Image(ABC):
-    """A resolved image: its identity is known, its layers can be had."""
+    """A resolved image: its identity is known, its layers can be fetched."""
 
     info: ImageInfo
 
     @property
     def source_digest(self) -> SourceDigest:
-        """Which image this is, for people and for whoever shall make its disk again."""
+        """Which image this is, for people and for anyone who makes its disk again."""
         return SourceDigest(chain_id(self.info.diff_ids))
 
     @abstractmethod

@@ -66,7 +66,7 @@ def _string(values: Mapping[str, Any], key: str) -> str:
 
 def _damaged(key: str, value: Any) -> DamagedImageError:
     return DamagedImageError(
-        f"the image's configuration holds {str(value)[:100]!r} as its {key}", hint="Build or pull the image again."
+        f"the image's configuration has {str(value)[:100]!r} as its {key}", hint="Build or pull the image again."
     )
 
 
@@ -93,7 +93,7 @@ def check_diff_ids(reference: str, diff_ids: Any) -> tuple[str, ...]:
     found = tuple(diff_ids) if isinstance(diff_ids, (list, tuple)) else ()
     wrong = [item for item in found if not (isinstance(item, str) and _DIFF_ID.fullmatch(item))]
     if wrong or not found:
-        what = f"names a layer {wrong[0]!r}, which is no sha256 digest" if wrong else "has no layers"
+        what = f"names a layer {wrong[0]!r}, which is not a sha256 digest" if wrong else "has no layers"
         raise DamagedImageError(f"the image {reference} {what}", hint="Pull or build the image again.")
     return found
 

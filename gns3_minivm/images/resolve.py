@@ -89,7 +89,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class Resolved:
-    """What a name means; ``appliance`` is None for an image that is not one."""
+    """What a name means; ``appliance`` is None for an image that is not an appliance."""
 
     image: Image
     appliance: Appliance | None
@@ -125,7 +125,9 @@ def split_scheme(name: str) -> tuple[str, str]:
         rest = rest.removeprefix("//")
     known = ours or scheme in OTHER_SCHEMES
     if not name.strip() or (known and colon and not rest):
-        raise UsageError(f"{name!r} names no image", hint="Name an appliance or an image, such as debian-minivm.")
+        raise UsageError(
+            f"{name!r} does not name an image", hint="Name an appliance or an image, such as debian-minivm."
+        )
     if colon and not ours and (rest.startswith("//") or scheme in OTHER_SCHEMES):
         all_ours = ", ".join(f"{one}:" for one in (ENGINE_SCHEME, *FILE_SCHEMES))
         raise UsageError(
@@ -215,5 +217,5 @@ def _engine_image(name: str, sources: Sources) -> Image:
         raise ImageNotFoundError(
             f"{name!r} is neither an appliance nor an image of the Docker engine at {engine}",
             hint=f"{meant}Appliances: {known}. `docker pull {name}` gets an image from a registry; "
-            "docker://HOST/NAME is taken from one without the engine, and --registry HOST looks for plain names there.",
+            "docker://HOST/NAME gets one without the engine, and --registry HOST looks for plain names there.",
         ) from error

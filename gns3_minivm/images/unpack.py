@@ -35,7 +35,7 @@ _BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
 MAGIC_SIZE = 10
 _PACKED_SIZE = 1 << 17
 _THREAD_SIZE = 1 << 18
-"""Less at a time is not worth handing over."""
+"""Smaller pieces are not worth handing over."""
 _ZEROS = bytes(CHUNK_SIZE)
 _MEMORY_MAX = 256 << 20
 

@@ -188,7 +188,7 @@ async def test_a_conversion_removes_what_does_not_fit_the_limit_but_never_its_ow
     assert (await gns3_minivm(*wide, cache=cache, environment={"GNS3_MINIVM_CACHE_SIZE": "1M"})).status == 0
     assert len(list((cache / "disks").iterdir())) == 2
     wrong = await gns3_minivm(*wide[:-1], "lots", "--force", cache=cache)
-    assert wrong.status == 2 and wrong.err.count("error: ") == 1 and "'lots' is no size" in wrong.err
+    assert wrong.status == 2 and wrong.err.count("error: ") == 1 and "'lots' is not a size" in wrong.err
 
 
 def test_a_cache_that_may_only_be_read_serves_hits_and_refuses_the_rest_with_one_error(

@@ -269,7 +269,7 @@ def test_what_waits_in_the_journal_is_shown_as_e2fsck_would_replay_it(
 def test_a_backing_file_that_is_not_there_is_told(tmp_path: Path, base: Path) -> None:
     top = overlay(tmp_path / "top.qcow2", base.name)
     base.rename(tmp_path / "elsewhere")
-    with pytest.raises(DamagedImageError, match=r"top\.qcow2: its backing file .*base\.qcow2 is not there") as caught:
+    with pytest.raises(DamagedImageError, match=r"top\.qcow2: its backing file .*base\.qcow2 does not exist") as caught:
         inspect_disk(top)
     assert "qemu-img rebase" in caught.value.hint
     run("qemu-img", "rebase", "-u", "-F", "qcow2", "-b", tmp_path / "elsewhere", top)

@@ -56,7 +56,7 @@ async def test_it_boots_or_the_user_is_told_that_its_base_cannot_be_had(docker_h
     else:
         assert (done.status, last["code"]) == (1, "build"), last
         assert "building the appliance alpine-minivm failed in step" in last["message"]
-        assert "cannot be had" in last["hint"] or "no way out" in last["hint"]
+        assert "is unavailable" in last["hint"] or "cannot reach the network" in last["hint"]
 
 
 async def test_its_files_make_a_machine_of_a_base_with_alpines_commands(

@@ -22,7 +22,7 @@ from gns3_minivm.images.engine.context import Entry, content_hash, scan, write_c
 
 REPOSITORY = "gns3-minivm"
 OUTSIDE = frozenset({"appliance.yaml", "symbol.svg"})
-"""Say what a template looks like, not what is in the image: a change of them builds nothing."""
+"""These describe the template, not what is in the image: a change to them causes no build."""
 
 _LAST_LINES = 12
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)", re.DOTALL)
@@ -33,10 +33,10 @@ _NO_BASE = (
     "|connection refused|client.timeout exceeded"
 )
 _HINTS = {
-    _NO_WAY_OUT: "Containers of this engine have no way out: let the build use this machine's network, "
+    _NO_WAY_OUT: "Containers of this engine cannot reach the network: let the build use this machine's network, "
     "`--build-network host`.",
-    _NO_BASE: "The base image cannot be had: `docker pull` it by hand to see why (network, proxy, `docker login`).",
-    "no space left": "`docker system prune` makes room on the engine's disk.",
+    _NO_BASE: "The base image is unavailable: run `docker pull` by hand to see why (network, proxy, `docker login`).",
+    "no space left": "`docker system prune` frees space on the engine's disk.",
 }
 
 

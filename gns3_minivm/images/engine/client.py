@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 API_MINIMUM = "1.24"
 """The oldest API version that the ``docker`` package speaks (Docker 1.12)."""
 
-_DOUBT_HINT = "Is this a Docker engine? `docker info` tells."
+_DOUBT_HINT = "Run `docker info` to see whether this is a Docker engine."
 _CALL_TIMEOUT_S = 60
 _QUEUE_DEPTH = 8
 
@@ -119,7 +119,7 @@ class Engine:
         return found
 
     def default_registry(self) -> str:
-        """The host where the engine looks for names without one, empty if it says none (``GET /info``)."""
+        """The host where the engine looks for names without a host, empty if it states none (``GET /info``)."""
         with self._translated("asking for its registry"):
             found = self._client.info().get("IndexServerAddress") or ""
         return urlsplit(found).netloc if "//" in found else str(found).partition("/")[0]
@@ -153,7 +153,7 @@ class Engine:
             return found
 
     def _ask_directly(self, target: str) -> dict[str, Any] | None:
-        """The document of a route, if it can be had without the docker package."""
+        """The document of a route, if the docker package is not needed for it."""
         if self._direct is None:
             return None
         try:
@@ -274,7 +274,7 @@ class Engine:
             words = error.explanation or str(error)
             hint = "The engine's log may say more: `sudo journalctl -u docker -n 50`."
             if "no space left" in str(words).lower():
-                hint = "`docker system prune` makes room on the engine's disk."
+                hint = "`docker system prune` frees space on the engine's disk."
             return EngineError(f"the Docker engine at {self} refused {doing}: {words}", hint=hint)
         foreign = (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError)
         if isinstance(error, (*foreign, OSError, json.JSONDecodeError)):
@@ -283,7 +283,7 @@ class Engine:
             happened = "failed" if type(error).__module__.startswith("docker.") else "stopped answering"
             return EngineError(
                 f"the Docker engine at {self} {happened} while {doing}: {words}",
-                hint="Is it still running? `docker info` tells; then start the command again.",
+                hint="Check that it is still running (`docker info`), then run the command again.",
             )
         return error
 
@@ -291,7 +291,7 @@ class Engine:
 def connect(environ: Mapping[str, str] | None = None) -> Engine:
     """Connect to the first engine that answers (blocking).
 
-    Raises EngineError that says what was tried, and why each did not do.
+    Raises EngineError that says what was tried, and why each failed.
     """
     endpoints = find_endpoints(os.environ if environ is None else environ)
     refusals: list[tuple[Endpoint, Refusal]] = []
@@ -373,7 +373,7 @@ def _refusal_of_foreign(error: BaseException) -> Refusal:
             hint = PERMISSION_HINT if one.status_code in (401, 403) else _DOUBT_HINT
             return Refusal(f"it answers {one.status_code}: {words}", hint)
     if "paramiko" in str(error):
-        return Refusal(str(error), 'ssh:// engines need a further package: `pip install "docker[ssh]"`.')
+        return Refusal(str(error), 'ssh:// engines need another package: `pip install "docker[ssh]"`.')
     if system_error(error) is not None:
         return refusal_of(error)
     return Refusal(str(error), _DOUBT_HINT)

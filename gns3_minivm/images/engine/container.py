@@ -1,4 +1,4 @@
-"""A container of an engine in which programs are run: without privileges, without folders of the host.
+"""A container in which an engine runs programs: without privileges, without folders of the host.
 
 It lives for as long as this process does: its only own program reads standard input, and the engine closes that when
 the connection breaks, however this process ends.
@@ -72,7 +72,7 @@ class Container:
     ) -> str:
         """Run a program to its end and return what it wrote (both streams).
 
-        ``on_line`` is as for ``bundle.command.run``.  Raises ToolError if the program fails.
+        ``on_line`` is as for ``base.command.run``.  Raises ToolError if the program fails.
         """
         shown = shlex.join(words)
         with self._translated(f"running {shown}"):

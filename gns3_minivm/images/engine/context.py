@@ -33,7 +33,7 @@ def scan(folder: Path, without: Collection[str] = ()) -> list[Entry]:
     """All entries of a context in the order of their paths, less ``without`` and what .dockerignore names."""
     if not (folder / "Dockerfile").is_file():
         raise ConfigError(
-            f"{folder} holds no Dockerfile", hint="An appliance that is built needs one beside its appliance.yaml."
+            f"{folder} has no Dockerfile", hint="An appliance with `build` needs one beside its appliance.yaml."
         )
     entries = []
     for path in _paths(folder):

@@ -24,7 +24,7 @@ _PROBE_TIMEOUT_S = 5.0
 
 START_HINT = (
     "Start the engine (`sudo systemctl start docker`), or install one (`sudo apt install docker.io`); "
-    "name one elsewhere with DOCKER_HOST or `docker context use`."
+    "for an engine elsewhere, set DOCKER_HOST or run `docker context use`."
 )
 PERMISSION_HINT = (
     "Let your user use the engine: `sudo usermod -aG docker $USER`, then log in again; or use rootless Docker "
@@ -48,7 +48,7 @@ class Endpoint:
 def find_endpoints(environ: Mapping[str, str]) -> list[Endpoint]:
     """The places to try, in order; exactly one where the user names it.
 
-    Raises EngineError for a context that is not there or cannot be read.
+    Raises EngineError for a context that does not exist or cannot be read.
     """
     if environ.get("DOCKER_HOST"):
         return [_from_environment(environ)]
@@ -79,7 +79,7 @@ def _from_environment(environ: Mapping[str, str]) -> Endpoint:
         arguments = docker.utils.kwargs_from_env(environment=dict(environ))
     except docker.errors.TLSParameterError as error:
         raise EngineError(
-            f"DOCKER_TLS_VERIFY and DOCKER_CERT_PATH do not name usable certificates: {error}",
+            f"the certificates that DOCKER_TLS_VERIFY and DOCKER_CERT_PATH name are not usable: {error}",
             hint="DOCKER_CERT_PATH must be a folder with ca.pem, cert.pem and key.pem.",
         ) from error
     return Endpoint(environ["DOCKER_HOST"], "DOCKER_HOST", arguments.get("tls"))
@@ -97,7 +97,7 @@ def _has_docker_config(environ: Mapping[str, str]) -> bool:
 def _no_context(name: str) -> EngineError:
     return EngineError(
         f"the Docker context {name!r} does not exist",
-        hint="See `docker context ls`; `docker context use default` goes back to this machine's engine.",
+        hint="See `docker context ls`; `docker context use default` switches back to this machine's engine.",
     )
 
 
@@ -153,7 +153,7 @@ def _from_context(name: str) -> Endpoint | None:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why an endpoint cannot be used, and what helps."""
+    """Why an endpoint cannot be used, and what to do about it."""
 
     reason: str
     hint: str
@@ -182,10 +182,10 @@ def refusal_of(error: BaseException) -> Refusal:
     if number in (errno.ENOENT, errno.ENOTDIR):
         return Refusal("no such socket", START_HINT)
     if number == errno.ECONNREFUSED:
-        return Refusal("nobody listens there", START_HINT)
+        return Refusal("nothing listens there", START_HINT)
     if cause is not None:
         reason = cause.strerror or str(cause) or type(cause).__name__
         if "certificate" in str(cause).lower() or type(cause).__module__ == "ssl":
-            return Refusal(f"TLS trouble: {reason}", "Check DOCKER_TLS_VERIFY, DOCKER_CERT_PATH and the certificates.")
+            return Refusal(f"TLS failed: {reason}", "Check DOCKER_TLS_VERIFY, DOCKER_CERT_PATH and the certificates.")
         return Refusal(reason, START_HINT)
     return Refusal(str(error) or type(error).__name__, START_HINT)

@@ -35,7 +35,7 @@ class EngineImage(Image):
         self._engine = engine
         self._names = names
         self.folders = folders
-        """Where the layers lie on this machine, if that is known."""
+        """The layers' places on this machine, if known."""
 
     @property
     def source_digest(self) -> SourceDigest:

@@ -29,7 +29,7 @@ _CHUNK_LINE = re.compile(rb"(?:\r\n)?([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?\r\n", re.
 
 
 class UnexpectedError(Exception):
-    """An answer that is not handled here."""
+    """An answer that this module does not handle."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class EngineSocket:
     version: str = ""
 
     def document(self, target: str, timeout_s: float) -> Any:
-        """The JSON document of a route (blocking).  Raises UnexpectedError, also where nobody answers in time."""
+        """The JSON document of a route (blocking).  Raises UnexpectedError, also for a late answer."""
         data = bytearray()
         try:
             for piece in self._get(target, timeout_s):

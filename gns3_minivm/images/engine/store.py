@@ -35,7 +35,7 @@ _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class OutOfReachError(Exception):
-    """A layer cannot be had in this way."""
+    """A layer cannot be read in this way."""
 
 
 def layer_folders(inspected: Mapping[str, Any], diff_ids: Sequence[str]) -> list[Path]:
@@ -156,7 +156,7 @@ class _Files:
         folder = self._way[-1][1] if self._way else self._top
         # A device or a pipe is not even to be opened.
         if not stat.S_ISREG(os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode):
-            raise ValueError(f"{name!r} is no ordinary file")
+            raise ValueError(f"{name!r} is not a regular file")
         file = os.open(last, _FILE_FLAGS, dir_fd=folder)
         try:
             while size:

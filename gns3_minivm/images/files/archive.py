@@ -31,14 +31,14 @@ _MANIFEST_MAX = 4 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where an archive comes from, in the words of messages, and what helps if it is damaged."""
+    """Where an archive comes from, as messages put it, and what to do if it is damaged."""
 
     place: str
     hint: str
 
 
 ENGINE = Origin(
-    place="what the engine sent", hint="Start the command again; if it stays, pull or build the image again."
+    place="what the engine sent", hint="Run the command again; if the error persists, pull or build the image again."
 )
 
 
@@ -151,12 +151,12 @@ def _missing(
     """Say which layer is missing, and what came in its place."""
     number = next((i for i, diff_id in enumerate(diff_ids) if diff_id not in found), None)
     if number is None:
-        return f"the image's archive is damaged behind its last layer: {reason}"
+        return f"the image's archive is damaged after its last layer: {reason}"
     message = f"layer {number + 1} of {len(diff_ids)} ({diff_ids[number]}) "
     name = names[number] if len(names) == len(diff_ids) else None
     instead = next((member for member in others if member.name == name), None)
     if reason:
-        return f"{message}did not arrive whole: {reason}"
+        return f"{message}arrived incomplete: {reason}"
     if instead is not None:
         return f"{message}arrived with the digest {instead.digest} ({instead.size} bytes)"
     return f"{message}is not in {origin.place}"

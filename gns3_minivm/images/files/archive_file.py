@@ -60,7 +60,7 @@ class FileState:
         except OSError:
             found = None
         if found != self._status:
-            raise DamagedImageError(f"{self._path} has changed while it was read", hint="Start the command again.")
+            raise DamagedImageError(f"{self._path} changed while it was being read", hint="Run the command again.")
 
 
 def _status(found: os.stat_result) -> tuple[int, ...]:
@@ -72,11 +72,11 @@ def open_file(path: Path) -> IO[bytes]:
     try:
         kind = path.stat().st_mode
         if stat.S_ISDIR(kind):
-            raise ImageNotFoundError(f"{path} is a folder, not a file", hint="oci:FOLDER is for images in folders.")
+            raise ImageNotFoundError(f"{path} is a folder, not a file", hint="Use oci:FOLDER for an image in a folder.")
         # Pipes come once, and some devices without end.
         if not stat.S_ISREG(kind):
             raise ImageNotFoundError(
-                f"{path} is no ordinary file", hint="It is read more than once: write what comes from there to a file."
+                f"{path} is no ordinary file", hint="Its content is read more than once: write it to a file first."
             )
         return path.open("rb")
     except OSError as error:
@@ -117,7 +117,7 @@ def read_documents(path: Path) -> dict[str, bytes]:
                 checkpoint()
                 if number >= MEMBERS_MAX:
                     raise DamagedImageError(
-                        f"{path} holds more than {MEMBERS_MAX} files; no image has so many", hint=HINT
+                        f"{path} holds more than {MEMBERS_MAX} files, too many for an image", hint=HINT
                     )
                 if not 2 <= member.size <= DOCUMENT_MAX:
                     continue
@@ -131,7 +131,7 @@ def read_documents(path: Path) -> dict[str, bytes]:
                     rest = b"".join(iter(lambda: members.read(DOCUMENT_MAX), b""))
                     documents[os.path.normpath(member.name)] = start + rest
     except ArchiveError as error:
-        raise DamagedImageError(f"{path} is no whole tar archive: {error}", hint=HINT) from error
+        raise DamagedImageError(f"{path} is not a complete tar archive: {error}", hint=HINT) from error
     except OSError as error:
         raise ImageNotFoundError(f"{path} cannot be read: {error.strerror or error}") from error
     return documents

@@ -36,7 +36,7 @@ def find_in_docker_archive(place: str) -> ArchiveImage:
     member = os.path.normpath(str(entry.get("Config") or "?"))
     data = documents.get(member)
     if data is None:
-        raise DamagedImageError(f"{path} lacks the image's configuration, {member}", hint=HINT)
+        raise DamagedImageError(f"{path} does not contain the image's configuration, {member}", hint=HINT)
     named = _DIGEST_IN_NAME.search(member)
     if named and digest_of(data, "sha256:") != f"sha256:{named[1]}":
         raise DamagedImageError(f"{path}: the configuration {member} does not have the digest in its name", hint=HINT)
@@ -64,8 +64,8 @@ def find_in_docker_archive(place: str) -> ArchiveImage:
 def _entries(path: Path, documents: Mapping[str, bytes]) -> list[dict[str, Any]]:
     data = documents.get("manifest.json")
     if data is None:
-        hint = "oci-archive:FILE is for archives of the OCI layout." if "index.json" in documents else HINT
-        raise DamagedImageError(f"{path} is no archive of docker save: it has no manifest.json", hint=hint)
+        hint = "Use oci-archive:FILE for an archive in the OCI layout." if "index.json" in documents else HINT
+        raise DamagedImageError(f"{path} is not an archive of docker save: it has no manifest.json", hint=hint)
     try:
         entries = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -92,7 +92,7 @@ def _choose(path: Path, entries: list[dict[str, Any]], wanted: str) -> dict[str,
             return entries[0]
         raise ImageNotFoundError(
             f"{path} holds {counted(len(entries), 'image')}: {there}",
-            hint=f"Say which: docker-archive:{path}:NAME:TAG or :@0.",
+            hint=f"Choose one: docker-archive:{path}:NAME:TAG or :@0.",
         )
     last = wanted.rpartition("/")[2]
     full = wanted if ":" in last else f"{wanted}:latest"
@@ -102,4 +102,4 @@ def _choose(path: Path, entries: list[dict[str, Any]], wanted: str) -> dict[str,
     found = exact or longer
     if len(found) == 1:
         return found[0]
-    raise ImageNotFoundError(f"{path} holds no image {full!r}, but {there}")
+    raise ImageNotFoundError(f"{path} has no image {full!r}; those there are: {there}")

@@ -24,7 +24,7 @@ _FILES = frozenset((h.REGTYPE, h.AREGTYPE, h.CONTTYPE, h.GNU_SPARSE))
 
 
 class ArchiveError(Exception):
-    """The archive is cut off, or is none; the message does not name it."""
+    """The archive is cut off, or not an archive; the message does not name it."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Members:
                 raise ArchiveError(f"the size of {member.shown} is {size}")
             if header.type in _FILES:
                 if header.type == h.GNU_SPARSE or any(key.startswith(h.SPARSE_RECORDS) for key in header.records):
-                    raise ArchiveError(f"{member.shown} is stored as a sparse file, which is not supported")
+                    raise ArchiveError(f"{member.shown} is a sparse file, which is not supported")
                 return member
             if not self._source.skip(size + _padding(size)):
                 raise ArchiveError(f"it ends inside {member.shown}")

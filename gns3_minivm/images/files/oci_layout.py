@@ -40,11 +40,11 @@ def find_in_folder(place: str) -> Image:
     """
     path, tag = split_place(place)
     if not path.is_dir():
-        state = "is no folder" if path.exists() else "does not exist"
-        raise ImageNotFoundError(f"{path} {state}", hint="oci: is for folders, oci-archive: for tar files.")
+        state = "is not a folder" if path.exists() else "does not exist"
+        raise ImageNotFoundError(f"{path} {state}", hint="Use oci: for a folder, oci-archive: for a tar file.")
     blobs = _Folder(path)
     if not (path / INDEX).is_file():
-        raise DamagedImageError(f"{path} has no {INDEX}: it is not of OCI's layout", hint=HINT)
+        raise DamagedImageError(f"{path} has no {INDEX}: it is not in the OCI layout", hint=HINT)
     with open_file(path / INDEX) as stream:
         index = stream.read(DOCUMENT_MAX)
     image, found = _find(f"oci:{place}", blobs, index, tag)
@@ -56,8 +56,8 @@ def find_in_oci_archive(place: str) -> Image:
     path, tag = split_place(place)
     documents = read_documents(path)
     if INDEX not in documents:
-        hint = "docker-archive:FILE is for archives of docker save." if "manifest.json" in documents else HINT
-        raise DamagedImageError(f"{path} has no {INDEX}: it is not of OCI's layout", hint=hint)
+        hint = "Use docker-archive:FILE for an archive of docker save." if "manifest.json" in documents else HINT
+        raise DamagedImageError(f"{path} has no {INDEX}: it is not in the OCI layout", hint=hint)
     image, found = _find(f"oci-archive:{place}", _Documents(path, documents), documents[INDEX], tag)
     stem = path.name.partition(".")[0]
     return ArchiveImage(oci_info(f"oci-archive:{place}", image, *_name(stem, found)), path)
@@ -70,9 +70,9 @@ def _find(reference: str, blobs: Blobs, index: bytes, tag: str) -> tuple[OciImag
     if tag:
         entries = [entry for entry in entries if entry.annotations.get(TAG_ANNOTATION) == tag]
     elif len(tags) > 1:
-        raise ImageNotFoundError(f"{reference} holds several images: {there}", hint=f"Say which: {reference}:TAG.")
+        raise ImageNotFoundError(f"{reference} holds several images: {there}", hint=f"Choose one: {reference}:TAG.")
     if not entries:
-        raise ImageNotFoundError(f"{reference}: there is no such image; there are: {there}")
+        raise ImageNotFoundError(f"{reference}: there is no such image; those there are: {there}")
     found = entries[0] if len(entries) == 1 else choose(reference, entries)
     return read_image(reference, blobs, found), found
 
@@ -102,7 +102,7 @@ class _Folder(Blobs):
     def _open(self, descriptor: Descriptor) -> IO[bytes]:
         path = self._path / "blobs" / descriptor.digest.replace(":", "/")
         if not path.is_file():
-            raise DamagedImageError(f"{self._path} lacks the blob {descriptor.digest}", hint=HINT)
+            raise DamagedImageError(f"{self._path} does not contain the blob {descriptor.digest}", hint=HINT)
         return open_file(path)
 
 
@@ -116,7 +116,7 @@ class _Documents(Blobs):
     def document(self, descriptor: Descriptor) -> bytes:
         data = self._documents.get(f"blobs/{descriptor.digest.replace(':', '/')}")
         if data is None:
-            raise DamagedImageError(f"{self._path} lacks the document {descriptor.digest}", hint=HINT)
+            raise DamagedImageError(f"{self._path} does not contain the document {descriptor.digest}", hint=HINT)
         return data
 
     def pieces(self, descriptor: Descriptor) -> Iterator[bytes]:

@@ -1,6 +1,6 @@
 """``rootfs:FILE.tar``: the tar file of a whole root, compressed or not, such as debootstrap or ``docker export`` makes.
 
-It is an image of one layer.  It says nothing about what to run, so its guest runs what a root does by itself
+It is an image of one layer.  It does not say what to run, so its guest runs what a root runs by default
 (kernel/CONTRACT.md).
 """
 
@@ -51,7 +51,7 @@ class RootfsImage(Image):
         except OSError as error:
             raise (disk_error(error, spool) or error) from error
         if found != self.info.diff_ids[0]:
-            raise DamagedImageError(f"{self._path} has changed while it was read", hint="Start the command again.")
+            raise DamagedImageError(f"{self._path} changed while it was being read", hint="Run the command again.")
         return [Layer(found, target, 0, size)]
 
 
@@ -69,7 +69,7 @@ def find_rootfs(place: str) -> RootfsImage:
         size += len(data)
     # Every format of tar that is in use but v7 (formats/tar reads that too, but nobody writes it).
     if start[_MAGIC] != b"ustar":
-        raise DamagedImageError(f"{path} is no tar file", hint="rootfs: takes a tar file of a whole root.")
+        raise DamagedImageError(f"{path} is not a tar file", hint="rootfs: takes a tar file of a whole root.")
     diff_id = f"sha256:{digest.hexdigest()}"
     info = ImageInfo(
         reference=f"rootfs:{place}",

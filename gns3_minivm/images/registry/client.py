@@ -36,7 +36,7 @@ from gns3_minivm.images.system_error import system_error
 CONNECT_LIMIT_S = 10.0
 READ_LIMIT_S = 60.0
 ATTEMPTS = 5
-"""Failures in a row before we give up; a download that has come further counts anew."""
+"""Failures in a row before we give up; a download that made progress starts a new count."""
 
 _PIECE_SIZE = 1 << 19
 _COME_FURTHER = 1 << 20
@@ -51,11 +51,11 @@ _FOREIGN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 
 class DeniedError(RegistryError):
-    """The registry refuses: wrong or missing credentials, or (many say it so) no such repository."""
+    """The registry refuses: wrong or missing credentials, or (as many registries put it) no such repository."""
 
 
 class NoRegistryError(RegistryError):
-    """What answers is a web site, and no registry."""
+    """What answers is a web site, not a registry."""
 
 
 class _Interrupted(Exception):
@@ -100,7 +100,7 @@ class Repository(Blobs):
         if expected and digest != expected:
             raise DamagedImageError(
                 f"the manifest {target} of {self} has the digest {digest} ({len(data)} bytes), not {expected}",
-                hint="Start the command again; if it stays, push the image again.",
+                hint="Run the command again; if the error persists, push the image again.",
             )
         self._manifests[digest] = data
         return Descriptor(
@@ -134,7 +134,7 @@ class Repository(Blobs):
                 raise RegistryError(
                     f"downloading {descriptor.digest} from {self} stopped after {offset} of {descriptor.size} bytes, "
                     f"{ATTEMPTS} times in a row: {reason}",
-                    hint="Start the command again when the network is better.",
+                    hint="Run the command again when the network is better.",
                 )
             _pause(failures, pause_s)
 
@@ -145,7 +145,7 @@ class Repository(Blobs):
             if response.status_code == 206:
                 start = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0].strip()
                 if start != str(offset):
-                    raise _Interrupted("the answer is another part than the one asked for")
+                    raise _Interrupted("the registry sent a different part than the one requested")
                 skip = 0
             for piece in _raw_pieces(response):
                 # A server that knows no ranges starts again.
@@ -163,8 +163,8 @@ class Repository(Blobs):
             except _Interrupted as error:
                 if attempt == ATTEMPTS:
                     raise RegistryError(
-                        f"the registry {self.host} fails, {ATTEMPTS} times in a row: {error}",
-                        hint="Start the command again later.",
+                        f"the registry {self.host} failed {ATTEMPTS} times in a row: {error}",
+                        hint="Run the command again later.",
                     ) from None
                 _pause(attempt, error.pause_s)
         raise AssertionError
@@ -178,7 +178,7 @@ class Repository(Blobs):
         return data
 
     def _open(self, session: requests.Session, what: str, headers: dict[str, str]) -> requests.Response:
-        """Ask for something of the repository, logging in where that is wanted; the answer is good."""
+        """Ask for something of the repository, logging in if the registry wants that; the answer is a success."""
         url = f"{self._base(session)}/v2/{self.path}/{what}"
         used = self._authorization
         response = self._follow(session, url, headers, used)
@@ -196,7 +196,7 @@ class Repository(Blobs):
         with closing(response):
             if is_page and response.status_code in (200, 404):
                 raise NoRegistryError(
-                    f"{self.host} is a web site and no registry", hint="Check the host in the image's name."
+                    f"{self.host} is a web site, not a registry", hint="Check the host in the image's name."
                 )
             raise self._failure(response, what)
 
@@ -216,7 +216,7 @@ class Repository(Blobs):
                         found = error if isinstance(error, RegistryError) else RegistryError(str(error))
                         failure = failure or found
                 else:
-                    raise failure or RegistryError(f"{self.host} answers, but it is no registry")
+                    raise failure or RegistryError(f"{self.host} answers, but it is not a registry")
             return f"{self._scheme}://{self.host}"
 
     def _log_in(self, session: requests.Session, header: str) -> str:
@@ -226,11 +226,11 @@ class Repository(Blobs):
             if challenge.scheme == "basic":
                 if credentials is None or not credentials.username:
                     raise self._denied(
-                        "asks for a name and password, and neither Docker's nor Podman's files have them"
+                        "asks for a name and password, but neither Docker's nor Podman's files have them"
                     )
                 return basic(credentials)
             return f"Bearer {self._token(session, challenge, credentials)}"
-        raise self._denied("asks for a login of a kind that is not supported")
+        raise self._denied("asks for a kind of login that is not supported")
 
     def _token(self, session: requests.Session, challenge: Any, credentials: Credentials | None) -> str:
         realm = urlsplit(self._address("", challenge.realm))
@@ -278,13 +278,13 @@ class Repository(Blobs):
         raise RegistryError(f"{_shown(url)} redirects more than {_REDIRECTS_MAX} times")
 
     def _address(self, base: str, found: str) -> str:
-        """The address that a registry has named, from ``base`` on.  Raises RegistryError for what is none."""
+        """The address that a registry has named, relative to ``base``.  Raises RegistryError for a malformed one."""
         try:
             address = urljoin(base, found)
             _ = urlsplit(address).port
         except ValueError:
             # Not shown as a URL, which could be stripped of what is secret.
-            raise RegistryError(f"the registry {self.host} sends us to an address that is none") from None
+            raise RegistryError(f"the registry {self.host} redirects to a malformed address") from None
         return address
 
     def _get(
@@ -330,10 +330,12 @@ class Repository(Blobs):
         if status == 404 and what.startswith("manifests/"):
             return ImageNotFoundError(
                 f"the registry {self.host} has no image {self.path} with {what.partition('/')[2]!r}",
-                hint="Check name and tag; the tag is latest where none is given.",
+                hint="Check name and tag; without a tag, latest is meant.",
             )
         if status == 404:
-            return DamagedImageError(f"the registry {self.host} lacks {what} of {self.path}", hint="Push it again.")
+            return DamagedImageError(
+                f"the registry {self.host} does not have {what} of {self.path}", hint="Push it again."
+            )
         return RegistryError(f"the registry {self.host} answers {status} to a request for {what}{words}")
 
     def _words(self, response: requests.Response) -> str:
@@ -394,7 +396,7 @@ def _translated(error: Exception, host: str) -> Exception:
     if isinstance(error, requests.exceptions.SSLError):
         return RegistryError(
             f"the registry {host} cannot be trusted: {words}",
-            hint="REQUESTS_CA_BUNDLE names a file of further authorities; `--insecure-registry` does without.",
+            hint="Set REQUESTS_CA_BUNDLE to a file with further authorities; `--insecure-registry` skips the check.",
         )
     lasting = isinstance(cause, socket.gaierror) or (cause is not None and cause.errno in _LASTING)
     timeout = isinstance(error, requests.exceptions.ConnectTimeout)
@@ -412,7 +414,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def _shown(url: str) -> str:
-    """A URL without what may be secret in it."""
+    """A URL without anything that may be secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]
 

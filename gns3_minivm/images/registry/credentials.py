@@ -126,8 +126,8 @@ def _from_entry(entry: Mapping[str, Any], host: str, path: Path) -> Credentials 
 def _ask_helper(name: str, host: str, path: Path, environ: Mapping[str, str]) -> Credentials | None:
     program = f"docker-credential-{name}"
     if not _HELPER_NAME.fullmatch(name):
-        raise ConfigError(f"{path} names a credential helper {name[:80]!r}, which is no program's name")
-    hint = f"Try it: `echo {host} | {program} get`; or `docker login {host}` with another setting in {path}."
+        raise ConfigError(f"{path} names a credential helper {name[:80]!r}, which is not the name of a program")
+    hint = f"Try it: `echo {host} | {program} get`; or change the setting in {path} and run `docker login {host}`."
     try:
         finished = subprocess.run(
             [program, "get"],

@@ -26,10 +26,10 @@ from gns3_minivm.images.unpack import CHUNK_SIZE, PieceReader, UnpackError, unpa
 WORKERS = 3
 """As many downloads at a time as Docker does (dockerd's max-concurrent-downloads)."""
 _AHEAD_SIZE_MIN = 4 << 20
-"""A smaller blob has arrived before a thread for it would be worth its while."""
+"""A smaller blob arrives faster than a thread for it would pay off."""
 _AHEAD_PIECES = 4
 _GOODBYE_S = 2.0
-_HINT = "Start the command again; if it stays, push or save the image again."
+_HINT = "Run the command again; if the error persists, push or save the image again."
 
 
 def fetch_layers(image: OciImage, places: Sequence[Blobs], spool: Path, progress: Callable[[int], None]) -> list[Layer]:
@@ -137,14 +137,14 @@ def _fetch_layer(
 
 
 def _checked_pieces(label: str, blobs: Blobs, descriptor: Descriptor) -> Generator[bytes, None, None]:
-    """The pieces of a blob, with an error at the end of one that is not what its descriptor says."""
+    """The pieces of a blob, with an error at the end if it does not match its descriptor."""
     # generators have close(); the interface only promises an iterator
     with closing(cast(Any, blobs.pieces(descriptor))) as pieces:
         yield from _Checked(pieces, descriptor, label).pieces()
 
 
 class _Checked:
-    """The pieces of a blob; raises DamagedImageError at the end of one that is not what its descriptor says."""
+    """The pieces of a blob; raises DamagedImageError at the end if it does not match its descriptor."""
 
     def __init__(self, pieces: Iterator[bytes], descriptor: Descriptor, label: str) -> None:
         self._pieces = pieces

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _OFFICIAL = "library"
 _INDEX = "index."
 NO_REGISTRY_HINT = (
-    "Write the registry into the name (docker://HOST/NAME), or name one for all such names with --registry HOST, "
+    "Write the registry into the name (docker://HOST/NAME), or set one for all such names with --registry HOST, "
     "GNS3_MINIVM_REGISTRY, or in registries.conf."
 )
 
@@ -59,7 +59,7 @@ class OciSourceImage(Image):
 
 
 def oci_info(reference: str, image: OciImage, name: str, version: str) -> ImageInfo:
-    """What is known of an image after its configuration has been read."""
+    """What is known about an image after its configuration has been read."""
     return ImageInfo(
         reference=reference,
         name=name,
@@ -129,7 +129,7 @@ def _places(reference: Reference, options: RegistryOptions, conf: RegistriesConf
         return _places_of_host(reference.at(host, path), options, conf)
     places = [place for one in _candidates(reference, options, conf) for place in _places_of_host(one, options, conf)]
     if not places:
-        raise ImageNotFoundError(f"the name {str(reference)!r} says no registry", hint=NO_REGISTRY_HINT)
+        raise ImageNotFoundError(f"the name {str(reference)!r} has no registry in it", hint=NO_REGISTRY_HINT)
     return places
 
 
@@ -145,7 +145,7 @@ def _candidates(reference: Reference, options: RegistryOptions, conf: Registries
 def _without_mirrors(
     reference: Reference, place: Reference, options: RegistryOptions, conf: RegistriesConf
 ) -> Reference:
-    """The registry's own name of an image that was found at ``place``: a mirror is this user's affair."""
+    """The registry's own name of an image that was found at ``place``: other users need not have the mirror."""
     if reference.host:
         return reference
     meant = (one for one in _candidates(reference, options, conf) if place in _places_of_host(one, options, conf))
@@ -159,7 +159,7 @@ def _places_of_host(reference: Reference, options: RegistryOptions, conf: Regist
     if rule and rule.blocked:
         raise RegistryError(
             f"{rule.prefix} is blocked by the user's registries.conf",
-            hint="Take `blocked` out, or use another registry.",
+            hint="Remove `blocked` there, or use another registry.",
         )
     names = [*mirrors, *(rule.rewritten(name) if rule else (name,))]
     return [reference.at(*parse_place(one)) for one in names]
@@ -170,7 +170,7 @@ def _official(reference: Reference, host: str, path: str = "") -> list[Reference
 
 
 def _index_places(place: Reference) -> list[Reference]:
-    """Where the images of a host are that is no registry itself."""
+    """Where the images are if a host is not a registry itself."""
     if ":" in place.host or "." not in place.host or place.host.startswith(_INDEX):
         return []
     host = _INDEX + place.host

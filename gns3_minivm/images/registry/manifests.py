@@ -99,7 +99,7 @@ def _image(reference: str, blobs: Blobs, manifest: Mapping[str, Any]) -> OciImag
     other += [item.media_type for item in layers if not _LAYER_TYPE.fullmatch(item.media_type)]
     if other:
         raise DamagedImageError(
-            f"{reference} is not an ordinary image: it holds {other[0][:80]!r}",
+            f"{reference} is not an ordinary image: it contains {other[0][:80]!r}",
             hint="Encrypted images, charts and other artifacts cannot be converted.",
         )
     config = read_document(reference, blobs, config_at)
@@ -167,7 +167,7 @@ def parse_object(reference: str, data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DamagedImageError(f"a document of {reference} is not JSON: {error}", hint=_HINT) from error
     if not isinstance(value, dict):
-        raise DamagedImageError(f"a document of {reference} is no JSON object", hint=_HINT)
+        raise DamagedImageError(f"a document of {reference} is not a JSON object", hint=_HINT)
     return value
 
 
@@ -185,14 +185,14 @@ def _without_surrogates(value: Any) -> Any:
 def descriptors(reference: str, values: Any) -> list[Descriptor]:
     """The descriptors of a document; raises DamagedImageError for anything else."""
     if not isinstance(values, list):
-        raise DamagedImageError(f"a manifest of {reference} lacks its list of blobs", hint=_HINT)
+        raise DamagedImageError(f"a manifest of {reference} has no list of blobs", hint=_HINT)
     found = []
     for value in values:
         digest = value.get("digest") if isinstance(value, dict) else None
         size = value.get("size") if isinstance(value, dict) else None
         if not isinstance(digest, str) or not _DIGEST.fullmatch(digest) or not isinstance(size, int) or size < 0:
             raise DamagedImageError(
-                f"a manifest of {reference} holds no descriptor, but {str(value)[:100]}", hint=_HINT
+                f"a manifest of {reference} has {str(value)[:100]} in place of a descriptor", hint=_HINT
             )
         extra = {key: value[key] for key in ("platform", "annotations") if isinstance(value.get(key), dict)}
         found.append(Descriptor(media_type=str(value.get("mediaType") or ""), digest=digest, size=size, **extra))

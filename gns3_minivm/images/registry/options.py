@@ -1,4 +1,4 @@
-"""What the user says about registries; apart from what asks them, which is not loaded for other sources."""
+"""The user's options for registries; kept apart from the client, which is loaded only when a registry is asked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class RegistryOptions:
             host, equals, place = word.partition("=")
             if not equals:
                 raise UsageError(
-                    f"the mirror {word!r} is not written HOST=MIRROR", hint="Such as a.example=b.example:5000."
+                    f"the mirror {word!r} is not of the form HOST=MIRROR",
+                    hint="Write it as in a.example=b.example:5000.",
                 )
             parse_place(place)
             key = parse_place(host)[0]

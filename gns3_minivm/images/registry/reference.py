@@ -24,7 +24,7 @@ _PATH_MAX = 255
 
 @dataclass(frozen=True)
 class Reference:
-    """``host`` is empty for a name that says none; a digest is stronger than a tag."""
+    """``host`` is empty for a name without one; a digest takes precedence over a tag."""
 
     host: str
     path: str
@@ -48,7 +48,7 @@ class Reference:
 
 
 def parse_reference(text: str) -> Reference:
-    """Take a name apart; raises UsageError for what is none."""
+    """Take a name apart; raises UsageError if it is not one."""
     rest, at, digest = text.partition("@")
     host, slash, path = rest.partition("/")
     if not slash or not (set(host) & set(".:[") or host == "localhost" or host != host.lower()):
@@ -71,7 +71,7 @@ def parse_reference(text: str) -> Reference:
 
 
 def is_reference(text: str) -> bool:
-    """Whether this may be the name of an image in a registry (an image ID of an engine is none)."""
+    """Whether this may be the name of an image in a registry (an engine's image ID is not)."""
     try:
         parse_reference(text)
     except UsageError:
@@ -84,7 +84,7 @@ def parse_place(text: str) -> tuple[str, str]:
     host, _, path = text.strip().rstrip("/").partition("/")
     if not _is_host(host) or (path and not _PATH.fullmatch(path)):
         raise UsageError(
-            "a registry or mirror is not given as HOST[:PORT][/PATH]", hint="Write it as in mirror.example.org:5000."
+            "a registry or mirror is not of the form HOST[:PORT][/PATH]", hint="Write it as in mirror.example.org:5000."
         )
     return host, path
 

@@ -1,6 +1,6 @@
 """What the user's containers-registries.conf(5) says: where plain names are looked for, mirrors, other locations.
 
-Podman, skopeo and their kin read the same files: ``CONTAINERS_REGISTRIES_CONF`` alone where it is set, else the user's
+Podman and skopeo read the same files: ``CONTAINERS_REGISTRIES_CONF`` alone where it is set, else the user's
 own ``~/.config/containers/registries.conf`` or the system's ``/etc/containers/registries.conf``, then the drop-in
 folders ``registries.conf.d`` of both, of which a later file's entries replace an earlier one's.
 
@@ -61,7 +61,7 @@ class RegistriesConf:
 
 
 def read_registries_conf(environ: Mapping[str, str], system: Path = _SYSTEM) -> RegistriesConf:
-    """Read the user's files; nothing is said where there are none.  Raises ConfigError for a damaged one."""
+    """Read the user's files; without any, the result is empty.  Raises ConfigError for a damaged one."""
     search: tuple[str, ...] = ()
     aliases: dict[str, str] = {}
     rules: dict[str, RegistryRule] = {}
@@ -94,7 +94,7 @@ def _document(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         words = getattr(error, "strerror", "") or str(error)
         raise ConfigError(
-            f"{path} cannot be read: {words}", hint="containers-registries.conf(5) says how it is written."
+            f"{path} cannot be read: {words}", hint="containers-registries.conf(5) describes the format."
         ) from error
 
 
@@ -119,7 +119,7 @@ def _rule(table: Mapping[str, Any], path: Path) -> RegistryRule:
 
 def _text(value: Any, path: Path) -> str:
     if not isinstance(value, str):
-        raise _wrong(f"{value!r} is not a text", path)
+        raise _wrong(f"{value!r} is not a string", path)
     return value.rstrip("/")
 
 
@@ -142,4 +142,4 @@ def _tables(value: Any, path: Path) -> Iterable[Mapping[str, Any]]:
 
 
 def _wrong(what: str, path: Path) -> ConfigError:
-    return ConfigError(f"{path}: {what}", hint="containers-registries.conf(5) says how it is written.")
+    return ConfigError(f"{path}: {what}", hint="containers-registries.conf(5) describes the format.")

@@ -169,7 +169,7 @@ def test_a_damaged_configuration_is_told_with_the_files_name(tmp_path: Path, con
         (b"", "is empty"),
         (b"\x1f\x8b\x08" + bytes(3000), "is a gzip file"),
         (b"KDMV" + bytes(3000), "is a VMDK disk image"),
-        (b"some text\n" * 1000, "holds nothing that is known"),
+        (b"some text\n" * 1000, "holds nothing that gns3-minivm recognises"),
         (b"QFI\xfb", "within its header"),
         (b"QFI\xfb\0\0\0\x05" + bytes(200), "qcow2 version 5 is not known"),
     ],
@@ -184,7 +184,7 @@ def test_what_is_no_file_is_told_without_waiting_for_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a folder"):
         inspect_disk(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UsageError, match="no ordinary file"):
+    with pytest.raises(UsageError, match="not a regular file"):
         inspect_disk(tmp_path / "pipe")
     with pytest.raises(HostError, match="cannot read .*missing: No such file"):
         inspect_disk(tmp_path / "missing")
@@ -193,7 +193,7 @@ def test_what_is_no_file_is_told_without_waiting_for_it(tmp_path: Path) -> None:
 def test_a_file_system_that_is_larger_than_its_disk_is_told(tmp_path: Path, disk: Path) -> None:
     with qcow2.Qcow2Reader(disk) as source:
         (tmp_path / "raw").write_bytes(source.read(0, SIZE - 4096))
-    with pytest.raises(DamagedImageError, match=f"the disk has {SIZE - 4096} bytes, and its file system {SIZE}"):
+    with pytest.raises(DamagedImageError, match=f"the disk has {SIZE - 4096} bytes, but its file system has {SIZE}"):
         inspect_disk(tmp_path / "raw")
 
 

@@ -41,7 +41,7 @@ def test_a_size_is_read(text: str, expected: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "8", "G", "-1G", "1.5G", "8 GG", "8P", "0x8G", "eight", "٨G" * 9])
 def test_what_is_no_size_is_told(text: str) -> None:
-    with pytest.raises(UsageError, match="is no size") as caught:
+    with pytest.raises(UsageError, match="is not a size") as caught:
         parse_size(text)
     assert "8G" in caught.value.hint
 

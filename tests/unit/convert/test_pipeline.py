@@ -276,7 +276,7 @@ def test_what_cannot_be_stored_is_told_and_the_rest_is_kept(cache: Cache) -> Non
     disk = convert(FakeImage(layer(large)), SMALL, cache, Events(seen.append))
     notes = [event for event in seen if isinstance(event, Note)]
     assert len(notes) == 11 and {note.level for note in notes} == {"warning"}
-    assert "user.large" in notes[0].message and notes[-1].message == "... and 2 more of the kind"
+    assert "user.large" in notes[0].message and notes[-1].message == "... and 2 more of this kind"
     assert read(disk.path, b"file11") == b""
 
 

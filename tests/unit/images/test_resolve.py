@@ -120,7 +120,7 @@ def test_without_an_engine_an_unknown_name_tells_both() -> None:
     with pytest.raises(EngineError) as caught:
         find("debian-minvm", connect=no_engine)
     assert caught.value.message == (
-        "'debian-minvm' is no appliance, and the Docker engine cannot be asked: no Docker engine answers"
+        "'debian-minvm' is not an appliance, and the Docker engine cannot be reached: no Docker engine answers"
     )
     assert caught.value.hint.startswith("Did you mean debian-minivm? Start it. ")
     assert "docker://HOST/NAME" in caught.value.hint and "--registry HOST" in caught.value.hint
@@ -155,7 +155,7 @@ def test_docker_with_slashes_means_the_registry_and_nothing_else() -> None:
         assert find(f"docker://{registry.host}/team/app:1").appliance is None
         assert find("docker://app:1", registry=registry.host).image.info.version == "1"
     for connect in (no_engine, FakeEngine):
-        with pytest.raises(ImageNotFoundError, match="says no registry"):
+        with pytest.raises(ImageNotFoundError, match="has no registry in it"):
             find("docker://busybox-minivm", connect=connect)
 
 
@@ -186,7 +186,7 @@ def test_an_appliance_that_is_built_needs_the_engine() -> None:
     ["containers-storage:alpine", "dir:folder", "https://example.org/x", "x://y", "https://me:secret@example.org/x"],
 )
 def test_what_images_cannot_be_taken_from_is_told(name: str) -> None:
-    with pytest.raises(UsageError, match=f"images cannot be taken from {name.partition(':')[0]}:") as caught:
+    with pytest.raises(UsageError, match=f"images cannot be read from {name.partition(':')[0]}:") as caught:
         find(name)
     assert "docker-daemon:, oci:, oci-archive:, docker-archive:, rootfs: or docker://." in caught.value.hint
     assert "secret" not in caught.value.message
@@ -194,7 +194,7 @@ def test_what_images_cannot_be_taken_from_is_told(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "  ", "docker-daemon:", "oci:", "docker://", "rootfs:"])
 def test_no_name_at_all_is_told(name: str) -> None:
-    with pytest.raises(UsageError, match="names no image"):
+    with pytest.raises(UsageError, match="does not name an image"):
         find(name)
 
 

@@ -261,12 +261,12 @@ def test_a_socket_that_may_not_be_used_is_told_with_what_helps(monkeypatch: pyte
 
 def test_a_dead_socket_is_told(tmp_path: Path) -> None:
     Standin(tmp_path / "dead.sock").server_close()
-    with pytest.raises(EngineError, match="nobody listens there"):
+    with pytest.raises(EngineError, match="nothing listens there"):
         connect({"DOCKER_HOST": f"unix://{tmp_path}/dead.sock"})
 
 
 def test_an_engine_over_tcp_that_is_not_there_is_told() -> None:
-    with pytest.raises(EngineError, match=r"tcp://127\.0\.0\.1:1 \(DOCKER_HOST\): nobody listens there"):
+    with pytest.raises(EngineError, match=r"tcp://127\.0\.0\.1:1 \(DOCKER_HOST\): nothing listens there"):
         connect({"DOCKER_HOST": "tcp://127.0.0.1:1"})
 
 

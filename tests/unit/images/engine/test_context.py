@@ -83,7 +83,7 @@ def test_the_archive_holds_what_was_scanned(context: Path) -> None:
 
 
 def test_a_folder_without_a_dockerfile_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no Dockerfile"):
+    with pytest.raises(ConfigError, match="has no Dockerfile"):
         scan(tmp_path)
 
 

@@ -129,5 +129,5 @@ def test_a_blob_that_only_looks_compressed_is_no_crash(tmp_path: Path) -> None:
 
 
 def test_something_that_is_no_archive_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DamagedImageError, match="did not arrive whole"):
+    with pytest.raises(DamagedImageError, match="arrived incomplete"):
         spool_layers(pieces(b"<html>" * 1000), DIFF_IDS, tmp_path, lambda _: None)

@@ -379,14 +379,14 @@ def test_what_a_registry_says_cannot_act_on_a_terminal(registry: FakeRegistry, i
 def test_an_artifact_is_no_image(registry: FakeRegistry, image: BlobImage) -> None:
     image.manifest["config"]["mediaType"] = "application/vnd.example.chart"
     registry.tags["1"] = image.top["digest"]
-    with pytest.raises(DamagedImageError, match="not an ordinary image: it holds 'application/vnd.example.chart'"):
+    with pytest.raises(DamagedImageError, match="not an ordinary image: it contains 'application/vnd.example.chart'"):
         find_in_registry(f"{registry.host}/team/app:1", RegistryOptions(), {})
 
 
 def test_a_name_that_is_not_there_is_not_found(registry: FakeRegistry) -> None:
     with pytest.raises(ImageNotFoundError, match="has no image team/app with '2'"):
         find_in_registry(f"{registry.host}/team/app:2", RegistryOptions(), {})
-    with pytest.raises(ImageNotFoundError, match="says no registry") as caught:
+    with pytest.raises(ImageNotFoundError, match="has no registry in it") as caught:
         find_in_registry("team/app:1", RegistryOptions(), {})
     assert "GNS3_MINIVM_REGISTRY" in caught.value.hint
 

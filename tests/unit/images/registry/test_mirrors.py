@@ -115,7 +115,7 @@ def test_when_all_fail_the_registrys_own_words_come_first(
     with pytest.raises(DamagedImageError) as caught:
         pull(registry, tmp_path, mirror)
     assert caught.value.message.startswith(f"layer 1 of 2 ({digest}) arrived with the digest sha256:")
-    assert f"(also: the registry {mirror.host} lacks blobs/{digest} of team/app)" in caught.value.message
+    assert f"(also: the registry {mirror.host} does not have blobs/{digest} of team/app)" in caught.value.message
 
 
 @pytest.mark.parametrize(

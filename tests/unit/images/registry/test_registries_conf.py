@@ -49,7 +49,7 @@ def test_a_registry_that_is_named_comes_before_the_search_list(registry: FakeReg
 def test_an_alias_stands_for_a_full_name(registry: FakeRegistry, environ: dict[str, str]) -> None:
     write(environ, f'[aliases]\n"short" = "{registry.host}/team/app"')
     assert find_in_registry("short:1", RegistryOptions(), environ).info.version == "1"
-    with pytest.raises(ImageNotFoundError, match="says no registry"):
+    with pytest.raises(ImageNotFoundError, match="has no registry in it"):
         find_in_registry("other:1", RegistryOptions(), environ)
 
 
@@ -99,7 +99,7 @@ def test_a_blocked_registry_is_not_asked(environ: dict[str, str]) -> None:
         ("unqualified-search-registries = 3", "3 is not a list"),
         ("registry = 3", "3 is not a list of tables"),
         ("[[registry]]\nblocked = true", "neither prefix nor location"),
-        ("[[registry]]\nlocation = 3", "3 is not a text"),
+        ("[[registry]]\nlocation = 3", "3 is not a string"),
         ("aliases = 3", "3 is not a table"),
     ],
 )
@@ -136,7 +136,7 @@ def test_a_host_that_is_a_web_site_stands_for_its_index(
         monkeypatch.setattr(registry_image, "_index_places", lambda place: [place.at(index.host, place.path)])
         assert find_in_registry(f"{registry.host}/team/app:1", RegistryOptions(), {}).info.version == "1"
     monkeypatch.setattr(registry_image, "_index_places", lambda _: [])
-    with pytest.raises(RegistryError, match="is a web site and no registry"):
+    with pytest.raises(RegistryError, match="is a web site, not a registry"):
         find_in_registry(f"{registry.host}/team/app:1", RegistryOptions(), {})
 
 
