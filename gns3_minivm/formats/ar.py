@@ -28,19 +28,19 @@ class ArMember:
 def read_ar(stream: BinaryIO) -> Iterator[ArMember]:
     """The members of an archive, in its order; the stream need not be seekable.
 
-    Raises PackageError for what is no ar archive, or ends too early.
+    Raises PackageError for anything that is not an ar archive, or is cut off.
     """
     if stream.read(len(_MAGIC)) != _MAGIC:
-        raise PackageError("this is no ar archive (a .deb package is one)", hint="Download the package again.")
+        raise PackageError("this is not an ar archive (a .deb package is one)", hint="Download the package again.")
     while header := stream.read(_HEADER_SIZE):
         size_field = header[48:58].strip()
         if len(header) < _HEADER_SIZE or header[58:] != _END or not size_field.isdigit():
-            raise PackageError("an ar archive is damaged: a header is malformed", hint="Download the package again.")
+            raise PackageError("the ar archive is damaged: a header is malformed", hint="Download the package again.")
         size = int(size_field)
         # dpkg writes plain names, GNU ar ends them with a slash.
         name = header[:16].decode("ascii", "replace").rstrip(" ").removesuffix("/")
         data = stream.read(size)
         if len(data) < size:
-            raise PackageError(f"an ar archive ends inside its member {name!r}", hint="Download the package again.")
+            raise PackageError(f"the ar archive ends inside its member {name!r}", hint="Download the package again.")
         stream.read(size % 2)
         yield ArMember(name, data)

@@ -67,7 +67,7 @@ class ContentReader:
     def read(self, content: Content, offset: int, size: int) -> bytes:
         """Return ``size`` bytes of a content; the range must lie inside it.
 
-        Raises HostError where the layer file cannot be read, DamagedImageError where it has become shorter.
+        Raises HostError if the layer file cannot be read, DamagedImageError if it has become shorter.
         """
         if isinstance(content, bytes):
             return content[offset : offset + size]

@@ -101,12 +101,12 @@ class Node:
 
 
 def new_directory(mode: int = 0o755) -> Node:
-    """An empty directory of root's, as for a parent that no layer names."""
+    """An empty directory owned by root, as for a parent that no layer names."""
     return Node(stat.S_IFDIR | mode, {})
 
 
 class FileTree:
-    """A file system from its root; the ``add_`` methods replace what has the name, as a later layer does.
+    """A file system from its root; the ``add_`` methods replace anything that has the name, as a later layer does.
 
     Raises DamagedImageError for names and links that no file system can hold.
     """

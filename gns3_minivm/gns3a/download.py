@@ -78,7 +78,7 @@ UNPACKERS: dict[str, Callable[[], _Unpacker]] = {
 def download(image: ImageFile, target: Path, progress: Callable[[int], None]) -> None:
     """Write the image to ``target`` (blocking).
 
-    Raises HostError where it cannot be had, DamagedImageError where something else is there, DiskFullError.
+    Raises HostError if it cannot be downloaded, DamagedImageError if something else is there, DiskFullError.
     """
     url = image.direct_download_url or ""
     shown = without_secrets(url)
@@ -101,7 +101,7 @@ def download(image: ImageFile, target: Path, progress: Callable[[int], None]) ->
         except _FOREIGN as error:
             if isinstance(error, OSError) and (full := disk_error(error, target.parent)):
                 raise full from error
-            raise HostError(f"{shown} cannot be had: {_reason(error)}") from error
+            raise HostError(f"{shown} cannot be downloaded: {_reason(error)}") from error
 
 
 def _save(image: ImageFile, pieces: Iterator[bytes], target: Path, progress: Callable[[int], None], shown: str) -> None:
@@ -112,14 +112,14 @@ def _save(image: ImageFile, pieces: Iterator[bytes], target: Path, progress: Cal
             size_bytes += len(piece)
             if size_bytes > image.filesize:
                 raise DamagedImageError(
-                    f"what {shown} gives has more than the {image.filesize} bytes of {image.filename}"
+                    f"the download from {shown} has more than the {image.filesize} bytes of {image.filename}"
                 )
             digest.update(piece)
             stream.write(piece)
             progress(len(piece))
     if (size_bytes, digest.hexdigest()) != (image.filesize, image.md5sum):
         raise DamagedImageError(
-            f"what {shown} gives has {size_bytes} bytes and the md5 {digest.hexdigest()}; {image.filename} has "
+            f"the download from {shown} has {size_bytes} bytes and the md5 {digest.hexdigest()}; {image.filename} has "
             f"{image.filesize} and {image.md5sum}"
         )
 
@@ -149,7 +149,7 @@ def _reason(error: Exception) -> str:
 
 
 def without_login(text: str) -> str:
-    """A message of a library's, in which an address may stand with its password."""
+    """A library's message without the password of any address in it."""
     before, slashes, rest = text.partition("://")
     login, at, place = rest.partition("@")
     return f"{before}://{place}" if slashes and at and "/" not in login else text

@@ -31,7 +31,7 @@ DISK_INTERFACES = ("ide", "sata", "nvme", "scsi", "sd", "mtd", "floppy", "pflash
 FILE_SIZE_MAX = 16 << 40
 NAME_MAX = 200
 COMPRESSIONS = ("gzip", "bzip2", "xz", "lzma")
-"""Those of one file; archives (zip, 7z, rar) are left to people."""
+"""Those that hold one file; people unpack archives (zip, 7z, rar) themselves."""
 
 WHEEL_PATTERN = r"gns3-minivm-kernel==[0-9][0-9A-Za-z.!+_-]{0,60}"
 """The requirement of a released kernel package (``bundle.wheel``)."""
@@ -39,14 +39,14 @@ _FILENAME = re.compile(r"[^/\\]{1,255}")
 
 
 def _plain(value: str) -> str:
-    """A file name that leads nowhere else."""
+    """A file name without a folder in it."""
     if not _FILENAME.fullmatch(value) or value in (".", "..") or value.startswith("-") or not value.isprintable():
         raise ValueError("must be a plain file name, without folders")
     return value
 
 
 def _printable(value: str) -> str:
-    """A name that does nothing to a terminal."""
+    """A name without control characters."""
     if not value.isprintable():
         raise ValueError("must be printable")
     return value
@@ -59,7 +59,7 @@ Name = Annotated[str, Field(min_length=1, max_length=NAME_MAX), AfterValidator(_
 
 
 class _Part(BaseModel):
-    """Strict about types, silent about keys that nobody here needs."""
+    """Strict about types; ignores keys that are not needed here."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
@@ -79,7 +79,7 @@ class ImageFile(_Part):
 
     @property
     def can_be_downloaded(self) -> bool:
-        """Whether the file can be had without a person."""
+        """Whether the file can be downloaded without a person."""
         return bool(self.direct_download_url) and (self.compression or "") in ("", *COMPRESSIONS)
 
 
@@ -191,7 +191,7 @@ class ApplianceFile(_Part):
         by_name = {image.filename for image in self.images}
         names = [version.name for version in self.versions]
         if repeated := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"versions: {repeated!r} is there twice")
+            raise ValueError(f"versions: {repeated!r} appears twice")
         for version in self.versions:
             lacking = [name for name in version.images.values() if name not in by_name]
             if lacking:
@@ -208,7 +208,7 @@ class ApplianceFile(_Part):
 
 
 def legible(text: str) -> str:
-    """What a file says, for messages: short, and nothing that does something to a terminal."""
+    """Text from a file, for messages: short, and without control characters."""
     return "".join(c if c.isprintable() else "?" for c in text[:100])
 
 

@@ -19,7 +19,7 @@ SIZE_MAX = 4 << 20
 """The largest file in GNS3's own registry has a hundredth of this."""
 _EMULATORS = ("docker", "iou", "dynamips", "virtualbox", "vmware", "vpcs")
 _MISTAKES_SHOWN = 5
-_HINT = "docs/use/gns3a.md says what import takes; the GNS3 GUI imports other appliances."
+_HINT = "docs/use/gns3a.md says what import accepts; the GNS3 GUI imports other appliances."
 
 
 def read_gns3a(path: Path) -> ApplianceFile:
@@ -33,7 +33,7 @@ def read_gns3a(path: Path) -> ApplianceFile:
 
 
 def parse_gns3a(path: Path, data: bytes) -> ApplianceFile:
-    """The same for bytes that were read already."""
+    """The same for bytes that have already been read."""
     values = _document(path, data)
     if isinstance(values.get("settings"), list):
         values = _flattened(path, values)
@@ -55,23 +55,25 @@ def parse_gns3a(path: Path, data: bytes) -> ApplianceFile:
 
 def _document(path: Path, data: bytes) -> dict[str, Any]:
     if len(data) > SIZE_MAX:
-        raise ConfigError(f"{path} is no appliance file: it has more than {SIZE_MAX >> 20} MiB", hint=_HINT)
+        raise ConfigError(f"{path} is not an appliance file: it has more than {SIZE_MAX >> 20} MiB", hint=_HINT)
     try:
         values = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse)
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is no appliance file: no UTF-8 text (byte {error.start})", hint=_HINT) from error
+        raise ConfigError(
+            f"{path} is not an appliance file: not UTF-8 text (byte {error.start})", hint=_HINT
+        ) from error
     except RecursionError as error:
-        raise ConfigError(f"{path} is no appliance file: its values are nested too deeply", hint=_HINT) from error
+        raise ConfigError(f"{path} is not an appliance file: its values are nested too deeply", hint=_HINT) from error
     except ValueError as error:
-        raise ConfigError(f"{path} is no appliance file: no JSON ({error})", hint=_HINT) from error
+        raise ConfigError(f"{path} is not an appliance file: not JSON ({error})", hint=_HINT) from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} is no appliance file: no JSON object, but {type(values).__name__}", hint=_HINT)
+        raise ConfigError(f"{path} is not an appliance file: not a JSON object but {type(values).__name__}", hint=_HINT)
     version = values.get("registry_version")
     if type(version) is not int:
-        raise ConfigError(f"{path} is no appliance file: it has no registry_version", hint=_HINT)
+        raise ConfigError(f"{path} is not an appliance file: it has no registry_version", hint=_HINT)
     if version not in REGISTRY_VERSIONS_READ:
         raise ConfigError(
-            f"{path} has the registry_version {version}; known are {REGISTRY_VERSIONS_READ[0]} to "
+            f"{path} has the registry_version {version}; import reads {REGISTRY_VERSIONS_READ[0]} to "
             f"{REGISTRY_VERSIONS_READ[-1]}",
             hint=_HINT,
         )

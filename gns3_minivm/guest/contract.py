@@ -129,17 +129,17 @@ def unescape(value: str) -> str:
 def kernel_command_line(extra: str = "", architecture: Architecture = X86_64) -> str:
     """The kernel command line of a template: console and root disk first, then ``extra`` as given.
 
-    Raises UsageError where the kernel or QEMU would not take it (a hang or a panic in the guest).
+    Raises UsageError if the kernel or QEMU would not accept it (a hang or a panic in the guest).
     """
     line = " ".join([*base_words(architecture), *extra.split("\n")]).strip()
     if len(line) > COMMAND_LINE_MAX:
         raise UsageError(
-            f"the kernel command line has {len(line)} characters; a guest takes at most {COMMAND_LINE_MAX}",
+            f"the kernel command line has {len(line)} characters; a guest accepts at most {COMMAND_LINE_MAX}",
             hint="Shorten the kernel arguments; put long values into the image or into the node's payload file.",
         )
     if extra.count('"') % 2:
         raise UsageError(
-            f"the kernel arguments {extra!r} are not well formed: No closing quotation",
+            f"the kernel arguments {extra!r} are malformed: a quotation mark is not closed",
             hint='Close every quotation mark, as in run="ip link".',
         )
     options, arguments = split_command_line(line), []
@@ -152,7 +152,7 @@ def kernel_command_line(extra: str = "", architecture: Architecture = X86_64) ->
         if len(found) > limit:
             raise UsageError(
                 f"the kernel command line has {len(found)} {what}; the Linux kernel panics above {limit}",
-                hint="Write environment variables as env.NAME=value, which are not counted.",
+                hint="Write environment variables as env.NAME=value, which do not count.",
             )
     return line
 

@@ -61,10 +61,10 @@ class ExecRequest:
     def encode(self) -> bytes:
         """The request as the guest reads it, followed by the standard input.
 
-        Raises UsageError if it names no command, or is too long.
+        Raises UsageError if it has no command, or is too long.
         """
         if bool(self.argv) == bool(self.shell):
-            raise UsageError("a command for a guest is either words or a line for its shell, and not both or none")
+            raise UsageError("a command for a guest must be either words or a line for its shell")
         pairs = [("arg", word) for word in self.argv]
         pairs += [("env", f"{name}={value}") for name, value in self.environment.items()]
         pairs += [(key, text) for key, text in self._texts() if text]
@@ -74,7 +74,7 @@ class ExecRequest:
         document = "".join(lines).encode("ascii") + b"\n"
         if len(document) > REQUEST_MAX:
             raise UsageError(
-                f"the command has {len(document)} bytes with its environment; a guest takes at most {REQUEST_MAX}",
+                f"the command has {len(document)} bytes with its environment; a guest accepts at most {REQUEST_MAX}",
                 hint="Send long texts as the command's standard input.",
             )
         return document + (self.stdin or b"")
@@ -101,7 +101,7 @@ class ExecResult:
 
 @dataclass(frozen=True)
 class GuestState:
-    """What a guest says of itself: ``recovery`` is a shell in the place of the main program."""
+    """What a guest says about itself: ``recovery`` is a shell in place of the main program."""
 
     state: str
     name: str
@@ -129,7 +129,7 @@ class Exchange:
         return self._send_on()
 
     def take(self, frame: Frame, now: float) -> list[Frame]:
-        """Take a frame with this conversation's identifier.  Raises GuestError where the guest refuses."""
+        """Take a frame with this conversation's identifier.  Raises GuestError if the guest refuses."""
         self._heard_at = self._asked_at = now
         if frame.kind == "a":
             return self._take_answer(frame)
@@ -146,8 +146,8 @@ class Exchange:
         self._received_bytes += len(frame.data)
         if self._received_bytes > self._limits.output_bytes:
             raise GuestError(
-                f"the command has written more than {self._limits.output_bytes} bytes",
-                hint="Let it write to a file in the guest, or less.",
+                f"the command wrote more than {self._limits.output_bytes} bytes",
+                hint="Let it write less, or into a file in the guest.",
             )
         self._on_output(_CHANNELS[frame.kind], frame.data)
         return self._acknowledge() if self._expected - self._acknowledged >= _ACKNOWLEDGE_EVERY else []
@@ -164,7 +164,7 @@ class Exchange:
         """What is due because of the time.  Raises GuestError if the guest has been silent for too long."""
         if now - self._heard_at > self._limits.silence_s:
             raise GuestError(
-                f"the guest has not answered for {self._limits.silence_s:g} s while a command ran",
+                f"the guest has not answered for {self._limits.silence_s:g} s while a command was running",
                 hint="Look at its console: it may have stopped, or be busy.",
             )
         if now - self._asked_at < self._limits.ask_again_s:
@@ -208,8 +208,8 @@ class Exchange:
         if reason == "version":
             raise _wrong_version()
         raise GuestError(
-            "the guest knows nothing of the command any more",
-            hint="It was started again, or its console was cut off for more than a minute.",
+            "the guest no longer knows the command",
+            hint="It was restarted, or its console was cut off for more than a minute.",
         )
 
 
@@ -281,7 +281,7 @@ class GuestExec:
         raise self._with_last_lines(
             GuestError(
                 f"nothing in the guest answered on its console within {timeout_s:g} s",
-                hint="It may still boot, run an init of its own (init=PATH), or be no MiniVM.",
+                hint="It may still be booting, run an init of its own (init=PATH), or not be a MiniVM.",
             )
         )
 
@@ -399,7 +399,7 @@ class GuestExec:
 def _wrong_version() -> GuestError:
     return GuestError(
         f"the guest does not speak version {VERSION} of the exec protocol",
-        hint="Register the template again, so that its kernel bundle is of the same release.",
+        hint="Register the template again, so that its kernel bundle comes from the same release.",
     )
 
 
@@ -412,7 +412,7 @@ def _result(ending: str, stdout: bytes, stderr: bytes) -> ExecResult:
     how, _, rest = ending.partition(" ")
     number, _, reason = rest.partition(" ")
     if how not in ("exit", "signal", "failed") or not number.isdecimal():
-        raise GuestError(f"the guest says that the command ended with {ending!r}, which means nothing")
+        raise GuestError(f"the guest says that the command ended with {ending!r}, which is not an exit status")
     if how == "signal":
         return ExecResult(status=0, signal=int(number), failure="", stdout=stdout, stderr=stderr)
     return ExecResult(

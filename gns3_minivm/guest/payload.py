@@ -90,11 +90,11 @@ class GuestCommand:
 
 @dataclass(frozen=True, kw_only=True)
 class NodePayload:
-    """The settings of one node; what is None or empty is left to the image.
+    """The settings of one node; the image decides whatever is None or empty.
 
     ``addresses`` are ``ADDRESS/LENGTH``, ``dhcp`` or ``slaac`` by interface; ``gateways`` ``ADDRESS`` or
     ``ADDRESS%ethN``, one for each IP version; ``routes`` pairs of a network and a gateway.  ``entrypoint`` replaces the
-    image's ENTRYPOINT and CMD, ``args`` its CMD.  Raises UsageError for a value that the guest would not take.
+    image's ENTRYPOINT and CMD, ``args`` its CMD.  Raises UsageError for a value that the guest would refuse.
     """
 
     hostname: str | None = None
@@ -159,7 +159,7 @@ class NodePayload:
         data = body + f"end {zlib.crc32(body):08x}\n".encode("ascii")
         if len(data) > SIZE_MAX_BYTES:
             raise UsageError(
-                f"the payload has {len(data)} bytes; at most {SIZE_MAX_BYTES} can be handed to a node",
+                f"the payload has {len(data)} bytes; a node accepts at most {SIZE_MAX_BYTES}",
                 hint="Put large files into the image.",
             )
         return data
@@ -236,9 +236,9 @@ def _check_text(what: str, value: str) -> None:
     try:
         data = value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
-        raise UsageError(f"{what} {value!r} holds characters that no text has: {error.reason}") from error
+        raise UsageError(f"{what} {value!r} has characters that text cannot contain: {error.reason}") from error
     if b"\0" in data:
-        raise UsageError(f"{what} {value!r} holds a zero byte")
+        raise UsageError(f"{what} {value!r} contains a zero byte")
 
 
 def _check_pattern(what: str, value: str | None, pattern: str, allowed: str) -> None:
@@ -280,7 +280,7 @@ def _check_route(network: str, gateway: str) -> None:
     except ValueError as error:
         raise UsageError(f"route to {network!r}: {error}") from error
     if parsed.version != version:
-        raise UsageError(f"route to {network}: the gateway {gateway} is of another IP version")
+        raise UsageError(f"route to {network}: the gateway {gateway} has another IP version")
 
 
 def _check_path(what: str, path: str) -> None:
@@ -305,9 +305,9 @@ def _check_places(folders: tuple[GuestFolder, ...], files: tuple[GuestFile, ...]
     paths = [folder.path for folder in folders] + [file.path for file in files]
     for path, times in Counter(paths).items():
         if times > 1:
-            raise UsageError(f"{path} is there {times} times", hint="Leave all but one of them out.")
+            raise UsageError(f"{path} appears {times} times", hint="Remove all but one of them.")
     for path in paths:
         parts = path.split("/")
         for above in ("/".join(parts[:n]) for n in range(2, len(parts))):
             if above in file_paths:
-                raise UsageError(f"{path} cannot be: {above} is a file")
+                raise UsageError(f"{path} cannot exist: {above} is a file")

@@ -1,6 +1,6 @@
 """Reads payload files back (``kernel/CONTRACT.md``, "Payload file"): what a node on a server was told.
 
-Only what ``guest.payload`` writes is read; a line that is not known is an error, since leaving it out would lose it.
+It reads only what ``guest.payload`` writes; an unknown line is an error, since dropping it would lose a setting.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class _Settings:
         elif key in ("file", "folder", "run", "exec"):
             self.entries.append(_Entry(key=key, value=value))
         elif not self.entries or not self.entries[-1].take(key, value):
-            raise ValueError(f"its line {key!r} is not known")
+            raise ValueError(f"its line {key!r} is unknown")
 
 
 def _read(lines: list[Line]) -> NodePayload:

@@ -56,7 +56,7 @@ _SOME_INTERFACE = "eth0"
 
 
 def _check(kind: type[Any], **values: Any) -> None:
-    """Make a part of a payload, which tells what the guest would not take."""
+    """Make a part of a payload; values that the guest would refuse are errors."""
     try:
         kind(**values)
     except UsageError as error:
@@ -149,7 +149,7 @@ def _as_command(value: Any) -> Any:
 
 
 class NodeSettings(_Part):
-    """The settings of one node; what is not there is left to the image."""
+    """The settings of one node; the image decides whatever is not set."""
 
     hostname: str | None = None
     user: Text | None = None
@@ -207,7 +207,7 @@ class NodeSettings(_Part):
     def payload(self, folder: Path) -> NodePayload:
         """The payload; ``source`` is looked for in ``folder`` (blocking).
 
-        Raises ConfigError for a source that cannot be read, UsageError for what does not go together.
+        Raises ConfigError for a source that cannot be read, UsageError for settings that contradict each other.
         """
         files = [file for path, entry in self.files.items() for file in _files(path, entry, folder)]
         return NodePayload(
@@ -272,8 +272,8 @@ def _source_files(path: str, entry: FileSettings, source: Path) -> Iterator[Gues
                 yield from _source_files(f"{path}/{name}", entry, source / name)
             return
         if not source.is_file():
-            raise ConfigError(f"{source}, which is to become {path}, is not a file or folder", hint="Correct `source`.")
+            raise ConfigError(f"{source}, the source of {path}, is not a file or folder", hint="Correct `source`.")
         mode = entry.mode if entry.mode is not None or not os.access(source, os.X_OK) else 0o755
         yield GuestFile(path=path, content=source.read_bytes(), owner=entry.owner, mode=mode, when=When(entry.when))
     except OSError as error:
-        raise ConfigError(f"{source}, which is to become {path}, cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{source}, the source of {path}, cannot be read: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""What a guest's console has shown, as plain text: for messages that say why something did not work."""
+"""What a guest's console has shown, as plain text: for messages that say why something failed."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _MACHINE_IDS = uuid.UUID("7d1a2bd0-27ac-5d52-9b2e-6c2f64e0cb0b")
 
 @dataclass(frozen=True, kw_only=True)
 class GuestMachine:
-    """What a template says about its machine; ``append`` is the kernel command line.
+    """A template's machine; ``append`` is the kernel command line.
 
     ``disks`` are hda, hdb ...; ``options`` is the template's line of further QEMU options, in which GNS3 replaces
     ``%vm-name%`` and its like.  ``keep`` is an overlay file that replaces the first disk and is written to.
@@ -112,7 +112,7 @@ def _option_words(machine: GuestMachine) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise UsageError(f"the QEMU options {machine.options!r} are not well formed: {error}") from error
+        raise UsageError(f"the QEMU options {machine.options!r} are malformed: {error}") from error
 
 
 def _quoted(text: str) -> str:

@@ -23,7 +23,7 @@ _FIRST_WORDS = b"Linux version"
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeLimits:
-    """How long the kernel may take to say its first words, and to come to its end.
+    """How long the kernel may take to print its first words, and to end.
 
     With working acceleration these take about 0.5 and 1.5 seconds.
     """
@@ -53,7 +53,7 @@ async def acceleration_works(qemu: str, kernel: Path, memory: Path) -> bool:
 
 
 async def runs_kernel(qemu: str, accelerator: str, kernel: Path, limits: ProbeLimits | None = None) -> bool:
-    """Whether a kernel comes to its end under this accelerator, within the limits."""
+    """Whether a kernel runs to its end under this accelerator, within the limits."""
     limits = limits or ProbeLimits()
     words = ["-accel", accelerator, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-m", "192"]
     try:

@@ -97,7 +97,7 @@ class Guest:
             await asyncio.sleep(_PRESS_INTERVAL_S)
 
     def kill(self) -> None:
-        """End QEMU at once, as a power cut."""
+        """End QEMU at once, like a power cut."""
         self._killed = True
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
@@ -110,7 +110,7 @@ class Guest:
         how = f"status {status}" if status > 0 else f"signal {-status}"
         return GuestError(
             f"`{shlex.join(self.words)}` ended with {how}" + (f":\n{shown}" if shown else ""),
-            hint="QEMU's own words say why; try another version of QEMU or other --ram and --adapters.",
+            hint="Read QEMU's own words above; try another version of QEMU, or other --ram and --adapters.",
         )
 
 
@@ -151,9 +151,9 @@ async def running(machine: GuestMachine, qemu: str, *, accelerated: bool) -> Asy
 async def attach(guest: Guest) -> None:
     """Give this terminal to the guest's console until the guest is off, or the escape key is pressed twice.
 
-    Raises UsageError if standard input is no terminal.
+    Raises UsageError if standard input is not a terminal.
     """
-    complaint = "the guest's console needs a terminal, and standard input is none"
+    complaint = "the guest's console needs a terminal, but standard input is not one"
     hint = "Run one command in the guest with `gns3-minivm boot IMAGE --run COMMAND`."
     with raw_terminal(complaint, hint=hint) as (source, target):
         await relay(guest, source, target)
@@ -190,13 +190,13 @@ def prepare_overlay(machine: GuestMachine) -> None:
         backing = json.loads(info).get("full-backing-filename", "")
         if not backing or Path(backing).resolve() != disk:
             raise UserError(
-                f"{keep} is no overlay of {disk}, but {'of ' + backing if backing else 'a disk of its own'}",
+                f"{keep} is not an overlay of {disk} but {'of ' + backing if backing else 'a disk of its own'}",
                 hint="Name a new file with --keep, or remove this one.",
             )
         return
     if not keep.parent.is_dir():
         raise DiskFullError(
-            f"cannot write {keep}: there is no folder {keep.parent}", hint="Name another file with --keep."
+            f"cannot write {keep}: the folder {keep.parent} does not exist", hint="Name another file with --keep."
         )
     _qemu_img(program, "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(disk), str(keep))
 

@@ -129,7 +129,7 @@ def test_an_overlay_of_another_disk_is_refused(machine: GuestMachine, root_disk:
     other = tmp_path / "other.qcow2"
     other.write_bytes(root_disk.read_bytes())
     prepare_overlay(replace(machine, keep=tmp_path / "kept.qcow2", disks=(other,)))
-    with pytest.raises(UserError, match="is no overlay of"):
+    with pytest.raises(UserError, match="is not an overlay of"):
         prepare_overlay(replace(machine, keep=tmp_path / "kept.qcow2"))
 
 

@@ -116,7 +116,7 @@ REFUSED: dict[str, tuple[list[Item] | bytes, str]] = {
     "a size without end": (numbered(tarfile.REGTYPE, SIZE, 1 << 62), "entry 'odd': .*ends inside"),
     "a special file behind a file": ([file("a"), item("a/b", tarfile.FIFOTYPE)], "entry 'a/b'"),
     "a type that nobody knows": ([item("odd", b"Z")], "entry 'odd': .*b'Z'"),
-    "no tar archive": (b"hello" * 1000, "no tar archive"),
+    "not a tar archive": (b"hello" * 1000, "not a tar archive"),
     "an archive cut off": (tar_bytes([file("whole", b"x" * 600)])[:900], "entry 'whole': .*ends inside"),
     "a header cut off": (tar_bytes([file("whole", b"x"), file("cut")])[:1200], "ends inside a header"),
     "a null in a name": (tar_bytes([file("a" * 101)]).replace(b"=" + b"a" * 101, b"=a\0" + b"a" * 99), "entry 'a"),

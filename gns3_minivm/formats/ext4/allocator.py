@@ -1,4 +1,4 @@
-"""Hands out blocks from the front of the disk to its end, never back."""
+"""Hands out blocks from the front of the disk to its end; none is ever returned."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def gdt_blocks(groups: int) -> int:
 
 
 def geometry(size_bytes: int, inodes_wanted: int) -> Geometry | None:
-    """The layout of a file system of at most ``size_bytes``; None where it cannot hold even its own structures."""
+    """The layout of a file system of at most ``size_bytes``; None if it cannot hold even its own structures."""
     blocks = min(size_bytes // s.BLOCK_SIZE, s.BLOCKS_MAX)
     while True:
         groups = -(-blocks // s.BLOCKS_PER_GROUP)

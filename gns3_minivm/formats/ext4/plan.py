@@ -1,4 +1,4 @@
-"""What a file system will be: options, the plan, and the error of a disk that is too small."""
+"""The plan of a file system: its options, and where everything will lie."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _CHUNK_SIZE = 1 << 20
 
 @dataclass(frozen=True)
 class Stat:
-    """An inode; ``blocks`` counts the blocks of the file system, ``device`` is (0, 0) for what is none."""
+    """An inode; ``blocks`` counts the blocks of the file system, ``device`` is (0, 0) for everything else."""
 
     ino: int
     mode: int
@@ -56,7 +56,7 @@ class Place:
 
 
 class Ext4Reader:
-    """A file system on a BlockSource.  Raises DamagedImageError for what is damaged or not supported."""
+    """A file system on a BlockSource.  Raises DamagedImageError if it is damaged or not supported."""
 
     def __init__(self, source: BlockSource) -> None:
         self._source = source
@@ -88,7 +88,7 @@ class Ext4Reader:
     def _check_blocks(self, first: int, count: int) -> None:
         if first <= 0 or first + count > self.super.blocks_count:
             raise DamagedImageError(
-                f"the ext4 file system points to block {first + count - 1}, and has {self.super.blocks_count}"
+                f"the ext4 file system points to block {first + count - 1}, but has {self.super.blocks_count}"
             )
 
     def _inode(self, ino: int) -> bytes:
@@ -192,7 +192,7 @@ class Ext4Reader:
             blocks += -(-found.size // self._block_size)
             if ino in seen or blocks > _DIRECTORY_BLOCKS_MAX:
                 what = (
-                    "is in the file system twice" if ino in seen else f"ends {blocks} blocks of directories, too many"
+                    "is in the file system twice" if ino in seen else f"is one too many: {blocks} blocks of directories"
                 )
                 raise DamagedImageError(f"the directory {printable(path)} {what}")
             seen.add(ino)

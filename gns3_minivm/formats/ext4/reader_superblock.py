@@ -53,7 +53,7 @@ class Counts:
 class Superblock:
     """The superblock of the ext2, ext3 or ext4 file system on a disk.
 
-    Raises DamagedImageError where there is none, or where its numbers contradict each other.
+    Raises DamagedImageError if there is none, or if its numbers contradict each other.
     """
 
     def __init__(self, source: BlockSource) -> None:
@@ -66,7 +66,7 @@ class Superblock:
         self.last_mounted = _text(texts["s_last_mounted"])
         self.journal_uuid = texts["s_journal_uuid"]
         if self.fields["s_magic"] != s.SUPER_MAGIC:
-            raise DamagedImageError("the disk holds no ext4 file system")
+            raise DamagedImageError("there is no ext4 file system on the disk")
         self.features = tuple(
             name
             for key, names, letter in (
@@ -97,7 +97,7 @@ class Superblock:
         self.groups_count = -(-(self.blocks_count - f["s_first_data_block"]) // f["s_blocks_per_group"])
         if f["s_inodes_count"] != self.groups_count * f["s_inodes_per_group"]:
             raise _damaged(
-                f"it has {f['s_inodes_count']} inodes, and {self.groups_count} groups of {f['s_inodes_per_group']}"
+                f"it has {f['s_inodes_count']} inodes, but {self.groups_count} groups of {f['s_inodes_per_group']}"
             )
         self.desc_size = f["s_desc_size"] if self._has("64bit") else s.DESC_SIZE
         size = self.desc_size
@@ -114,7 +114,7 @@ class Superblock:
 
     @property
     def unreadable(self) -> tuple[str, ...]:
-        """What the file system has and the reader does not know; empty if its files can be read."""
+        """Features of the file system that the reader does not know; empty if its files can be read."""
         compat_end = [name for name in self.features if name in _INCOMPAT.values() or name.startswith("FEATURE_I")]
         found = [name for name in compat_end if name not in _READABLE_INCOMPAT]
         if self.block_size not in _BLOCK_SIZES:

@@ -76,7 +76,7 @@ def pack_xattrs(xattrs: Mapping[bytes, bytes]) -> PackedXattrs:
 
 
 def _attribute(name: bytes, value: bytes) -> _Attribute:
-    """Raises ValueError with the reason for what ext4 cannot hold."""
+    """Raises ValueError with the reason if ext4 cannot store the attribute."""
     if name in _ACL_NAMES:
         return _Attribute(_ACL_NAMES[name], b"", _acl_to_disk(value))
     for prefix, index in _PREFIXES.items():
@@ -84,7 +84,7 @@ def _attribute(name: bytes, value: bytes) -> _Attribute:
             if len(name) > _NAME_MAX or b"\0" in name:
                 raise ValueError("the name is not valid")
             return _Attribute(index, name[len(prefix) :], value)
-    raise ValueError("ext4 has no place for this kind of name")
+    raise ValueError("ext4 cannot store this kind of name")
 
 
 def _acl_to_disk(value: bytes) -> bytes:

@@ -107,12 +107,12 @@ class Qcow2Reader:
         return self.info.virtual_size
 
     def _damaged(self, what: str) -> DamagedImageError:
-        return DamagedImageError(f"{self._name}: {what}", hint="Make or copy it again; `qemu-img check` tells more.")
+        return DamagedImageError(f"{self._name}: {what}", hint="Make or copy it again; `qemu-img check` shows more.")
 
     def _read_file(self, offset: int, size: int, what: str, *, short: bool = False) -> bytes:
         """Bytes of the file; ``short``: it may end before, but not before ``offset``."""
         if offset + (1 if short else size) > self._file_size:
-            raise self._damaged(f"{what} would be at byte {offset}, and the qcow2 file ends at {self._file_size}")
+            raise self._damaged(f"{what} would be at byte {offset}, but the qcow2 file ends at {self._file_size}")
         try:
             data = read_at(self._file, offset, size)
         except OSError as error:
@@ -124,7 +124,7 @@ class Qcow2Reader:
     def _read_header(self) -> Qcow2Info:
         data = self._read_file(0, s.HEADER_LENGTH + 8, "its header", short=True) if self._file_size else b""
         if data[:4] != s.MAGIC.to_bytes(4, "big"):
-            raise self._damaged("this is no qcow2 file")
+            raise self._damaged("this is not a qcow2 file")
         if len(data) < s.HEADER_LENGTH_V2:
             raise self._damaged(f"the qcow2 file ends at byte {len(data)}, within its header")
         fields = s.HEADER.unpack(data[: s.HEADER_LENGTH].ljust(s.HEADER_LENGTH, b"\0"))
@@ -135,14 +135,14 @@ class Qcow2Reader:
         if version == 2:
             incompatible, header_length = 0, s.HEADER_LENGTH_V2
         elif version != 3:
-            raise self._damaged(f"qcow2 version {version} is not known")
+            raise self._damaged(f"qcow2 version {version} is not supported")
         if not 9 <= self._cluster_bits <= 21:
             raise self._damaged(f"its header says {self._cluster_bits} cluster bits; 9 to 21 are allowed")
         if crypt or incompatible & ~s.INCOMPATIBLE_READABLE:
             raise self._damaged(f"it has {_unsupported(crypt, incompatible)}, which is not supported")
         compression_type = data[s.HEADER_LENGTH] if header_length > s.HEADER_LENGTH else s.COMPRESSION_TYPE_ZLIB
         if compression_type not in (s.COMPRESSION_TYPE_ZLIB, s.COMPRESSION_TYPE_ZSTD):
-            raise self._damaged(f"its compression type {compression_type} is not known")
+            raise self._damaged(f"its compression type {compression_type} is not supported")
         self._check_l1(size)
         # Not read here, but at the end of files that were written in one go: one that was cut off is told.
         self._check_place("its refcount table", fields[9], fields[10] << self._cluster_bits)
@@ -161,12 +161,12 @@ class Qcow2Reader:
     def _check_l1(self, size: int) -> None:
         l2_span = 1 << self._cluster_bits + self._cluster_bits - 3
         if self._l1_size * l2_span < size or self._l1_size * 8 > _L1_BYTES_MAX:
-            raise self._damaged(f"its L1 table has {self._l1_size} entries, which does not suit {size} bytes")
+            raise self._damaged(f"its L1 table has {self._l1_size} entries, which is wrong for {size} bytes")
         self._check_place("its L1 table", self._l1_offset, 8 * self._l1_size)
 
     def _check_place(self, what: str, offset: int, size: int) -> None:
         if offset + size > self._file_size:
-            raise self._damaged(f"{what} ends at byte {offset + size}, and the qcow2 file ends at {self._file_size}")
+            raise self._damaged(f"{what} ends at byte {offset + size}, but the qcow2 file ends at {self._file_size}")
 
     def _backing_name(self, offset: int, length: int) -> str:
         if not 0 < length <= _BACKING_NAME_MAX:
@@ -177,7 +177,7 @@ class Qcow2Reader:
         return name
 
     def _backing_format(self, header_length: int) -> str:
-        """From the header extensions: type, length, data padded to 8 bytes."""
+        """Read from the header extensions: type, length, data padded to 8 bytes."""
         place = header_length
         for _ in range(_EXTENSIONS_MAX):
             head = self._read_file(place, 8, "a header extension")

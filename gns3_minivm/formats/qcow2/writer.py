@@ -20,10 +20,10 @@ _Packed = list[bytes | None]
 
 
 class Qcow2Writer:
-    """A BlockSink whose disk becomes a qcow2 file; a context manager, and the file is complete when it ends.
+    """A BlockSink that writes a qcow2 file; a context manager, and the file is complete when it ends.
 
     ``target`` is a path, or a seekable binary file that is empty and is left open.  The bytes of the file do not
-    depend on ``threads``.  After an exception the file is of no use; discarding it is the caller's part.
+    depend on ``threads``.  After an exception the file is useless; the caller discards it.
     Writing raises DiskFullError where the file cannot be written.
     """
 

@@ -38,7 +38,7 @@ class Entry:
 class Archive:
     """An uncompressed tar archive of ``size`` bytes from ``offset`` on in the file ``path``.
 
-    Raises DamagedImageError for what is no tar archive or ends too early; the message does not name the archive.
+    Raises DamagedImageError if it is not a tar archive or is cut off; the message does not name the archive.
     """
 
     def __init__(self, path: str, offset: int, size: int, progress: Progress) -> None:
@@ -59,7 +59,7 @@ class Archive:
             with open(self._path, "rb", buffering=0) as stream:
                 self._descriptor = stream.fileno()
                 if os.fstat(self._descriptor).st_size < self._end:
-                    raise DamagedImageError("the layer is shorter than it says")
+                    raise DamagedImageError("the layer is shorter than stated")
                 while (entry := self._next()) is not None:
                     if self._position - self._told > _TOLD_SIZE:
                         self._tell(self._position)
@@ -115,7 +115,7 @@ class Archive:
                 raise DamagedImageError("the archive ends inside a header")
             return False
         if block and self._take(h.BLOCK).strip(b"\0"):
-            raise DamagedImageError("a block of zeros stands in the middle of the archive")
+            raise DamagedImageError("there is a block of zeros in the middle of the archive")
         return True
 
     def _content(self, header: h.EntryHeader, entry: Entry, size: int) -> Content:

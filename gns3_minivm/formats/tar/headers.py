@@ -152,7 +152,7 @@ def read_entry_header(next_block: Callable[[], bytes], data: Callable[[int, str]
             return None
         fields = HEADER.unpack(block)
         if not checksum_matches(block, fields[6]):
-            raise DamagedImageError("a header's checksum is wrong, or this is no tar archive")
+            raise DamagedImageError("a header's checksum is wrong, or this is not a tar archive")
         typeflag, size = fields[7], number(fields[4], "size")
         if typeflag in (PAX_HEADER, PAX_SOLARIS):
             pairs = pax_records(data(size, "a pax header"))
@@ -227,5 +227,5 @@ def check_sparse(pieces: SparseMap, size: int, stored: int) -> SparseMap:
         end = start + length
         total += length
     if total != stored:
-        raise DamagedImageError(f"its sparse map names {total} bytes, the archive holds {stored}")
+        raise DamagedImageError(f"its sparse map covers {total} bytes, but the archive holds {stored}")
     return [piece for piece in pieces if piece[1]]

@@ -88,7 +88,7 @@ def read_layers(layers: Sequence[LayerFile], progress: Progress = no_progress) -
             entry_text = f", entry {printable(name)}" if name and not error.message.startswith("entry ") else ""
             raise DamagedImageError(
                 f"{where}{entry_text}: {error.message}",
-                hint="Fetch the image again; if the message stays, the image itself is damaged.",
+                hint="Fetch the image again; if the error persists, the image itself is damaged.",
             ) from error
     return tree
 
@@ -191,7 +191,7 @@ class _Merge:
                 raise DamagedImageError(f"the hard link's target {printable(entry.linkname)} does not exist")
             waiting = missing
         else:
-            raise DamagedImageError(f"hard links that wait for one another, more than {_PASSES_MAX} times")
+            raise DamagedImageError(f"the hard links depend on one another more than {_PASSES_MAX} levels deep")
         self._links_waiting = []
 
     def _link_pass(self, waiting: list[_Waiting]) -> list[_Waiting]:
@@ -236,14 +236,14 @@ def _is_metadata(name: bytes) -> bool:
 def _check_owner(entry: Entry) -> None:
     for what, value in (("uid", entry.uid), ("gid", entry.gid)):
         if not 0 <= value <= ID_MAX:
-            raise DamagedImageError(f"its {what} is {value}; allowed is 0 to {ID_MAX}")
+            raise DamagedImageError(f"its {what} is {value}; 0 to {ID_MAX} is allowed")
 
 
 def _node(entry: Entry) -> Node:
-    """The inode that an entry describes; raises DamagedImageError for what no file system can hold."""
+    """The inode that an entry describes; raises DamagedImageError for one that no file system can hold."""
     kind = _TYPES.get(entry.type)
     if kind is None:
-        raise DamagedImageError(f"the entry's type {entry.type!r} is not known")
+        raise DamagedImageError(f"the entry's type {entry.type!r} is not supported")
     _check_owner(entry)
     mode = kind | entry.mode
     if kind == stat.S_IFREG:

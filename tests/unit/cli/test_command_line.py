@@ -34,7 +34,7 @@ BAD_INPUT = [
     (["register", "x", "--server", "http://127.0.0.1:1", "--size", "many"], 2,
      "error: the disk size 'many' is no size\n"),
     (["register", "x", "--server", "http://127.0.0.1:1", "--kernel-args", 'run="x'], 2,
-     "error: the kernel arguments 'run=\"x' are not well formed: No closing quotation\n"),
+     "error: the kernel arguments 'run=\"x' are malformed: a quotation mark is not closed\n"),
     (["register"], 2, "Error: Missing argument 'NAME...'.\n"),
     (["convert", "debian-minivm", "-o", "/no such/x.qcow2"], 2, "error: the folder /no such does not exist\n"),
     (["boot"], 2, "error: nothing to boot is named\n"),

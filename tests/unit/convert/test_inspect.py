@@ -171,7 +171,7 @@ def test_a_damaged_configuration_is_told_with_the_files_name(tmp_path: Path, con
         (b"KDMV" + bytes(3000), "is a VMDK disk image"),
         (b"some text\n" * 1000, "holds nothing that gns3-minivm recognises"),
         (b"QFI\xfb", "within its header"),
-        (b"QFI\xfb\0\0\0\x05" + bytes(200), "qcow2 version 5 is not known"),
+        (b"QFI\xfb\0\0\0\x05" + bytes(200), "qcow2 version 5 is not supported"),
     ],
 )
 def test_what_is_no_disk_is_told(tmp_path: Path, data: bytes, message: str) -> None:

@@ -122,8 +122,8 @@ def test_the_members_of_a_package_are_read() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "no ar archive"),
-        (b"\x7fELF" * 10, "no ar archive"),
+        (b"", "not an ar archive"),
+        (b"\x7fELF" * 10, "not an ar archive"),
         (ar(("a", b"xx"))[:40], "malformed"),
         (ar(("a", b"xx"))[:-1], "inside its member 'a'"),
         (ar(("a", b"xx")) + b"?" * 60, "malformed"),

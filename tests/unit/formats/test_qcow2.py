@@ -139,7 +139,7 @@ def test_an_error_inside_is_passed_on_and_ends_the_threads(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (0, b"QCOW", "no qcow2 file"),
+        (0, b"QCOW", "not a qcow2 file"),
         (4, b"\0\0\0\4", "version 4"),
         (8, b"\0\0\0\0\0\0\0\1", "backing file"),
         (72, b"\0\0\0\0\0\0\0\x19", "not supported"),

@@ -31,7 +31,7 @@ def result_of(capsys: pytest.CaptureFixture[str]) -> Any:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("<html>", "is no appliance file: no JSON"),
+        ("<html>", "is not an appliance file: not JSON"),
         (json.dumps({"registry_version": 4, "docker": {}}), "is an appliance for docker; only QEMU appliances"),
         (json.dumps(original(images=[])), "which is not among the images"),
         (

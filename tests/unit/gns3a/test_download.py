@@ -65,12 +65,12 @@ def test_a_packed_bomb_is_stopped_at_the_size_that_the_file_says(site: Site, tmp
         ((200, {}, CONTENT[:-1]), DamagedImageError, f"has {len(CONTENT) - 1} bytes"),
         ((200, {}, CONTENT[:-1] + b"!"), DamagedImageError, "and the md5"),
         ((200, {}, CONTENT + b"!"), DamagedImageError, "has more than"),
-        ((200, {"Content-Length": str(len(CONTENT) + 9)}, CONTENT), HostError, "cannot be had"),
+        ((200, {"Content-Length": str(len(CONTENT) + 9)}, CONTENT), HostError, "cannot be downloaded"),
         ((404, {}, b""), HostError, "answers 404 Not Found"),
         ((401, {"WWW-Authenticate": "Basic"}, b""), HostError, "answers 401"),
         ((302, {"Location": "/a"}, b""), HostError, "redirects"),
-        ((302, {"Location": "ftp://127.0.0.1/x"}, b""), HostError, "cannot be had"),
-        ((302, {"Location": "file:///etc/passwd"}, b""), HostError, "cannot be had"),
+        ((302, {"Location": "ftp://127.0.0.1/x"}, b""), HostError, "cannot be downloaded"),
+        ((302, {"Location": "file:///etc/passwd"}, b""), HostError, "cannot be downloaded"),
     ],
 )
 def test_anything_else_is_one_error(
@@ -83,7 +83,7 @@ def test_anything_else_is_one_error(
 
 
 def test_nobody_there_is_one_error(tmp_path: Path) -> None:
-    with pytest.raises(HostError, match=r"http://127.0.0.1:9/a cannot be had: .*[Cc]onnection refused"):
+    with pytest.raises(HostError, match=r"http://127.0.0.1:9/a cannot be downloaded: .*[Cc]onnection refused"):
         get(wanted("http://127.0.0.1:9/a"), tmp_path / "x")
 
 

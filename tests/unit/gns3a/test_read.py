@@ -80,16 +80,16 @@ def test_a_file_of_registry_version_8_is_read_with_its_default_settings() -> Non
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "no JSON"),
-        (b"\x7fELF\xff", "no UTF-8 text"),
-        (b"<html>", "no JSON"),
-        (b"[1]", "no JSON object, but list"),
+        (b"", "not JSON"),
+        (b"\x7fELF\xff", "not UTF-8 text"),
+        (b"<html>", "not JSON"),
+        (b"[1]", "not a JSON object but list"),
         (b'{"registry_version": NaN}', "number NaN"),
         (b"{}", "no registry_version"),
         (b'{"registry_version": true}', "no registry_version"),
         (b'{"registry_version": 99}', "registry_version 99; known are 1 to 8"),
-        (b"[" * 200_000, "nested too deeply|no JSON"),
-        (b'{"registry_version": ' + b"9" * 6000 + b"}", "no JSON|registry_version"),
+        (b"[" * 200_000, "nested too deeply|not JSON"),
+        (b'{"registry_version": ' + b"9" * 6000 + b"}", "not JSON|registry_version"),
         (b" " * (SIZE_MAX + 1), "more than 4 MiB"),
     ],
     ids=lambda value: value[:20] if isinstance(value, bytes) else "",
@@ -148,7 +148,7 @@ def test_every_wrong_value_is_named(where: str, value: Any, said: str) -> None:
 
 def test_versions_of_one_name_are_refused() -> None:
     values = original()
-    with pytest.raises(ConfigError, match="'3.19.1' is there twice"):
+    with pytest.raises(ConfigError, match="'3.19.1' appears twice"):
         parse({**values, "versions": values["versions"] * 2})
 
 

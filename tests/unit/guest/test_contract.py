@@ -167,7 +167,7 @@ def test_the_command_line_of_a_template_starts_with_console_and_root() -> None:
         ("A" * 1921, "1920"),
         (" ".join(f"V{i}=x" for i in range(31)), "NAME=value"),
         ("-- " + "x " * 31, "words after --"),
-        ('run="ip link', "not well formed"),
+        ('run="ip link', "malformed"),
     ],
 )
 def test_a_command_line_that_the_kernel_would_not_take_is_refused(extra: str, said: str) -> None:

@@ -96,13 +96,13 @@ async def test_nobody_there_is_told_with_the_last_lines_of_the_console() -> None
 
 async def test_a_guest_that_falls_silent_is_told() -> None:
     async with guest(lambda frame: obedient(frame) if frame.kind == "H" else []) as (commands, line):
-        with pytest.raises(GuestError, match=r"has not answered for 0\.5 s while a command ran"):
+        with pytest.raises(GuestError, match=r"has not answered for 0\.5 s while a command was running"):
             await commands.run(ExecRequest(argv=["x"]))
         assert line.sent[-1].kind == "B"
 
 
 @pytest.mark.parametrize(
-    ("reason", "said"), [(b"version", "does not speak version 1"), (b"unknown", "knows nothing of the command")]
+    ("reason", "said"), [(b"version", "does not speak version 1"), (b"unknown", "no longer knows the command")]
 )
 async def test_a_refusal_is_told(reason: bytes, said: str) -> None:
     def refuse(frame: Frame) -> list[Frame]:

@@ -34,7 +34,9 @@ def test_both_sides_name_the_same_limits(parsers: Parsers) -> None:
 def test_the_host_counts_a_request_without_its_standard_input(stdin: bytes | None) -> None:
     fits = request_of(host.REQUEST_MAX, stdin).encode()
     assert len(fits) == host.REQUEST_MAX + len(stdin or b"")
-    with pytest.raises(UsageError, match="has 65537 bytes with its environment; a guest takes at most 65536") as caught:
+    with pytest.raises(
+        UsageError, match="has 65537 bytes with its environment; a guest accepts at most 65536"
+    ) as caught:
         request_of(host.REQUEST_MAX + 1, stdin).encode()
     assert "standard input" in caught.value.hint
 

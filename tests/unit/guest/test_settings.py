@@ -101,7 +101,7 @@ def test_settings_become_a_payload(tmp_path: Path) -> None:
         ("folders: {/a/../b: }\n", ":1:11: folders./a/../b: must be an absolute path"),
         ("files: {/a: x}\nfolders: {/a/b: }\n", "/a/b cannot be: /a is a file"),
         ("commands: ['']\n", ":1:1: commands: a command is empty"),
-        ("files: {/a: {source: missing}}\n", "missing, which is to become /a, is not a file or folder"),
+        ("files: {/a: {source: missing}}\n", "missing, the source of /a, is not a file or folder"),
         ("modules: [a b]\n", ":1:1: modules: module 'a b'"),
         ("- hostname\n", ":1:1: a node's settings consists of"),
     ],

@@ -68,7 +68,7 @@ def test_a_file_becomes_a_lab(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("name: a\nnodes: {r1: {appliance: x, colour: red}}", ":2:28: unknown key 'nodes.r1.colour'"),
-        ("name: a\nnodes:\n  r1: {appliance: x}\n  r1: {appliance: y}", ":4:3: the key 'nodes.r1' is there twice"),
+        ("name: a\nnodes:\n  r1: {appliance: x}\n  r1: {appliance: y}", ":4:3: the key 'nodes.r1' appears twice"),
         ("nodes: {r1: {appliance: x}}", ":1:1: the key 'name' is missing"),
         ("name: a\nnodes: {}", ":2:1: nodes: should not be empty"),
         ("name: a\nnodes: {r1: {}}", ":2:9: nodes.r1: exactly one of appliance, image and template is needed"),

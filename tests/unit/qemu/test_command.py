@@ -97,7 +97,7 @@ def test_the_machines_id_is_its_names_unless_the_options_have_one() -> None:
 
 
 def test_options_that_no_shell_would_take_are_told() -> None:
-    with pytest.raises(UsageError, match="not well formed"):
+    with pytest.raises(UsageError, match="malformed"):
         command_line(replace(MACHINE, options='-device "x'))
 
 

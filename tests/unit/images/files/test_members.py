@@ -125,14 +125,14 @@ def test_a_file_with_holes_of_petabytes_is_refused(form: str, tmp_path: Path) ->
     ("data", "message"),
     [
         (b"", "it is empty"),
-        (b"<html>" * 1000, "no tar archive"),
+        (b"<html>" * 1000, "not a tar archive"),
         (header(b"0", 0)[:100], "it ends inside a header"),
         (header(b"0", 5000) + b"some", "x ends after 4 of 5000 bytes"),
         (header(b"x", 100) + b"some", "it ends inside a pax header"),
         (header(b"x", 4) + b"some".ljust(512, b"\0"), "a pax record is malformed"),
         (header(b"x", 6) + b"6 a=b\n".ljust(512, b"\0"), "ends after an extended header"),
         (header(b"9", 5000) + b"some", "it ends inside x"),
-        (header(b"0", 0) + b"junk" * 128, "no tar archive"),
+        (header(b"0", 0) + b"junk" * 128, "not a tar archive"),
         (header(b"0", 0, "a\x1b]0;b\x07")[:124] + header(b"0", 0)[124:], "checksum"),
     ],
 )

@@ -171,7 +171,7 @@ async def test_a_file_of_the_name_that_is_another_appliance_is_left_alone(export
     with pytest.raises(UsageError, match="is another appliance"):
         await export("two", version="2", add=True)
     path.write_text("{}")
-    with pytest.raises(ConfigError, match="no appliance file"):
+    with pytest.raises(ConfigError, match="not an appliance file"):
         await export("two", version="2", add=True)
     assert path.read_text() == "{}"
 
