@@ -1,4 +1,4 @@
-"""Makes a kernel bundle from packages, once; finds those that are there."""
+"""Makes a kernel bundle from packages, once; finds those that exist already."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ REQUIRED = ("virtio_pci", "virtio_blk", "ext4")
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides the bytes of each artifact; known before anything is loaded."""
+    """Everything that decides the bytes of each artifact; known before anything is downloaded."""
 
     kernel: str
     initrd: str
@@ -62,7 +62,7 @@ class Recipe:
 def find(cache: Cache, flavour: str = FLAVOUR) -> Bundle | None:
     """The bundle that was built (or asked for) last, if this release of the program would build it the same way.
 
-    Looks at what is there only: no apt, no compiler.
+    Uses neither apt nor a compiler.
     """
     return find_first(cache, lambda bundle: bundle.flavour == flavour)
 
@@ -81,7 +81,7 @@ def find_installed() -> Bundle | None:
 
 
 def keep(cache: Cache, bundle: Bundle) -> bool:
-    """Hold a bundle while this program runs; returns whether it is still there."""
+    """Hold a bundle while this program runs; returns whether it still exists."""
     is_cached = bundle.folder.parent == cache.root / "kernels"
     return not is_cached or cache.use("kernels", bundle.folder.name) is not None
 
@@ -114,7 +114,7 @@ def _loaded(folders: Iterable[Path]) -> list[Bundle]:
 
 
 def build(source: PackageSource, cache: Cache, events: Events, flavour: str = FLAVOUR) -> Bundle:
-    """Make the bundle of what ``source`` offers, or return it if it is there (blocking).
+    """Make the bundle from what ``source`` offers, or return it if it exists (blocking).
 
     Raises PackageError, ToolError (no compiler for the init), DiskFullError.
     """
@@ -196,8 +196,8 @@ def _check_drivers(index: ModuleIndex, version: str) -> None:
     if lacking:
         raise PackageError(
             f"the kernel {version} has no {', '.join(lacking)}, neither as a module nor in modules.builtin",
-            hint="A guest needs them to find and mount its root disk. Is the folder of modules whole? If so, take "
-            "another kernel.",
+            hint="A guest needs them to find and mount its root disk. Check that the folder of modules is complete; "
+            "if it is, choose another kernel.",
         )
 
 

@@ -1,8 +1,8 @@
-"""A kernel that is no package: an image file and the folder of its modules; with busybox and e2fsck from packages.
+"""A kernel that does not come from a package: an image file and the folder of its modules.
 
-The image is a bzImage (Linux, Documentation/arch/x86/boot.rst), whose header tells its version; the folder is what
-``make modules_install`` or a distribution leaves at /lib/modules/VERSION.  Whether they belong together is told by the
-modules' ``vermagic``.  Not supported: images without that header (ELF, zboot).
+Busybox and e2fsck come from packages.  The image is a bzImage (Linux, Documentation/arch/x86/boot.rst), whose header
+tells its version; the folder is what ``make modules_install`` or a distribution leaves at /lib/modules/VERSION.  The
+modules' ``vermagic`` tells whether the two belong together.  Not supported: images without that header (ELF, zboot).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class _Image(Package):
 
 
 class _Modules(Package):
-    """What a bundle takes from a folder of modules; nothing is followed that only leads elsewhere."""
+    """What a bundle takes from a folder of modules; links that lead elsewhere are not followed."""
 
     def __init__(self, folder: Path, version: str) -> None:
         self.folder = folder
@@ -100,7 +100,7 @@ def _licence(owner: Owner | None) -> Iterator[DebMember]:
 
 
 def image_version(path: Path) -> str:
-    """The version of a kernel image, as ``uname -r`` would print it.  Raises PackageError if it is none."""
+    """The version of a kernel image, as ``uname -r`` would print it.  Raises PackageError if it is not one."""
     try:
         with path.open("rb") as stream:
             header = stream.read(_HEADER_SIZE)
@@ -115,25 +115,25 @@ def image_version(path: Path) -> str:
     version_at = X86_64.image.version_at(header)
     found = _VERSION.match(header, version_at) if version_at else None
     if found is None:
-        raise PackageError(f"{path} does not say which version of the kernel it is")
+        raise PackageError(f"{path} does not state the version of its kernel")
     return found[0].decode("ascii")
 
 
 def module_folder(path: Path, version: str) -> Path:
     """The folder of this version's modules: ``path`` itself, or below it (/lib/modules, INSTALL_MOD_PATH)."""
     if not path.is_dir():
-        raise PackageError(f"there is no folder {path} with kernel modules", hint=_modules_hint(version))
+        raise PackageError(f"the folder {path} for the kernel modules does not exist", hint=_modules_hint(version))
     for folder in (path / version, path / "lib/modules" / version, path):
         if folder.is_dir() and any(_module_paths(folder)):
             return folder
     raise PackageError(
-        f"{path} holds no kernel modules and no modules.builtin; the kernel is {version}", hint=_modules_hint(version)
+        f"{path} has neither kernel modules nor modules.builtin; the kernel is {version}", hint=_modules_hint(version)
     )
 
 
 def _modules_hint(version: str) -> str:
     return (
-        f"Name the folder that is /lib/modules/{version} where this kernel runs, or no --modules at all if the kernel "
+        f"Name the folder that is /lib/modules/{version} where this kernel runs, or leave out --modules if the kernel "
         "has everything built in."
     )
 
@@ -186,5 +186,5 @@ def _sha256(path: Path) -> str:
 def _unreadable(path: Path, error: OSError) -> PackageError:
     hint = "Name a kernel image with --vmlinuz FILE, and the folder of its modules with --modules DIR."
     if isinstance(error, PermissionError):
-        hint = f"Some distributions let only root read it. Take a copy: `sudo install -m 644 {path} .`, then --vmlinuz."
+        hint = f"On some systems only root can read it. Make a copy: `sudo install -m 644 {path} .`, then --vmlinuz."
     return PackageError(f"cannot read {path}: {error.strerror}", hint=hint)

@@ -1,4 +1,4 @@
-"""What a kernel bundle is: the files that QEMU boots with, and where they came from."""
+"""A kernel bundle: the files that QEMU boots with, and where they came from."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Bundle:
 def load(folder: Path) -> Bundle:
     """Read a bundle's manifest and check that its files are there.
 
-    Raises DamagedImageError where it is not whole.
+    Raises DamagedImageError if it is incomplete.
     """
     try:
         manifest = json.loads((folder / "manifest.json").read_text())

@@ -54,7 +54,7 @@ def unpack(packages: PackageSet, sources: Mapping[str, Package], folder: Path, s
 
     A set without kernel packages has just the programs.
 
-    Raises PackageError where a package is damaged or is not what its name says.
+    Raises PackageError if a package is damaged or does not hold what its name says.
     """
     (folder / LICENCES_FOLDER).mkdir()
     found = Unpacked()
@@ -92,8 +92,8 @@ def _check_complete(found: Unpacked, packages: PackageSet) -> None:
     if lacking:
         names = ", ".join(package.filename for package in packages.kernel)
         raise PackageError(
-            f"{names}: there is no {lacking} in it",
-            hint=f"A package whose name has no version in it only points to another one. {DEB_HINT}",
+            f"{names}: no {lacking} in the package",
+            hint=f"A package without a version in its name only points to another one. {DEB_HINT}",
         )
     for package in (packages.busybox, packages.e2fsck):
         if package.name not in found.programs:
@@ -118,7 +118,7 @@ def _take_kernel_file(
 def _same_version(found: Unpacked, version: str, package: PackageRecord) -> None:
     if found.kernel_version not in ("", version):
         raise PackageError(
-            f"{package.filename} is for the kernel {version}, another of the packages for {found.kernel_version}",
+            f"{package.filename} is for the kernel {version}, but another package is for {found.kernel_version}",
             hint="Name the packages of one kernel.",
         )
     found.kernel_version = version
@@ -129,7 +129,7 @@ def _add_module(path: str, data: bytes, spool: IO[bytes], found: Unpacked) -> No
     for magic in module.values("vermagic"):
         if magic.split()[:1] != [found.kernel_version]:
             raise PackageError(
-                f"the module {path} is for the kernel {magic.split()[0]}, and the kernel is {found.kernel_version}",
+                f"the module {path} is for the kernel {magic.split()[0]}, but the kernel is {found.kernel_version}",
                 hint="Name the kernel image and the modules of one build.",
             )
     found.modules.append(module)

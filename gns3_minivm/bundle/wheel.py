@@ -40,13 +40,13 @@ def wheel_version(bundle: Bundle) -> str:
 
 
 def kernel_package(bundle: Bundle) -> PackageRecord:
-    """The package that the kernel comes from.  Raises UsageError where it comes from none."""
+    """The package that the kernel comes from.  Raises UsageError if it comes from none."""
     for record in bundle.packages:
         if record.name.startswith((*KERNEL_PREFIXES, SOURCE_PREFIX)):
             return record
     raise UsageError(
-        f"the kernel {bundle.flavour} {bundle.kernel_version} is of no distribution's package, so the wheel could not "
-        "name its source",
+        f"the kernel {bundle.flavour} {bundle.kernel_version} does not come from a distribution's package, so the "
+        "wheel could not name its source",
         hint="Pack a bundle of the flavour monolithic or debian.",
     )
 

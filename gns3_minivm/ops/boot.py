@@ -61,7 +61,7 @@ class BootRequest:
 class BootResult:
     """``output`` and ``status`` are the answer of the request's command, None without one.
 
-    ``pending`` are steps without which a dry run cannot tell the command line, which is empty then.
+    ``pending`` lists steps that must come first for a dry run to know the command line, which is empty until then.
     """
 
     command_line: str
@@ -92,7 +92,7 @@ async def boot(request: BootRequest, context: RunContext) -> BootResult:
     Raises UsageError, ToolError (no QEMU), GuestError (it does not answer), and what finding its disk raises.
     """
     if (request.image is None) == (request.template is None):
-        wrong = "nothing to boot is named" if request.image is None else "an image and a template are named"
+        wrong = "no image or template is named" if request.image is None else "both an image and a template are named"
         raise UsageError(wrong, hint="Name an appliance or image, or a template with --template NAME --server URL.")
     qemu = find_qemu()
     cache = context.settings.open_cache()
@@ -129,7 +129,7 @@ async def boot(request: BootRequest, context: RunContext) -> BootResult:
 
 @contextmanager
 def _handed_over(machine: GuestMachine, payload: bytes, cache: Cache | None) -> Iterator[GuestMachine]:
-    """The machine with a payload, which lies in the cache meanwhile; without a cache it is only named."""
+    """The machine with a payload, which lies in the cache while it runs; without a cache it is only named."""
     with ExitStack() as stack:
         path = Path(NODE_FILE_NAME)
         if cache is not None:
@@ -148,7 +148,7 @@ async def _run_command(guest: Guest, command: str, name: str, events: Events) ->
             state = await commands.hello(ANSWER_LIMIT_S)
         if state.state == "recovery":
             raise GuestError(
-                f"{name} shows a shell in the place of its main program, so the command was not run",
+                f"{name} shows a shell in place of its main program, so the command was not run",
                 hint="Look at its console: run `gns3-minivm boot` without --run.",
             )
         request = ExecRequest(shell=command)
@@ -156,7 +156,7 @@ async def _run_command(guest: Guest, command: str, name: str, events: Events) ->
             request, timeout_s=COMMAND_LIMIT_S, on_output=lambda _channel, data: output.extend(data)
         )
     if result.failure:
-        raise GuestError(f"the command was not started in the guest: {result.failure}")
+        raise GuestError(f"the command did not start in the guest: {result.failure}")
     return output.decode("utf-8", "replace"), result.exit_status
 
 
@@ -179,7 +179,7 @@ async def _machine_of_template(request: BootRequest, cache: Cache, events: Event
     """What a server would start for a template: its settings, and files with the bytes that it has."""
     if len(request.servers) != 1:
         raise UsageError(
-            f"--template needs one server, and {len(request.servers)} are named",
+            f"--template needs exactly one server, but {len(request.servers)} are named",
             hint="Add --server http://user:password@host:3080, or set GNS3_MINIVM_SERVER.",
         )
     async with await connect(request.servers[0]) as server:
@@ -198,16 +198,16 @@ async def _find_template(server: Server, name: str) -> QemuTemplate:
     found = [template.values for template in await server.templates() if template.name == name and template.values]
     if not found:
         raise NotFoundError(
-            f"{server.url} has no QEMU template named {name!r}", hint=f"Make it: `gns3-minivm register {name}`."
+            f"{server.url} has no QEMU template named {name!r}", hint=f"Create it: `gns3-minivm register {name}`."
         )
     if len(found) > 1:
         raise ConflictError(
-            f"{server.url} has {len(found)} QEMU templates named {name!r}", hint="Rename all of them but one."
+            f"{server.url} has {len(found)} QEMU templates named {name!r}", hint="Rename all but one of them."
         )
     if not found[0].kernel_image:
         raise UnsupportedServerError(
-            f"the template {name!r} on {server.url} names no kernel image",
-            hint="Only templates of MiniVMs can be booted.",
+            f"the template {name!r} on {server.url} does not name a kernel image",
+            hint="`boot` can only run templates of MiniVMs.",
         )
     return found[0]
 
@@ -230,14 +230,14 @@ async def _same_file(
             step.advance(len(chunk))
     if image.md5 not in (None, md5.hexdigest()):
         raise UploadError(
-            f"{server.url}: image {name} has the md5 {md5.hexdigest()}, and the server lists {image.md5}",
+            f"{server.url}: image {name} has the md5 {md5.hexdigest()}, but the server lists {image.md5}",
             hint="The file was changed on the server; register the template again.",
         )
     return path
 
 
 def _changed(template: QemuTemplate, settings: TemplateSettings) -> QemuTemplate:
-    """A server's template with what the user says of it."""
+    """A server's template with the user's changes."""
     words = " ".join(filter(None, [template.kernel_command_line, settings.kernel_args]))
     modules = "" if settings.module_disk is False else template.hdb_disk_image
     options = with_machine(template.options, settings.machine)

@@ -1,4 +1,4 @@
-"""``cache list`` and ``cache prune``: what is kept on this machine, whether it is what was made, and less of it."""
+"""``cache list`` and ``cache prune``: list what is kept on this machine, verify it, and remove some of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AGE_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 class CacheItem:
     """An entry; ``name`` is the image's or the kernel's, empty if the entry is not whole.
 
-    ``is_intact`` tells whether all its bytes are those that were made, None if they were not looked at.
+    ``is_intact`` tells whether all its bytes are those that were made, None if they were not read.
     """
 
     stored: Stored
@@ -81,7 +81,7 @@ class PruneRequest:
     """What to remove; with nothing set, what is above the cache's limit.
 
     ``to`` is a size ("5G"), ``older_than`` an age ("30d") since the last use; ``everything`` also means ``others``;
-    ``damaged`` are entries whose bytes are not those that were made.
+    ``damaged`` means entries whose bytes have changed since they were made.
     """
 
     to: str | None = None
@@ -116,7 +116,7 @@ class PruneResult:
 async def cache_list(context: RunContext, *, verify: bool = False) -> CacheList:
     """What the cache holds, used last first; ``verify`` reads everything.
 
-    Raises ConfigError for a limit that is no size.
+    Raises ConfigError for a malformed limit.
     """
 
     def listed() -> CacheList:
@@ -155,7 +155,7 @@ def _is_intact(file: Artifact, step: Step) -> bool:
 async def cache_prune(request: PruneRequest, context: RunContext) -> PruneResult:
     """Remove what the request says, but nothing that a running program uses.
 
-    Raises UsageError or ConfigError for sizes and ages that are none, DiskFullError where files cannot be removed.
+    Raises UsageError or ConfigError for malformed sizes and ages, DiskFullError if files cannot be removed.
     """
     cache = context.settings.open_cache()
     limit_bytes, older_than_s = _limits(request, cache.limit_bytes)
@@ -190,7 +190,7 @@ async def cache_prune(request: PruneRequest, context: RunContext) -> PruneResult
 
 def _limits(request: PruneRequest, default: int | None) -> tuple[int | None, float | None]:
     if sum((request.to is not None, request.everything)) > 1:
-        raise UsageError("--all and --to contradict each other", hint="Name one of them.")
+        raise UsageError("--all and --to contradict each other", hint="Use only one of them.")
     older_than_s = None if request.older_than is None else parse_age(request.older_than)
     if request.everything:
         return (0 if older_than_s is None else None), older_than_s
@@ -203,7 +203,7 @@ def parse_age(text: str) -> int:
     """Seconds of an age such as ``30d``, ``12h``, ``2w``, ``90m``.  Raises UsageError."""
     match = re.fullmatch(r"(\d{1,6})([mhdw])", text.strip(), re.ASCII)
     if not match:
-        raise UsageError(f"the age {text!r} is none", hint="Write a number and m, h, d or w, as in 30d.")
+        raise UsageError(f"the age {text!r} is malformed", hint="Write a number and m, h, d or w, as in 30d.")
     return int(match[1]) * _AGE_UNITS[match[2]]
 
 

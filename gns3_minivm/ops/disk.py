@@ -1,4 +1,4 @@
-"""``convert``: the disk of an image as a file of the user's."""
+"""``convert``: writes the disk of an image to a file of the user's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gns3_minivm.ops.templates.sources import NotYet, Workshop
 class ConvertResult:
     """``artifact`` is None for a dry run; ``cached`` tells whether the disk had been converted before.
 
-    ``pending`` are steps without which a dry run cannot tell what follows; ``recipe`` is empty then.
+    ``pending`` lists steps that must come first for a dry run to know the rest; ``recipe`` is empty until then.
     """
 
     image: str

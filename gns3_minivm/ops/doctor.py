@@ -1,4 +1,4 @@
-"""``doctor``: what keeps MiniVMs from working, on this machine and on GNS3 servers, and what to do about it."""
+"""``doctor``: finds what keeps MiniVMs from working, on this machine and on GNS3 servers, and says what to do."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SCARCE_BYTES = 2_000_000_000
 
 @dataclass(frozen=True)
 class Examined:
-    """One place that was looked at: "this machine" or a server's URL."""
+    """One place that was checked: "this machine" or a server's URL."""
 
     place: str
     findings: tuple[Finding, ...]
@@ -56,7 +56,7 @@ class Diagnosis:
 
     @property
     def exit_status(self) -> int:
-        """0 if there is no problem (warnings are none), else 1."""
+        """0 if there is no problem (warnings do not count), else 1."""
         return 1 if self.problems else 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -64,16 +64,16 @@ class Diagnosis:
 
 
 async def examine(servers: Sequence[Address], context: RunContext, *, try_nodes: bool = False) -> Diagnosis:
-    """Look at this machine and at every server at once.
+    """Check this machine and every server at once.
 
-    Nothing is changed anywhere; with ``try_nodes`` each server gets a project with a node for a moment.
+    Nothing is changed; with ``try_nodes`` each server gets a project with a node for a moment.
     """
     cache = Cache(context.settings.cache_root)
     find_artifact = await run_blocking(artifact_finder, cache)
     by_url = {address.url: address for address in servers}
 
     async def one(server: Server) -> list[Finding]:
-        with context.events.step(f"Look at {server.url}"):
+        with context.events.step(f"Check {server.url}"):
             found = await check_server(server, by_url[server.url], find_artifact, try_nodes=try_nodes)
         return [_seen_from_here(finding) for finding in found] if is_here(by_url[server.url]) else found
 
@@ -86,7 +86,7 @@ async def examine(servers: Sequence[Address], context: RunContext, *, try_nodes:
 
 
 def _seen_from_here(finding: Finding) -> Finding:
-    """What a server of this machine does not tell and this machine shows."""
+    """Facts about a server on this machine that the server does not report and this machine shows."""
     if (finding.check, finding.level) != ("ubridge", "unknown"):
         return finding
     path = shutil.which("ubridge")
@@ -96,7 +96,7 @@ def _seen_from_here(finding: Finding) -> Finding:
 
 
 async def _this_machine(cache: Cache, events: Events) -> list[Finding]:
-    with events.step("Look at this machine"):
+    with events.step("Check this machine"):
         findings = [Finding("version", "ok", f"gns3-minivm {__version__}, Python {platform.python_version()}")]
         findings.append(await _engine())
         findings.append(await run_blocking(_kernel, cache))
@@ -109,7 +109,7 @@ async def _engine() -> Finding:
     try:
         engine = await describe_engine()
     except EngineError as error:
-        hint = f"Only needed to build appliances and for images of the engine. {error.hint}"
+        hint = f"The engine is only needed to build appliances and for images in it. {error.hint}"
         return Finding("docker", "warning", error.message, hint)
     return Finding("docker", "ok", f"Docker engine {engine.version} at {engine.url}")
 
@@ -123,7 +123,7 @@ def _kernel(cache: Cache) -> Finding:
         place = "was installed with pip" if bundle.is_installed else "is in the cache"
         return Finding("kernel", "ok", f"kernel {bundle.kernel_version} ({bundle.flavour}) {place}")
     if shutil.which("apt-get"):
-        return Finding("kernel", "ok", "no kernel bundle yet; apt-get is there to make it of")
+        return Finding("kernel", "ok", "no kernel bundle yet; apt-get can get its packages")
     hint = (
         "Install a ready kernel, `pip install gns3-minivm-kernel`, or name the kernel's packages with --deb when you "
         "register (docs/use/kernel.md)."
@@ -136,32 +136,32 @@ def _room(cache: Cache) -> Finding:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not os.access(folder, os.W_OK):
-        return Finding("cache", "problem", f"the cache {cache.root} cannot be written", "Choose another with --cache.")
+        return Finding(
+            "cache", "problem", f"the cache {cache.root} cannot be written", "Choose another folder with --cache."
+        )
     free = shutil.disk_usage(folder).free
     text = f"the cache {cache.root}: {binary_size(free)} free"
     if free < _SCARCE_BYTES:
-        return Finding("cache", "warning", text, "Make room, or choose another folder with --cache.")
+        return Finding("cache", "warning", text, "Free some space, or choose another folder with --cache.")
     return Finding("cache", "ok", text)
 
 
 async def _qemu(cache: Cache) -> list[Finding]:
     path = shutil.which(PROGRAM)
     if path is None:
-        hint = (
-            f"Run `sudo apt install {X86_64.qemu_package}`; only `gns3-minivm boot` needs it, and a GNS3 server here."
-        )
+        hint = f"Run `sudo apt install {X86_64.qemu_package}`; only `gns3-minivm boot` and a local GNS3 server need it."
         return [Finding("qemu", "warning", f"{PROGRAM} is not installed", hint)]
     version = await run_blocking(_version_of, path)
     findings = [Finding("qemu", "ok", f"{PROGRAM} {version}")]
     bundle = await run_blocking(find_chosen, cache, KernelChoice())
     if bundle is None:
-        hint = "Run `gns3-minivm kernel build`, then again."
-        findings.append(Finding("acceleration", "unknown", "whether KVM works shows only when a kernel runs", hint))
+        hint = "Run `gns3-minivm kernel build`, then `gns3-minivm doctor` again."
+        findings.append(Finding("acceleration", "unknown", "KVM can only be checked with a kernel bundle", hint))
     elif await acceleration_works(path, bundle.kernel.path, cache.root):
         findings.append(Finding("acceleration", "ok", "KVM works here"))
     else:
-        has = "/dev/kvm is there and does not work" if Path("/dev/kvm").exists() else "there is no /dev/kvm"
-        hint = "Guests run without it, many times slower."
+        has = "/dev/kvm exists but does not work" if Path("/dev/kvm").exists() else "there is no /dev/kvm"
+        hint = "Guests run without KVM, but many times slower."
         findings.append(Finding("acceleration", "warning", has, hint))
     return findings
 
@@ -170,6 +170,6 @@ def _version_of(program: str) -> str:
     try:
         said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
-        return "(it does not tell its version)"
+        return "(version unknown)"
     match = re.search(r"version (\S+)", said)
-    return match[1] if match else "(it does not tell its version)"
+    return match[1] if match else "(version unknown)"

@@ -1,4 +1,4 @@
-"""``inspect``: what a disk image is, what is on it, where it came from."""
+"""``inspect``: tells what a disk image is, what is on it, and where it came from."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class InspectResult:
 
     @property
     def is_as_converted(self) -> bool | None:
-        """Whether the file has the bytes that the conversion wrote; None where that cannot be told."""
+        """Whether the file has the bytes that the conversion wrote; None if unknown."""
         if self.cached is None or self.report.files[0].format != "qcow2":
             return None
         if self.measured:
@@ -58,7 +58,7 @@ class InspectResult:
 async def inspect(path: Path, context: RunContext, *, digest: bool = False) -> InspectResult:
     """Look at the disk image in a file; with ``digest``, read all of the file for its md5 and sha256.
 
-    Raises UsageError for what is no file, DamagedImageError for what is damaged or no disk, HostError.
+    Raises UsageError if it is not a file, DamagedImageError if it is damaged or not a disk, HostError.
     """
 
     def inspected() -> InspectResult:

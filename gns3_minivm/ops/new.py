@@ -30,7 +30,7 @@ cpus: 1
 adapters: 1
 build: .
 usage: |
-  What people should know is shown in GNS3 with the template.
+  Text for the people who use the template; GNS3 shows it with the template.
   Settings of a node are words on its kernel command line: ip.eth0=10.0.0.1/24, NAME=value.
 """
 _DOCKERFILE = """\
@@ -84,7 +84,7 @@ def _own_folder(settings: Settings) -> Path:
 def _make(name: str, image: str, settings: Settings, parent: Path, dry_run: bool) -> NewAppliance:
     if not re.fullmatch(NAME_PATTERN, name):
         raise UsageError(
-            f"{name!r} is no name for an appliance",
+            f"{name!r} is not a name for an appliance",
             hint='Use lower-case letters, digits, "-", "_" and "." (at most 63), as in my-router.',
         )
     base = _base_image(image)
@@ -92,8 +92,8 @@ def _make(name: str, image: str, settings: Settings, parent: Path, dry_run: bool
     known = [folder for folder in (parent, *settings.appliance_folders) if folder.is_dir()]
     if os.path.lexists(target) or name in Appliances(known).names():
         raise UsageError(
-            f"there is an appliance {name!r} already" if not os.path.lexists(target) else f"{target} is there already",
-            hint="Choose another name (gns3-minivm list shows those that are taken), or change that one.",
+            f"there is an appliance {name!r} already" if not os.path.lexists(target) else f"{target} exists already",
+            hint="Choose another name (gns3-minivm list shows those that are taken), or change the existing one.",
         )
     files = {MANIFEST: _MANIFEST.format(name=name, image=base), "Dockerfile": _DOCKERFILE.format(image=base)}
     if not dry_run:
@@ -101,14 +101,14 @@ def _make(name: str, image: str, settings: Settings, parent: Path, dry_run: bool
             _write(target, files)
         except OSError as error:
             raise DiskFullError(
-                f"{target} cannot be made: {error.strerror or error}",
-                hint="Name a folder that you may write to: --appliances DIR.",
+                f"{target} cannot be created: {error.strerror or error}",
+                hint="Name a folder that you can write to: --appliances DIR.",
             ) from error
     return NewAppliance(name, target, tuple(sorted(files)), dry_run)
 
 
 def _base_image(image: str) -> str:
-    """What a Dockerfile starts from for this image."""
+    """The name of this image in a Dockerfile's FROM."""
     scheme, rest = split_scheme(image)
     if scheme not in ("", ENGINE_SCHEME, REGISTRY_SCHEME):
         raise UsageError(
@@ -116,7 +116,9 @@ def _base_image(image: str) -> str:
             hint="Give an image of the Docker engine or of a registry (`docker load` brings one from a file).",
         )
     if not is_reference(rest):
-        raise UsageError(f"{rest!r} names no image", hint="Write it as for docker pull, such as debian:bookworm-slim.")
+        raise UsageError(
+            f"{rest!r} does not name an image", hint="Write it as for docker pull, for example debian:bookworm-slim."
+        )
     return rest
 
 

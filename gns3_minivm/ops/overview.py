@@ -1,4 +1,4 @@
-"""Questions that change nothing: which servers, which engine, which appliances."""
+"""Read-only questions: which servers, which engine, which appliances."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gns3_minivm.settings import Settings, local_server_urls
 
 
 def server_addresses(urls: Sequence[str], *, ca_file: Path | None = None, verify: bool = True) -> tuple[Address, ...]:
-    """Read server URLs; one that is named twice counts once.  Raises UsageError."""
+    """Read server URLs; a repeated one counts once.  Raises UsageError."""
     found = [parse_address(url, ca_file=ca_file, verify=verify) for url in urls]
     return tuple({address.url: address for address in found}.values())
 
@@ -30,7 +30,7 @@ def local_servers() -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerDescription:
-    """One server as it presents itself; only ``url`` and ``error`` are set where it could not be asked."""
+    """One server as it describes itself; only ``url`` and ``error`` are set if it could not be asked."""
 
     url: str
     version: str = ""

@@ -92,7 +92,7 @@ async def test_a_disk_that_fills_up_is_told_before_an_upload_fails(
         found = await findings(gns3_server.url, status=1 if level == "problem" else 0)
     [finding] = found["disk-space"]
     assert finding["level"] == level and f"its disk is {percent} % full" in finding["message"]
-    assert ("Make room" in finding["hint"]) == (level != "ok")
+    assert ("Free some space" in finding["hint"]) == (level != "ok")
 
 
 async def test_it_is_told_to_people_with_what_to_do(gns3_v3: GNS3Process) -> None:

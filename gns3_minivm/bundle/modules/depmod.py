@@ -81,13 +81,13 @@ class ModuleIndex:
         if name in ordered or name in self.builtin and name not in self.by_name:
             return
         if name in trail:
-            raise PackageError(f"the kernel modules {', '.join(trail)} need each other")
+            raise PackageError(f"the kernel modules {', '.join(trail)} depend on each other")
         module = self.by_name.get(name)
         if module is None:
             needed = f" (needed by {trail[-1]})" if trail else ""
             raise PackageError(
                 f"the kernel package has no module {name}{needed}",
-                hint="Name all packages of the kernel: on Ubuntu linux-image-* and linux-modules-*.",
+                hint="Name all packages of the kernel; on Ubuntu these are linux-image-* and linux-modules-*.",
             )
         for needed_name in module.depends:
             self._visit(needed_name, (*trail, name), ordered)

@@ -87,7 +87,7 @@ def check_static_program(data: bytes, what: str, architecture: Architecture) -> 
     for index in range(header.program_count):
         offset = header.program_offset + index * header.program_size
         if _PROGRAM.unpack_from(data, offset)[0] == _PT_INTERP:
-            raise PackageError(f"{what} is not a static program", hint="Take the package whose name ends in -static.")
+            raise PackageError(f"{what} is not a static program", hint="Use the package whose name ends in -static.")
 
 
 def _header(data: bytes, what: str) -> _Header:

@@ -29,7 +29,7 @@ def read_module_list() -> ModuleList:
 
 
 def parse_module_list(text: str) -> ModuleList:
-    """Raises BugError where the text is not such a list: it is a part of this program."""
+    """Raises BugError for a malformed list, since the list is part of this program."""
     parts: dict[str, list[str]] = {}
     names: list[str] | None = None
     for number, line in enumerate(text.splitlines(), 1):
@@ -37,7 +37,9 @@ def parse_module_list(text: str) -> ModuleList:
         if word.strip("[]") in _PARTS and word.startswith("["):
             names = parts.setdefault(word.strip("[]"), [])
         elif word and (names is None or not word.replace("-", "_").isidentifier()):
-            raise BugError(f"kernel/modules.list, line {number}: {word!r} is no module name in a part {_PARTS}")
+            raise BugError(
+                f"kernel/modules.list, line {number}: {word!r} is not a module name in one of the parts {_PARTS}"
+            )
         elif word and names is not None:
             names.append(underscores(word))
     return ModuleList(tuple(parts.get("boot", ())), tuple(parts.get("late", ())))

@@ -88,7 +88,7 @@ class AptSource(PackageSource):
     def resolve(self, events: Events) -> Iterator[ResolvedPackages]:
         if not has_apt():
             raise PackageError(
-                "this machine has no apt to take the kernel packages from",
+                "this machine has no apt to get the kernel packages with",
                 hint=f"{deb_hint(self._kernel)} Or install a ready kernel: `pip install gns3-minivm-kernel`.",
             )
         with self._cache.hold("apt") as folder:
@@ -113,7 +113,7 @@ class Apt(ABC):
     def _run(
         self, program: str, *words: str, folder: Path | None = None, on_line: Callable[[str], bool] | None = None
     ) -> str:
-        """Run a program of apt's and return what it wrote.  Raises PackageError where it fails."""
+        """Run a program of apt's and return what it wrote.  Raises PackageError if it fails."""
 
     @abstractmethod
     def download(self, records: list[PackageRecord], folder: Path, step: Step) -> None:
@@ -192,8 +192,8 @@ class AptPackages(ResolvedPackages):
             digest = sha256_of(path)
             if digest != record.sha256:
                 raise PackageError(
-                    f"{record.filename} has the sha256 {digest}, apt's list says {record.sha256}",
-                    hint="Try again later: the mirror is being changed, or something on the way changes files.",
+                    f"{record.filename} has the sha256 {digest}, but apt's list says {record.sha256}",
+                    hint="Try again later: the mirror is being updated, or something on the way changes files.",
                 )
         return {name: DebPackage(path) for name, path in paths.items()}
 
@@ -213,7 +213,7 @@ def choose_from(apt: Apt, complaint: str, *, kernel: KernelPart) -> PackageSet:
 
 
 def choose_kernel(apt: Apt, complaint: str, kernel: KernelPart) -> tuple[PackageRecord, ...]:
-    """The packages of the newest kernel, or of its source.  Raises PackageError where apt has none."""
+    """The packages of the newest kernel, or of its source.  Raises PackageError if apt has none."""
     names = KERNELS[kernel]
     for name in names:
         if fields := apt.show(name):
@@ -287,4 +287,7 @@ def _with_complaint(message: str, complaint: str) -> str:
 def _sources_hint(complaint: str) -> str:
     if complaint:
         return "Check this machine's network and apt sources (/etc/apt), or name package files with --deb."
-    return f"Are these the sources of Debian, or of Ubuntu with universe, for {X86_64.debian}? If not: {DEB_HINT}"
+    return (
+        f"Check that these are the sources of Debian, or of Ubuntu with universe, for {X86_64.debian}. "
+        f"If not: {DEB_HINT}"
+    )

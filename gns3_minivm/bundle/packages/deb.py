@@ -50,7 +50,7 @@ class DebMember:
 
 
 def open_deb(path: Path) -> DebFile:
-    """Read the control fields.  Raises PackageError if this is no package."""
+    """Read the control fields.  Raises PackageError if this is not a package."""
     with _reading(path), _member(path, "control.tar") as archive:
         for entry in archive:
             if entry.name.removeprefix("./") == "control":
@@ -61,7 +61,7 @@ def open_deb(path: Path) -> DebFile:
 
 
 def members(deb: DebFile, wanted: Callable[[str], bool]) -> Iterator[DebMember]:
-    """The regular files whose path is wanted, in the archive's order.  Raises PackageError where it is damaged."""
+    """The regular files whose path is wanted, in the archive's order.  Raises PackageError if it is damaged."""
     with _reading(deb.path), _member(deb.path, "data.tar") as archive:
         for entry in archive:
             path = entry.name.removeprefix("./")
@@ -98,7 +98,7 @@ def parse_control(text: str) -> dict[str, str]:
     return fields
 
 
-_HINT = "Name a .deb file as the distribution ships it; load it again if it is damaged."
+_HINT = "Name a .deb file as the distribution ships it; download it again if it is damaged."
 _DAMAGED = (tarfile.TarError, lzma.LZMAError, zlib.error, zstandard.ZstdError, EOFError, gzip.BadGzipFile, ValueError)
 
 
@@ -153,4 +153,4 @@ def _decompressed(raw: IO[bytes], name: str, path: Path) -> Iterator[IO[bytes]]:
         with bz2.BZ2File(raw) as stream:
             yield cast(IO[bytes], stream)
     else:
-        raise PackageError(f"{path}: {name} has a compression that is not supported", hint=_HINT)
+        raise PackageError(f"{path}: {name} is compressed in a way that is not supported", hint=_HINT)

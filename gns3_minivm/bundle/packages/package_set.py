@@ -55,7 +55,7 @@ class Package(ABC):
 
     @abstractmethod
     def members(self, wanted: Callable[[str], bool]) -> Iterator[DebMember]:
-        """The files whose path is wanted.  Raises PackageError where it is damaged."""
+        """The files whose path is wanted.  Raises PackageError if it is damaged."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class _Files(ResolvedPackages):
 
 
 def read_record(path: Path) -> PackageRecord:
-    """The record of a .deb file.  Raises PackageError if it is none or is for another CPU."""
+    """The record of a .deb file.  Raises PackageError if it is not one, or is for another CPU."""
     control = open_deb(path).control
     return make_record(control, filename=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size)
 
@@ -126,8 +126,8 @@ def make_record(control: Mapping[str, str], *, filename: str, sha256: str, size_
         raise PackageError(f"{filename} has no field {error.args[0]}") from error
     if architecture not in (X86_64.debian, "all"):
         raise PackageError(
-            f"{filename} is for the architecture {architecture}; a bundle is made of {X86_64.debian} packages",
-            hint=f"Load the {X86_64.debian} package of the same name.",
+            f"{filename} is for the architecture {architecture}; a bundle needs {X86_64.debian} packages",
+            hint=f"Download the {X86_64.debian} package of the same name.",
         )
     source, _, source_version = control.get("Source", name).partition(" ")
     return PackageRecord(
@@ -142,15 +142,15 @@ def make_record(control: Mapping[str, str], *, filename: str, sha256: str, size_
 
 
 def choose(records: Sequence[PackageRecord], *, kernel: KernelPart = KernelPart.IMAGE) -> PackageSet:
-    """Tell which package is which.  Raises PackageError that names what is missing, superfluous or there twice."""
+    """Tell which package is which.  Raises PackageError that names what is missing, superfluous or duplicated."""
     found_kernel = tuple(record for record in records if record.name.startswith((*KERNEL_PREFIXES, SOURCE_PREFIX)))
     wrong = [record for record in found_kernel if not record.name.startswith(kernel.prefixes)]
     if wrong:
         what = "the source of a kernel" if wrong[0].name.startswith(SOURCE_PREFIX) else "a kernel"
         raise PackageError(
-            f"{wrong[0].filename} holds {what}, and another one is named already"
+            f"{wrong[0].filename} holds {what}, but another one is named already"
             if kernel is KernelPart.NONE
-            else f"{wrong[0].filename} holds {what}, which this flavour is not made of",
+            else f"{wrong[0].filename} holds {what}, which this flavour does not use",
             hint="Name one kernel: packages (--deb), this machine's (--from-host) or a file (--vmlinuz); with "
             "--flavour monolithic, the package of its source.",
         )
@@ -169,17 +169,17 @@ def choose(records: Sequence[PackageRecord], *, kernel: KernelPart = KernelPart.
     extra = [record for record in records if record not in found_kernel and record.name not in (BUSYBOX, E2FSCK)]
     if extra:
         raise PackageError(
-            f"{extra[0].filename} holds the package {extra[0].name}, which is no part of a kernel bundle",
+            f"{extra[0].filename} holds the package {extra[0].name}, which is not part of a kernel bundle",
             hint=deb_hint(kernel),
         )
     names = [record.name for record in records]
     for name in names:
         if names.count(name) > 1:
-            raise PackageError(f"the package {name} is given {names.count(name)} times", hint="Name one of them.")
+            raise PackageError(f"the package {name} is given {names.count(name)} times", hint="Use only one of them.")
     if kernel is KernelPart.SOURCE and len(found_kernel) > 1:
         raise PackageError(
             f"{' and '.join(record.filename for record in found_kernel)} are sources of several kernels",
-            hint="Name one of them.",
+            hint="Use only one of them.",
         )
     return PackageSet(found_kernel, found[BUSYBOX], found[E2FSCK])
 
@@ -196,7 +196,7 @@ _SOURCE_HINT = (
 
 
 def deb_hint(kernel: KernelPart) -> str:
-    """What to say where packages are missing."""
+    """The hint for missing packages."""
     return _SOURCE_HINT if kernel is KernelPart.SOURCE else DEB_HINT
 
 

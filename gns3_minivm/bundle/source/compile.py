@@ -27,7 +27,7 @@ _OPTION = re.compile(r"(?:CONFIG_(?P<set>\w+)=.*|# CONFIG_(?P<unset>\w+) is not 
 _UNSET = re.compile(r"# CONFIG_\w+ is not set")
 _COMPILED = re.compile(r"\s+(?:CC|AS|HOSTCC)\s+\S+")
 _TOLD = re.compile(r"\s+[A-Z][A-Z0-9_ ]*\S*\s+\S+$")
-_HINT = "The lines above are the compiler's own last words."
+_HINT = "The lines above are the last that the compiler printed."
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def read_configuration(path: Path) -> list[str]:
         if not line:
             continue
         if not _OPTION.match(line):
-            raise PackageError(f"{path}, line {number}: {text!r} sets no option")
+            raise PackageError(f"{path}, line {number}: {text!r} does not set an option")
         lines.append(line)
     return lines
 
@@ -66,7 +66,7 @@ def compile_kernel(
     """Compile a kernel with an initramfs inside (blocking).
 
     ``local_version`` is added to the version that the source has; ``timestamp`` is what the kernel says about when it
-    was made.  Raises PackageError where the source does not fit, ToolError where compiling fails.
+    was made.  Raises PackageError if the source does not fit, ToolError if compiling fails.
     """
     workplace.unpack(tarball, events)
     lines = [*configuration, f'CONFIG_INITRAMFS_SOURCE="{_INITRAMFS}"', "CONFIG_INITRAMFS_COMPRESSION_NONE=y"]
@@ -93,7 +93,7 @@ def compile_kernel(
 
 
 class _Progress:
-    """Counts what is compiled; all that make tells about work that goes well is no part of a failure's message."""
+    """Counts what is compiled; keeps make's lines about finished work out of error messages."""
 
     def __init__(self, step: Step) -> None:
         self._step = step
@@ -118,7 +118,7 @@ def _check(wanted: list[str], completed: str, events: Events) -> None:
     essential = [name for line in lacking if (name := _name(line)) in _ESSENTIAL]
     if essential:
         raise PackageError(
-            f"this source of the kernel does not take {', '.join(essential)}, without which no guest starts",
+            f"this kernel source refuses {', '.join(essential)}, without which no guest starts",
             hint="kernel/monolithic.config is written for the linux-source package of Debian 12.",
         )
     if lacking:

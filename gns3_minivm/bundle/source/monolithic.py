@@ -41,7 +41,7 @@ def made_by() -> Mapping[str, Any]:
 
 
 def build(source: PackageSource | None, toolchain: Toolchain, cache: Cache, events: Events) -> Bundle:
-    """Compile the kernel that ``source`` offers, or return the bundle if it is there (blocking).
+    """Compile the kernel that ``source`` offers, or return the bundle if it exists (blocking).
 
     Without ``source`` it comes from where the tools come from.  Raises PackageError, ToolError, DiskFullError.
     """
@@ -141,7 +141,7 @@ def _take_source(record: PackageRecord, package: Package, tarball: Path, folder:
     if found is None:
         raise PackageError(
             f"{record.filename} has no archive usr/src/linux-source-VERSION.tar.xz",
-            hint="A package whose name has no version in it only points to another one: name that.",
+            hint="A package without a version in its name only points to another one: name that one.",
         )
     return record, found
 

@@ -55,8 +55,8 @@ class Workplace(ABC):
     """How many programs are run at once."""
 
     def packages(self) -> PackageSource:
-        """Where packages come from if this machine has no apt.  Raises PackageError where that is nowhere."""
-        raise PackageError("this machine has no apt to take the kernel's source from", hint=deb_hint(KernelPart.SOURCE))
+        """Where packages come from if this machine has no apt.  Raises PackageError if there is no such source."""
+        raise PackageError("this machine has no apt to get the kernel's source with", hint=deb_hint(KernelPart.SOURCE))
 
     @abstractmethod
     def unpack(self, tarball: Path, events: Events) -> None:
@@ -84,10 +84,10 @@ class Toolchain(ABC):
 
 
 def missing_tools() -> list[str]:
-    """The Debian packages of what this machine lacks; raises ToolError where it has the wrong CPU to have them."""
+    """The Debian packages of the tools that this machine lacks; raises ToolError if its CPU is of another kind."""
     if host_architecture() is not X86_64:
         raise ToolError(
-            f"the kernel is for {X86_64.label} and is not compiled on {platform.machine()}",
+            f"the kernel is for {X86_64.label}; gns3-minivm does not compile it on {platform.machine()}",
             hint=f"Build it on an {X86_64.label} machine, and bring it here as a wheel: `gns3-minivm kernel pack`.",
         )
     missing = {package for program, package in PROGRAMS.items() if not shutil.which(program)}
@@ -103,15 +103,15 @@ class HostTools(Toolchain):
     def open(self, scratch: Path, _events: Events) -> Iterator[Workplace]:
         if missing := missing_tools():
             raise ToolError(
-                f"this machine lacks what compiling a kernel takes: {', '.join(missing)}",
+                f"this machine lacks packages that are needed to compile a kernel: {', '.join(missing)}",
                 hint=f"Run `sudo apt install {' '.join(missing)}`, or compile in a container: --container "
                 "debian:bookworm-slim.",
             )
         if _NOT_FOR_MAKE.search(str(scratch)):
             raise ToolError(
                 f"no kernel can be compiled below {str(scratch.parent)!r}: "
-                "make takes no spaces, commas, colons or quotes in a path",
-                hint="Name another folder for the cache: --cache, or compile in a container: --container "
+                "make does not accept spaces, commas, colons or quotes in a path",
+                hint="Choose another cache folder with --cache DIR, or compile in a container: --container "
                 "debian:bookworm-slim.",
             )
         yield _Host(scratch)
@@ -146,7 +146,7 @@ class _Host(Workplace):
 
 
 def identity(run_tool: Callable[[Sequence[str]], str]) -> str:
-    """What the tools that decide the bytes say of themselves."""
+    """The versions of the tools that decide the bytes, as the tools print them."""
     return "; ".join(run_tool(words).strip().splitlines()[0].strip("* \t") for words in _IDENTITY)
 
 
@@ -187,7 +187,7 @@ def _extract_member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: P
     if any(os.path.normpath(place).startswith(("/", "..")) for place in places):
         raise tarfile.ExtractError(f"{member.name!r} leads out of its folder")
     if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
-        raise tarfile.ExtractError(f"{member.name!r} is no file, folder or link")
+        raise tarfile.ExtractError(f"{member.name!r} is not a file, folder or link")
     member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
     member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
     archive.extract(member, folder)

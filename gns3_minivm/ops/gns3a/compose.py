@@ -65,7 +65,7 @@ class ExportedVersion:
 def compose(versions: Sequence[ExportedVersion]) -> ApplianceFile:
     """The file of one template with these versions, the settings being those of the first.
 
-    Raises UsageError for versions that cannot stand in one file.
+    Raises UsageError for versions that do not fit into one file.
     """
     first = versions[0]
     template, appliance = first.template, first.source.resolved.appliance
@@ -109,7 +109,7 @@ def compose(versions: Sequence[ExportedVersion]) -> ApplianceFile:
 def merge(new: ApplianceFile, existing: ApplianceFile | None) -> ApplianceFile:
     """The new versions before those that the file has already.
 
-    Raises UsageError if one of them is there with other images.
+    Raises UsageError if the file has one of them with other images.
     """
     if existing is None:
         return new
@@ -122,8 +122,8 @@ def merge(new: ApplianceFile, existing: ApplianceFile | None) -> ApplianceFile:
     for version in new.versions:
         if version.name in old and old[version.name].images != version.images:
             raise UsageError(
-                f"{new.name} {version.name} is in the file already, with other images",
-                hint="Give the new one another name with --version, or start the file anew with --force.",
+                f"{new.name} {version.name} is already in the file, with other images",
+                hint="Give the new one another name with --version, or replace the file with --force.",
             )
     versions = [*new.versions, *(v for v in existing.versions if v.name not in {w.name for w in new.versions})]
     images = {image.filename: image for image in (*existing.images, *new.images)}
@@ -167,7 +167,7 @@ def _check_settings(one: ExportedVersion, other: ExportedVersion) -> None:
     if differing or one.template.ram_mb != other.template.ram_mb:
         names = ", ".join(differing) or "ram"
         raise UsageError(
-            f"{one.template.name} {one.name} and {other.name} differ in {names}, and a .gns3a has one value for all",
+            f"{one.template.name} {one.name} and {other.name} differ in {names}, but a .gns3a has one value for all",
             hint="Export them to different folders, or give both the same settings.",
         )
 

@@ -43,7 +43,7 @@ class ExportRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedFile:
-    """A file beside a ``.gns3a``; ``reason`` says why it is left out, or why it could not be."""
+    """A file beside a ``.gns3a``; ``reason`` says why it is left out, or why it could not be left out."""
 
     filename: str
     size_bytes: int
@@ -74,7 +74,7 @@ class ExportedAppliance:
 
     @property
     def is_portable(self) -> bool:
-        """Whether the ``.gns3a`` alone is enough to share."""
+        """Whether sharing the ``.gns3a`` alone is enough."""
         return all(file.state == "left out" for file in self.files)
 
     def as_dict(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class ExportedAppliance:
 
 @dataclass(frozen=True, kw_only=True)
 class ApplianceExport:
-    """``pending`` are steps without which a dry run cannot tell what follows for some of the names."""
+    """``pending`` lists steps that must come first for a dry run to know the rest for some of the names."""
 
     appliances: tuple[ExportedAppliance, ...]
     dry_run: bool
@@ -111,10 +111,10 @@ async def export_appliances(request: ExportRequest, context: RunContext) -> Appl
     The ``.gns3a`` comes last, so that one that is there is complete.  Raises UserError, ImageError, HostError.
     """
     if request.version and len(request.names) > 1:
-        raise UsageError("--version names one version, and several images are given", hint="Export them one by one.")
+        raise UsageError("--version names one version, but several images are given", hint="Export them one by one.")
     for option, text in (("--version", request.version), ("--as", request.template_name)):
         if text and (not text.isprintable() or len(text) > NAME_MAX):
-            raise UsageError(f"{option} {text[:40]!r} is no name", hint=f"Use up to {NAME_MAX} letters and digits.")
+            raise UsageError(f"{option} {text[:40]!r} is not a name", hint=f"Use up to {NAME_MAX} letters and digits.")
     _check_folder(request.folder)
     found: dict[str, list[ExportedVersion]] = {}
     pending: list[str] = []
@@ -202,7 +202,7 @@ async def _ship(artifact: Artifact, portable: Portability, request: ExportReques
     said = ExportedFile(filename=artifact.filename, size_bytes=artifact.size_bytes, md5=artifact.md5, state="left out")
     obstacle = portable.disk if artifact.kind is Kind.DISK else portable.kernel
     if request.portable and not obstacle:
-        return replace(said, reason="it can be made again from what the file says")
+        return replace(said, reason="it can be made again from the file's own data")
     reason = obstacle if request.portable else ""
     target = request.folder / artifact.filename
     if target.exists() and await run_blocking(_is_same, target, artifact):
@@ -221,9 +221,9 @@ def _is_same(path: Path, artifact: Artifact) -> bool:
 
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is no folder", hint="Name the folder that the files shall be written to.")
+        raise UsageError(f"{folder} is not a folder", hint="Name the folder to write the files to.")
     if not folder.absolute().parent.is_dir():
-        raise UsageError(f"the folder {folder.absolute().parent} does not exist", hint="Make it, or name another.")
+        raise UsageError(f"the folder {folder.absolute().parent} does not exist", hint="Create it, or name another.")
 
 
 def _make_folder(folder: Path) -> None:

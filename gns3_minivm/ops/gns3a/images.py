@@ -1,4 +1,4 @@
-"""Where the images of an appliance file come from: the places that are tried, one after the other.
+"""Finds the images of an appliance file: the places that are tried, one after the other.
 
 1. beside the file, or in a folder that the user names: by name, else by size and checksum under any name;
 2. this machine's cache of disks and kernel bundles, and an installed kernel package;
@@ -35,7 +35,7 @@ _PULL = f"{REGISTRY_SCHEME}://"
 
 @dataclass(frozen=True)
 class Place:
-    """Where an image can be had; ``fetch`` gets it, and may find that it cannot."""
+    """A place that may have an image; ``fetch`` gets it, or finds that it cannot."""
 
     label: str
     fetch: Callable[[], Awaitable[Artifact]]
@@ -73,19 +73,19 @@ class ImageFinder:
         return None
 
     def missing(self, images: Sequence[ImageFile]) -> ImageNotFoundError:
-        """The error for images that no place has: what they are, why not, and where to put them."""
+        """The error for images that no place has: which they are, why each place failed, and where to put them."""
         lines = []
         for image in images:
             lines.append(f"  {image.filename} ({image.filesize} bytes, md5 {image.md5sum})")
             if image.download_url:
-                lines.append(f"    there may be a download at {without_secrets(image.download_url)}")
+                lines.append(f"    the download may be at {without_secrets(image.download_url)}")
             lines += [f"    {note}" for note in dict.fromkeys(self._notes.get(image.filename, []))]
         wheels = {
             made.kernel.wheel for image in images if (made := self._appliance.made(image.filename)) and made.kernel
         }
         wheel = "".join(f" The kernel comes with `pip install {wheel}`." for wheel in sorted(wheels) if wheel)
         return ImageNotFoundError(
-            f"{self._appliance.name} needs images that are not here:\n" + "\n".join(lines),
+            f"{self._appliance.name} needs images that were not found:\n" + "\n".join(lines),
             hint=f"Put them into {self._folders[0]} (or another folder, --images DIR), under any name.{wheel}",
         )
 
@@ -137,7 +137,7 @@ class ImageFinder:
                     return found
                 if path == named and size_bytes is not None:
                     other = f"md5 {found.md5}" if found else f"{size_bytes} bytes"
-                    self._note(image, f"{path} is another file: it has {other}")
+                    self._note(image, f"{path} is a different file: it has {other}")
         return None
 
     def _cached(self, image: ImageFile) -> Artifact | None:
@@ -158,7 +158,10 @@ class ImageFinder:
         elif source.image:
             bundle = await run_blocking(self._bundle_of_embedded, source.image)
             if bundle is None:
-                self._note(image, f"made of the appliance {source.image} with a kernel bundle that is not here")
+                self._note(
+                    image,
+                    f"made from the appliance {source.image} with a kernel bundle that this machine does not have",
+                )
                 return
             kernel, names = KernelChoice(name=bundle), [source.image]
         for name in names:
@@ -178,7 +181,7 @@ class ImageFinder:
                     yield Place(f"made again from {name}", convert)
                 else:
                     self._note(
-                        image, f"{name} gives another disk here (gns3-minivm {__version__}): {found.recipe.id[:12]}"
+                        image, f"{name} gives a different disk here (gns3-minivm {__version__}): {found.recipe.id[:12]}"
                     )
             except MiniVMError as error:
                 if name == source.image:

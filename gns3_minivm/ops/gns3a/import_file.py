@@ -1,4 +1,4 @@
-"""``import``: appliance files of anybody's become templates on servers, through the same engine as ``register``."""
+"""``import``: turns anybody's appliance files into templates on servers, in the same way as ``register``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ImportRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageOrigin:
-    """Where an image came from that some server lacked, or would come from."""
+    """The place that an image, which some server lacked, came from or would come from."""
 
     filename: str
     size_bytes: int
@@ -79,9 +79,9 @@ class ApplianceImport:
 async def import_appliance(request: ImportRequest, context: RunContext) -> ApplianceImport:
     """Bring the templates of a file's versions, and their images, to every server of the request.
 
-    Images that servers lack are at hand, and checked, before anything is sent.  An error of one server is in its report
-    and stops no other.  Raises ConfigError for what is wrong with the file, UsageError, ImageNotFoundError for images
-    that are nowhere to be had, HostError.
+    Images that servers lack are fetched and checked before anything is sent.  An error of one server is in its report
+    and does not stop the others.  Raises ConfigError for mistakes in the file, UsageError, ImageNotFoundError for
+    images that no place has, HostError.
     """
     check_named(request.servers)
     appliance = await run_blocking(read_gns3a, request.path)
@@ -111,7 +111,7 @@ async def import_appliance(request: ImportRequest, context: RunContext) -> Appli
 
 
 def choose(request: ImportRequest, appliance: ApplianceFile) -> list[Version]:
-    """The versions that are meant: those that were named, or the first that boots a kernel directly.
+    """The versions to import: those named, else the first that boots a kernel directly.
 
     Authors write the newest version first.  Raises UsageError.
     """
@@ -120,7 +120,7 @@ def choose(request: ImportRequest, appliance: ApplianceFile) -> list[Version]:
         if name not in there:
             raise UsageError(f"{request.path} has no version {name!r}", hint=f"It has: {', '.join(there)}.")
     if request.template_name and len(set(request.versions)) > 1:
-        raise UsageError("--as names one template, and several versions are chosen", hint="Import them one by one.")
+        raise UsageError("--as names one template, but several versions are chosen", hint="Import them one by one.")
     if request.versions:
         return [there[name] for name in dict.fromkeys(request.versions)]
     direct = [version for version in appliance.versions if KERNEL_SLOT in version.images]
@@ -155,7 +155,7 @@ class _FileSupply:
         return [Found(item, self._versions[item].desired) for item in wanted]
 
     async def make_kernels(self) -> None:
-        raise BugError("the files of an appliance file have their names")
+        raise BugError("the files of an appliance file have fixed names")
 
     async def start(self, filenames: Iterable[str]) -> None:
         missing = []

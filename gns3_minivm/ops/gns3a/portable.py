@@ -1,4 +1,4 @@
-"""Whether everybody can make an appliance's images again from what a ``.gns3a`` file says of them."""
+"""Whether others can make an appliance's images again from what a ``.gns3a`` file says about them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def portability(source: FoundImage, bundle: Bundle, workshop: Workshop, ev
     no_kernel = (
         ""
         if wheel
-        else f"the kernel bundle {name} was built on this machine, and is in no installed package gns3-minivm-kernel"
+        else f"the kernel bundle {name} was built on this machine, not installed with the package gns3-minivm-kernel"
     )
     if image and source.resolved.appliance and source.resolved.appliance.embedded and no_kernel:
         image, no_disk = "", f"it is made with the busybox of {no_kernel.removeprefix('the ')}"
@@ -50,21 +50,21 @@ def _is_here(host: str) -> bool:
 
 
 async def _image_for_all(source: FoundImage, workshop: Workshop) -> tuple[str, str]:
-    """The name by which everybody has an image, or why there is none."""
+    """The name by which anybody can get an image, or why there is none."""
     image, appliance = source.resolved.image, source.resolved.appliance
     if appliance is not None and appliance.embedded:
         if appliance.folder.parent == resources.folder("appliances"):
             return appliance.name, ""
-        return "", f"the appliance {appliance.name} is in a folder of this user only"
+        return "", f"the appliance {appliance.name} is only in a folder of this user"
     pinned = image.source_digest.pinned
     if not pinned:
-        return "", f"{image.info.reference} is on this machine only: push it to a registry, and export it from there"
+        return "", f"{image.info.reference} is only on this machine: push it to a registry, and export it from there"
     name = f"{REGISTRY_SCHEME}://{pinned}"
     try:
         there = await workshop.find(name)
     except MiniVMError as error:
         # An engine has digests also for images that were never pushed.
-        return "", f"{pinned} cannot be had: {error.message}"
+        return "", f"{pinned} is unavailable: {error.message}"
     if there.recipe.id != source.recipe.id:
-        return "", f"{pinned} is another image in the registry"
+        return "", f"{pinned} is a different image in the registry"
     return name, ""

@@ -25,13 +25,13 @@ _SYMBOLS = {
     "firewall": ":/symbols/classic/firewall.svg",
     "guest": ":/symbols/classic/qemu_guest.svg",
 }
-"""What servers have by themselves, by category."""
+"""Symbols that every server has, by category."""
 _SYMBOL_SIZE_MAX = 1 << 20
 _PICTURES = (b"<svg", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
 """How pictures start that GNS3 can show (gns3server/utils/picture.py); an SVG may begin with an XML declaration."""
 _TCG = "-machine accel=tcg"
 _LEFT_OUT_QUIETLY = {"path", "platform", "boot_priority", "console_auto_start", "bios_image", "usage", "symbol"}
-"""Settings without meaning for a kernel that is booted directly, or told otherwise."""
+"""Settings that mean nothing for a kernel that is booted directly, or that are passed in another way."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ImportedVersion:
 def imported(path: Path, appliance: ApplianceFile, version: Version, *, name: str, is_pinned: bool) -> ImportedVersion:
     """The template of one version; ``is_pinned`` gives it an id of its own beside other versions.
 
-    Raises ConfigError for what is no QEMU machine that boots a kernel directly.
+    Raises ConfigError for anything but a QEMU machine that boots a kernel directly.
     """
     place = f"{path}: {appliance.name} {version.name}"
     _check_slots(place, version)
@@ -55,7 +55,7 @@ def imported(path: Path, appliance: ApplianceFile, version: Version, *, name: st
     server_names = {slot: server_name(image.filename) for slot, image in images.items()}
     by_name = {server_names[slot]: image for slot, image in images.items()}
     if len({image.md5sum for image in images.values()}) != len(by_name):
-        raise ConfigError(f"{place}: two of its images have one name or one content")
+        raise ConfigError(f"{place}: two of its images have the same name or the same content")
     symbol, svg, no_symbol = _symbol(path, appliance)
     template = QemuTemplate(
         template_id=template_id(appliance.name, version=version.name) if is_pinned else template_id(name),
@@ -88,7 +88,7 @@ def imported(path: Path, appliance: ApplianceFile, version: Version, *, name: st
 
 
 def server_name(filename: str) -> str:
-    """The name that servers get a file under: they take few characters, and unpack what ends in .gz or .xz."""
+    """The name of a file on servers: they accept few characters, and unpack files that end in .gz or .xz."""
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", filename).lstrip("-.") or "image"
     return re.sub(r"\.(gz|xz|tmp)$", r"-\1", label)
 
@@ -101,7 +101,7 @@ def _check_slots(place: str, version: Version) -> None:
         )
     if others := sorted(version.images.keys() - set(SLOTS)):
         raise ConfigError(
-            f"{place} needs a {legible(', '.join(others))}; templates of gns3-minivm have {', '.join(SLOTS)}",
+            f"{place} needs a {legible(', '.join(others))}; templates of gns3-minivm can have {', '.join(SLOTS)}",
             hint="Import it with the GNS3 GUI.",
         )
 
@@ -109,14 +109,14 @@ def _check_slots(place: str, version: Version) -> None:
 def _image(place: str, appliance: ApplianceFile, filename: str) -> ImageFile:
     found = appliance.images_named(filename)
     if len(found) > 1:
-        raise ConfigError(f"{place}: {filename} is among the images {len(found)} times, with other checksums")
+        raise ConfigError(f"{place}: {filename} is among the images {len(found)} times, with different checksums")
     return found[0]
 
 
 def _machine(place: str, qemu: Qemu, images: dict[str, ImageFile]) -> dict[str, Any]:
     platform = _PLATFORMS.get(qemu.arch)
     if platform is None:
-        raise ConfigError(f"{place} is for {legible(qemu.arch)}; import knows {', '.join(_PLATFORMS)}")
+        raise ConfigError(f"{place} is for {legible(qemu.arch)}; import supports {', '.join(_PLATFORMS)}")
     options = qemu.options.strip()
     if qemu.kvm == "disable" and _TCG not in options:
         # As GNS3's own import does.
@@ -170,13 +170,13 @@ def _symbol(path: Path, appliance: ApplianceFile) -> tuple[str, bytes | None, li
     plain = "/" not in wanted and "\\" not in wanted and wanted not in (".", "..")
     try:
         if not plain or not place.is_file() or place.stat().st_size > _SYMBOL_SIZE_MAX:
-            raise OSError("no picture")
+            raise OSError("not a picture")
         svg = place.read_bytes()
     except (OSError, ValueError):
         return usual, None, [f"{path}: its symbol {wanted[:100]!r} is not beside it; templates get {usual}"]
     if not _is_picture(svg):
         # A file of the user's that lies there, which is nobody else's business.
-        return usual, None, [f"{path}: its symbol {wanted[:100]!r} is no picture; templates get {usual}"]
+        return usual, None, [f"{path}: its symbol {wanted[:100]!r} is not a picture; templates get {usual}"]
     digits = hashlib.sha256(svg).hexdigest()[:12]
     stem, ending = re.sub(r"[^A-Za-z0-9._-]+", "-", place.stem).strip("-."), place.suffix
     # Another picture has another name, so that none is ever overwritten.

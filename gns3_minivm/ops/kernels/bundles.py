@@ -39,7 +39,7 @@ _ID_LENGTH_MIN = 6
 
 @dataclass(frozen=True, kw_only=True)
 class KernelOrigin:
-    """What a bundle is made of: the distribution's kernel, from apt or from ``debs``, unless another one is named.
+    """The sources of a bundle: the distribution's kernel, from apt or from ``debs``, unless another one is named.
 
     With ``from_host`` or ``vmlinuz``, the ``debs`` are busybox and e2fsck alone.  With ``monolithic`` the kernel is
     compiled from the distribution's source, in a container of the image ``container`` if that is given.
@@ -59,7 +59,7 @@ class KernelOrigin:
 
     @property
     def is_named(self) -> bool:
-        """Whether the user has named files, so that what the cache holds is no answer."""
+        """Whether the user has named files, so that the bundles in the cache do not count."""
         return bool(self.debs) or self.flavour not in (FLAVOUR, MONOLITHIC)
 
     def build(self, cache: Cache, events: Events) -> Bundle:
@@ -76,18 +76,18 @@ class KernelOrigin:
         """Raises UsageError for options that contradict each other."""
         if self.monolithic and (self.from_host or self.vmlinuz or self.modules):
             raise UsageError(
-                "--flavour monolithic compiles a kernel, and --from-host, --vmlinuz or --modules names another one",
-                hint="Give one of them.",
+                "--flavour monolithic compiles a kernel, but --from-host, --vmlinuz or --modules names another one",
+                hint="Use only one of them.",
             )
         if self.container and not self.monolithic:
             raise UsageError(
-                f"--container {self.container} says where a kernel is compiled, and none is",
+                f"--container {self.container} says where to compile a kernel, but no kernel is compiled",
                 hint="Add --flavour monolithic, or leave --container out.",
             )
         if self.from_host and (self.vmlinuz or self.modules):
             raise UsageError(
-                "--from-host takes this machine's kernel and modules; --vmlinuz or --modules names others",
-                hint="Give either --from-host, or --vmlinuz FILE with --modules DIR.",
+                "--from-host takes this machine's kernel and modules, but --vmlinuz or --modules names others",
+                hint="Use either --from-host, or --vmlinuz FILE with --modules DIR.",
             )
         if self.modules and not self.vmlinuz:
             raise UsageError(
@@ -111,8 +111,8 @@ def host_kernel(root: Path = Path("/"), version: str | None = None) -> tuple[Pat
     missing = images[0] if image is None else modules
     if image is None or not modules.is_dir():
         raise PackageError(
-            f"this machine runs the kernel {version}, and there is no {missing}",
-            hint="In a container, or with a kernel that lies elsewhere, name it: --vmlinuz FILE --modules DIR.",
+            f"this machine runs the kernel {version}, but {missing} does not exist",
+            hint="In a container, or if the kernel is elsewhere, name it: --vmlinuz FILE --modules DIR.",
         )
     return image, modules
 
@@ -139,7 +139,7 @@ def bundle_dict(bundle: Bundle) -> dict[str, Any]:
 
 
 async def kernel_build(origin: KernelOrigin, context: RunContext, *, rebuild: bool = False) -> BuildResult:
-    """Make the kernel bundle unless there is one; ``rebuild`` asks for the newest packages in any case.
+    """Make the kernel bundle unless it exists; ``rebuild`` asks for the newest packages in any case.
 
     Raises UsageError, PackageError, ToolError, DiskFullError.
     """
@@ -160,12 +160,12 @@ def kernel_list(settings: Settings) -> list[Bundle]:
 
 
 def bundle_at_hand(cache: Cache, events: Events, choice: KernelChoice) -> Bundle:
-    """The kernel bundle that was chosen, built now if that can be and it is not there (blocking)."""
+    """The kernel bundle that was chosen, built now if it does not exist and can be built (blocking)."""
     found = find_chosen(cache, choice)
     if choice == KernelChoice() and installed_folders() and not find_installed():
         events.warn(
-            "the kernel that was installed with pip was made by another release of gns3-minivm, so it is not used; one "
-            "of this release replaces it: pip install --force-reinstall gns3-minivm-kernel"
+            "the kernel that was installed with pip was made by another release of gns3-minivm, so it is not used; "
+            "replace it with one of this release: pip install --force-reinstall gns3-minivm-kernel"
         )
     return found or KernelOrigin(debs=choice.debs, monolithic=choice.name == MONOLITHIC).build(cache, events)
 
@@ -176,7 +176,7 @@ def find_chosen(cache: Cache, choice: KernelChoice) -> Bundle | None:
     Raises UsageError for a name that no bundle has.
     """
     if choice.debs and choice.name:
-        raise UsageError("--kernel names a bundle, and --deb packages for another", hint="Give one of them.")
+        raise UsageError("--kernel names a bundle, but --deb names packages for another", hint="Use only one of them.")
     if choice.debs:
         return None
     if choice.name is None and (installed := find_installed()):

@@ -1,4 +1,4 @@
-"""Which kernel bundle a template or a guest gets; a value apart, since what reads bundles takes long to load."""
+"""Which kernel bundle a template or a guest gets; a module of its own, since code that reads bundles loads slowly."""
 
 from __future__ import annotations
 

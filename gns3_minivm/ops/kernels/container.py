@@ -60,7 +60,7 @@ def _fetch(engine: Engine, image: str, events: Events) -> None:
                 if "error" in message:
                     raise EngineError(
                         f"the Docker engine at {engine} cannot get {image}: {message['error']}",
-                        hint=f"`docker pull {image}` shows why; another image may be named with --container IMAGE.",
+                        hint=f"`docker pull {image}` shows why; choose another image with --container IMAGE.",
                     ) from None
 
 

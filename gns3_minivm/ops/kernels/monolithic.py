@@ -38,8 +38,8 @@ def build_monolithic(
         return monolithic.build(source, tools, cache, events)
     except EngineError as error:
         raise ToolError(
-            f"this machine lacks what compiling a kernel takes ({', '.join(missing)}), and a container cannot be had: "
-            f"{error.message}",
+            f"this machine lacks packages that are needed to compile a kernel ({', '.join(missing)}), and no "
+            f"container is available: {error.message}",
             hint=f"Run `sudo apt install {' '.join(missing)}`, start a Docker engine, or install a ready kernel: "
             "`pip install gns3-minivm-kernel`.",
         ) from error

@@ -41,7 +41,7 @@ class Newer:
 async def newer_kernels(bundles: Sequence[Bundle], context: RunContext) -> list[Newer]:
     """Ask this machine's apt about the flavours that ``bundles`` (newest first) are of; nothing without an apt.
 
-    What cannot be found out is a warning.
+    Anything that cannot be found out becomes a warning.
     """
     newest: dict[str, Bundle] = {}
     for bundle in bundles:

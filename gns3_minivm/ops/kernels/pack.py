@@ -39,7 +39,7 @@ class PackResult:
 async def kernel_pack(name: str, folder: Path, context: RunContext, *, force: bool = False) -> PackResult:
     """Write the wheel of a bundle that is in the cache; ``name`` is as for ``--kernel``.
 
-    Raises UsageError for a bundle that is not there or a wheel that is, DiskFullError.
+    Raises UsageError for a bundle that does not exist or a wheel that does, DiskFullError.
     """
     started = time.monotonic()
     bundle = await run_blocking(find_chosen, context.settings.open_cache(), KernelChoice(name=name))
@@ -50,9 +50,11 @@ async def kernel_pack(name: str, folder: Path, context: RunContext, *, force: bo
         )
     target = folder / wheel_name(bundle)
     if not folder.is_dir():
-        raise UsageError(f"there is no folder {folder} for the wheel", hint="Make it, or name another: --output DIR.")
+        raise UsageError(
+            f"the folder {folder} for the wheel does not exist", hint="Create it, or name another: --output DIR."
+        )
     if target.exists() and not force:
-        raise UsageError(f"{target} is there already", hint="Add --force to replace it.")
+        raise UsageError(f"{target} exists already", hint="Add --force to replace it.")
     if not context.dry_run:
         with context.events.step(f"Writing {target.name}"):
             await run_blocking(_write, bundle, target)

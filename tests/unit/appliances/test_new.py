@@ -54,12 +54,12 @@ async def test_a_dry_run_makes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "image", "message"),
     [
-        ("My-Web", "nginx", "'My-Web' is no name for an appliance"),
-        ("../web", "nginx", "'../web' is no name for an appliance"),
-        ("web", "Nginx", "'Nginx' names no image"),
-        ("web", "nginx\nRUN true", "names no image"),
+        ("My-Web", "nginx", "'My-Web' is not a name for an appliance"),
+        ("../web", "nginx", "'../web' is not a name for an appliance"),
+        ("web", "Nginx", "'Nginx' does not name an image"),
+        ("web", "nginx\nRUN true", "does not name an image"),
         ("web", "rootfs:/tmp/a.tar", "a Dockerfile cannot start from 'rootfs:/tmp/a.tar'"),
-        ("web", "", "'' names no image"),
+        ("web", "", "'' does not name an image"),
         ("debian-minivm", "nginx", "there is an appliance 'debian-minivm' already"),
     ],
 )
@@ -72,14 +72,14 @@ async def test_a_wrong_word_makes_nothing(tmp_path: Path, name: str, image: str,
 
 async def test_a_folder_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "own" / "mine").mkdir(parents=True)
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists already"):
         await new_appliance("mine", "nginx", context(tmp_path, tmp_path / "own"))
     assert not list((tmp_path / "own" / "mine").iterdir())
 
 
 async def test_a_place_where_nothing_can_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DiskFullError, match="cannot be made"):
+    with pytest.raises(DiskFullError, match="cannot be created"):
         await new_appliance("mine", "nginx", context(tmp_path), folder=tmp_path / "file")
 
 

@@ -206,20 +206,20 @@ def test_a_build_that_fails_leaves_nothing(cache: Cache, tmp_path: Path) -> None
 
 def test_a_meta_package_is_told_as_having_no_kernel(cache: Cache, tmp_path: Path) -> None:
     meta = make_deb(tmp_path, "linux-image-cloud-amd64", {}, Depends="linux-image-x")
-    with pytest.raises(PackageError, match="there is no kernel image") as caught:
+    with pytest.raises(PackageError, match="no kernel image") as caught:
         make(cache, [meta, busybox_deb(tmp_path), e2fsck_deb(tmp_path)])
     assert "only points to another one" in caught.value.hint
 
 
 def test_a_kernel_without_its_module_package_is_told(cache: Cache, tmp_path: Path) -> None:
     image = make_deb(tmp_path, f"linux-image-{VERSION}", {f"boot/vmlinuz-{VERSION}": b"kernel"})
-    with pytest.raises(PackageError, match="there is no kernel modules"):
+    with pytest.raises(PackageError, match="no kernel modules"):
         make(cache, [image, busybox_deb(tmp_path), e2fsck_deb(tmp_path)])
 
 
 def test_packages_of_two_kernels_are_told(cache: Cache, tmp_path: Path) -> None:
     other = make_deb(tmp_path, "linux-modules-6.8.0-1-generic", kernel_files("6.8.0-1-generic"))
-    with pytest.raises(PackageError, match="is for the kernel 6.8.0-1-generic, another of the packages for"):
+    with pytest.raises(PackageError, match="is for the kernel 6.8.0-1-generic, but another package is for"):
         make(cache, [kernel_deb(tmp_path), other, busybox_deb(tmp_path), e2fsck_deb(tmp_path)])
 
 

@@ -37,7 +37,7 @@ BAD_INPUT = [
      "error: the kernel arguments 'run=\"x' are malformed: a quotation mark is not closed\n"),
     (["register"], 2, "Error: Missing argument 'NAME...'.\n"),
     (["convert", "debian-minivm", "-o", "/no such/x.qcow2"], 2, "error: the folder /no such does not exist\n"),
-    (["boot"], 2, "error: nothing to boot is named\n"),
+    (["boot"], 2, "error: no image or template is named\n"),
     (["server"], 2, "error: no GNS3 server is named\n"),
     (["kernel", "build", "--deb", "/nonexistent.deb"], 2, "File '/nonexistent.deb' does not exist."),
     (["register", "--ram", "1", "x"], 2, "Error: Invalid value for '--ram': 1 is not in the range 32<=x<=1048576.\n"),

@@ -151,7 +151,7 @@ def test_options_that_the_source_does_not_know_are_told_and_essential_ones_refus
 
 
 def test_packages_that_are_no_source_are_refused(cache: Cache, tmp_path: Path) -> None:
-    with pytest.raises(PackageError, match="a kernel, which this flavour is not made of"):
+    with pytest.raises(PackageError, match="a kernel, which this flavour does not use"):
         make(cache, bundle_debs(tmp_path))
     with pytest.raises(PackageError, match="missing: linux-source-VERSION"):
         make(cache, source_debs(tmp_path)[1:])

@@ -90,7 +90,7 @@ async def test_an_appliance_of_the_users_with_modules_and_a_picture_has_both_bes
     assert values["usage"].startswith("Plug it in.\n\nImage: my-switch 7 sha256:")
     assert (tmp_path / "out" / values["symbol"]).read_bytes() == picture
     reasons = {file.filename: file.reason for file in result.appliances[0].files}
-    assert "is in a folder of this user only" in reasons[version["images"]["hda_disk_image"]]
+    assert "is only in a folder of this user" in reasons[version["images"]["hda_disk_image"]]
 
 
 async def test_a_kernel_of_one_file_is_exported_as_one(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ async def test_versions_are_added_before_those_that_are_there(export: Export, tm
     assert [line.partition(": ")[0] for line in usage] == ["Images:", "  2", "  1", "", "Made by gns3-minivm."]
     await export("two", version="2", add=True)
     assert written(tmp_path) == values
-    with pytest.raises(UsageError, match="vm 1 is in the file already, with other images"):
+    with pytest.raises(UsageError, match="vm 1 is already in the file, with other images"):
         await export("three", version="1", add=True)
     assert written(tmp_path) == values
 
@@ -180,12 +180,12 @@ async def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_built
     export: Export, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         await export(folder=tmp_path / "file")
     with pytest.raises(UsageError, match="does not exist"):
         await export(folder=tmp_path / "a" / "b")
     for words in ({"version": "1\n2"}, {"template_name": "x" * 300}):
-        with pytest.raises(UsageError, match="is no name"):
+        with pytest.raises(UsageError, match="is not a name"):
             await export(**words)
 
 

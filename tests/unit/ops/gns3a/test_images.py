@@ -76,7 +76,7 @@ async def test_another_file_of_the_name_does_not_count_and_is_told(tmp_path: Pat
         assert await found.obtain(DISK) is None
         error = found.missing([DISK])
     assert NAME in error.message and DISK.md5sum in error.message
-    assert f"is another file: it has md5 {hashlib.md5(other).hexdigest()}" in error.message
+    assert f"is a different file: it has md5 {hashlib.md5(other).hexdigest()}" in error.message
     assert str(tmp_path / "a") in error.hint and "--images" in error.hint
 
 
@@ -152,7 +152,7 @@ async def test_an_embedded_appliance_is_made_again_where_its_kernel_bundle_is(tm
         assert obtained[1].md5 == disk.md5sum
     async with finder(path, tmp_path / "empty") as found:
         assert await found.obtain(disk) is None
-        assert "with a kernel bundle that is not here" in found.missing([disk]).message
+        assert "with a kernel bundle that this machine does not have" in found.missing([disk]).message
 
 
 async def test_an_image_that_only_its_author_has_is_told(tmp_path: Path) -> None:
@@ -233,5 +233,5 @@ async def test_an_export_tells_what_keeps_it_from_being_portable(tmp_path: Path)
     assert not appliance.is_portable
     assert [file.state for file in appliance.files] == ["written"] * 3
     reasons = {file.filename.partition("-")[0]: file.reason for file in appliance.files}
-    assert "is on this machine only: push it to a registry" in reasons["root"]
-    assert "is in no installed package gns3-minivm-kernel" in reasons["vmlinuz"]
+    assert "is only on this machine: push it to a registry" in reasons["root"]
+    assert "not installed with the package gns3-minivm-kernel" in reasons["vmlinuz"]

@@ -113,7 +113,7 @@ def test_a_file_that_is_no_picture_is_never_sent_as_a_symbol(tmp_path: Path, con
     (tmp_path / "id_rsa").write_bytes(content)
     found = version(tmp_path / "a.gns3a", symbol="id_rsa")
     assert (found.desired.template.symbol, found.desired.symbol_svg) == (":/symbols/classic/qemu_guest.svg", None)
-    assert "'id_rsa' is no picture" in found.warnings[-1]
+    assert "'id_rsa' is not a picture" in found.warnings[-1]
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,8 @@ def with_cdrom() -> dict[str, Any]:
     ("changes", "said"),
     [
         (without_kernel(), "Alpine-minivm 1 does not boot a kernel directly: it has no kernel_image"),
-        (with_cdrom(), "needs a cdrom_image; templates of gns3-minivm have"),
-        ({"qemu": qemu(arch="arm")}, "is for arm; import knows x86_64, i386, aarch64"),
+        (with_cdrom(), "needs a cdrom_image; templates of gns3-minivm can have"),
+        ({"qemu": qemu(arch="arm")}, "is for arm; import supports x86_64, i386, aarch64"),
         ({"images": [*original()["images"], image(FILES["initrd"][0], b"other")]}, "is among the images 2 times"),
     ],
 )

@@ -73,6 +73,6 @@ def test_without_tools_and_engine_the_error_names_both(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(monolithic, "build", refuse)
     monkeypatch.setattr(kernel_monolithic, "missing_tools", lambda: ["bc", "flex"])
-    with pytest.raises(ToolError, match=r"\(bc, flex\), and a container cannot be had: no Docker engine") as caught:
+    with pytest.raises(ToolError, match=r"\(bc, flex\), and no container is available: no Docker engine") as caught:
         build_monolithic(Cache(tmp_path), Events())
     assert "sudo apt install bc flex" in caught.value.hint and "pip install gns3-minivm-kernel" in caught.value.hint

@@ -173,10 +173,10 @@ async def test_what_cannot_be_packed_is_said(settings: Settings, tmp_path: Path)
     with pytest.raises(UsageError, match="'debian' to pack") as caught:
         await pack(settings, tmp_path, "debian")
     assert "`gns3-minivm kernel build`" in caught.value.hint
-    with pytest.raises(UsageError, match="there is no folder"):
+    with pytest.raises(UsageError, match="for the wheel does not exist"):
         await pack(settings, tmp_path / "nowhere")
     await pack(settings, tmp_path)
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists already"):
         await pack(settings, tmp_path)
     result = await kernel_pack("monolithic", tmp_path, RunContext(settings=settings, dry_run=True), force=True)
     assert result.dry_run and result.size_bytes == 0
