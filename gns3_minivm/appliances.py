@@ -118,7 +118,7 @@ def _check_svg(path: Path) -> None:
     except OSError as error:
         raise ValueError(f"{SYMBOL} is not in the appliance's folder ({error.strerror})") from error
     if len(svg) > _SYMBOL_LIMIT_BYTES:
-        raise ValueError(f"{SYMBOL} has {len(svg)} bytes; at most {_SYMBOL_LIMIT_BYTES}are allowed")
+        raise ValueError(f"{SYMBOL} has {len(svg)} bytes; at most {_SYMBOL_LIMIT_BYTES} are allowed")
     try:
         root = ElementTree.fromstring(svg)
     except ElementTree.ParseError as error:

@@ -70,4 +70,4 @@ def _warn(warnings: list[str], events: Events) -> None:
     for warning in warnings[:_WARNINGS_SHOWN]:
         events.warn(warning)
     if len(warnings) > _WARNINGS_SHOWN:
-        events.warn(f"... and {len(warnings) - _WARNINGS_SHOWN} moreof this kind")
+        events.warn(f"... and {len(warnings) - _WARNINGS_SHOWN} more of this kind")

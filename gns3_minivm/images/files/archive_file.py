@@ -76,7 +76,7 @@ def open_file(path: Path) -> IO[bytes]:
         # Pipes come once, and some devices without end.
         if not stat.S_ISREG(kind):
             raise ImageNotFoundError(
-                f"{path} is no ordinary file", hint="Its content is read more than once: write it to a file first."
+                f"{path} is not a regular file", hint="Its content is read more than once: write it to a file first."
             )
         return path.open("rb")
     except OSError as error:

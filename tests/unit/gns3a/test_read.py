@@ -87,7 +87,7 @@ def test_a_file_of_registry_version_8_is_read_with_its_default_settings() -> Non
         (b'{"registry_version": NaN}', "number NaN"),
         (b"{}", "no registry_version"),
         (b'{"registry_version": true}', "no registry_version"),
-        (b'{"registry_version": 99}', "registry_version 99; known are 1 to 8"),
+        (b'{"registry_version": 99}', "registry_version 99; import reads 1 to 8"),
         (b"[" * 200_000, "nested too deeply|not JSON"),
         (b'{"registry_version": ' + b"9" * 6000 + b"}", "not JSON|registry_version"),
         (b" " * (SIZE_MAX + 1), "more than 4 MiB"),

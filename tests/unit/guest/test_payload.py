@@ -328,10 +328,10 @@ def test_no_payload_makes_the_guest_read_what_is_not_its_own(parsers: Parsers, l
         ({"routes": (("10.2.0.1/16", "10.0.0.2"),)}, "route to '10.2.0.1/16': 10.2.0.1/16 has host bits set"),
         ({"routes": (("10.2.0.0/16", "fd00::1"),)}, "has another IP version"),
         ({"dns": ("one.one",)}, "name server 'one.one'"),
-        ({"files": (GuestFile(path="/a", content=b""), GuestFile(path="/a", content=b""))}, "/a is there 2 times"),
+        ({"files": (GuestFile(path="/a", content=b""), GuestFile(path="/a", content=b""))}, "/a appears 2 times"),
         (
             {"files": (GuestFile(path="/a", content=b""), GuestFile(path="/a/b", content=b""))},
-            "/a/b cannot be: /a is a file",
+            "/a/b cannot exist: /a is a file",
         ),
     ],
 )
@@ -358,7 +358,7 @@ def test_a_file_of_unknown_mode_or_owner_is_refused() -> None:
 
 def test_a_payload_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guest_payload, "SIZE_MAX_BYTES", 1000)
-    with pytest.raises(UsageError, match="the payload has 1401 bytes; at most 1000"):
+    with pytest.raises(UsageError, match="the payload has 1401 bytes; a node accepts at most 1000"):
         NodePayload(files=(GuestFile(path="/big", content=b"x" * 1000),)).encode()
 
 

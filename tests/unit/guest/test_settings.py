@@ -99,11 +99,11 @@ def test_settings_become_a_payload(tmp_path: Path) -> None:
         ("files: {/a: {base64: '?'}}\n", ":1:14: files./a.base64: should be base64"),
         ("files: {a: x}\n", ":1:9: files.a: must be an absolute path"),
         ("folders: {/a/../b: }\n", ":1:11: folders./a/../b: must be an absolute path"),
-        ("files: {/a: x}\nfolders: {/a/b: }\n", "/a/b cannot be: /a is a file"),
+        ("files: {/a: x}\nfolders: {/a/b: }\n", "/a/b cannot exist: /a is a file"),
         ("commands: ['']\n", ":1:1: commands: a command is empty"),
         ("files: {/a: {source: missing}}\n", "missing, the source of /a, is not a file or folder"),
         ("modules: [a b]\n", ":1:1: modules: module 'a b'"),
-        ("- hostname\n", ":1:1: a node's settings consists of"),
+        ("- hostname\n", ":1:1: a node's settings must consist of"),
     ],
 )
 def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, said: str) -> None:
