@@ -131,7 +131,7 @@ def split_scheme(name: str) -> tuple[str, str]:
     if colon and not ours and (rest.startswith("//") or scheme in OTHER_SCHEMES):
         all_ours = ", ".join(f"{one}:" for one in (ENGINE_SCHEME, *FILE_SCHEMES))
         raise UsageError(
-            f"images cannot be taken from {scheme}: ({shown(name)!r})",
+            f"images cannot be read from {scheme}: ({shown(name)!r})",
             hint=f"A name is an appliance, an image of the Docker engine or of a registry, or starts with {all_ours} "
             f"or {REGISTRY_SCHEME}://.",
         )
@@ -201,8 +201,8 @@ def _engine_image(name: str, sources: Sources) -> Image:
     except EngineError as error:
         meant = f"Did you mean {' or '.join(close)}? " if close else ""
         raise EngineError(
-            f"{name!r} is no appliance, and the Docker engine cannot be asked: {error.message}",
-            hint=f"{meant}{error.hint} Without an engine, docker://HOST/NAME is taken from a registry, and "
+            f"{name!r} is not an appliance, and the Docker engine cannot be reached: {error.message}",
+            hint=f"{meant}{error.hint} Without an engine, docker://HOST/NAME gets an image from a registry, and "
             "--registry HOST looks for plain names there.",
         ) from error
     try:

@@ -124,8 +124,7 @@ def _check(wanted: list[str], completed: str, events: Events) -> None:
     if lacking:
         shown = ", ".join(map(_name, lacking[:8])) + (f" and {len(lacking) - 8} more" if len(lacking) > 8 else "")
         events.warn(
-            f"this source of the kernel knows nothing of {shown}: what these are for is missing "
-            "(kernel/monolithic.config)"
+            f"this kernel source does not know {shown}: the kernel lacks these features (kernel/monolithic.config)"
         )
 
 

@@ -1,9 +1,9 @@
 """What a conversion asks of an engine on this machine, over its Unix socket and without the ``docker`` package.
 
-That package takes longer to load than all else before an engine is asked, and hands an image on in pieces of 32 KiB,
-each of them through a dozen calls.  Here are only the requests that everything else waits for (GET; Docker Engine API),
-and only as far as they are answered as hoped: what else an engine may say is left to the package, which asks
-again and tells it.
+That package takes longer to load than everything else that precedes the first request, and it passes an image on in
+pieces of 32 KiB, each through a dozen calls.  This module has only the requests that everything else waits for (GET;
+Docker Engine API), and knows only the expected answers: any other is left to the package, which asks again and reports
+it.
 
 HTTP/1.1 (RFC 9112), one connection for each request.
 """

@@ -35,8 +35,9 @@ _HINT = "Run the command again; if the error persists, push or save the image ag
 def fetch_layers(image: OciImage, places: Sequence[Blobs], spool: Path, progress: Callable[[int], None]) -> list[Layer]:
     """Unpack every layer into a file of its own below ``spool``.
 
-    What one of the ``places`` lacks or has damaged is taken from the next.  ``progress`` is called with the packed
-    bytes that have arrived.  Raises DamagedImageError that names the layer, DiskFullError, and what ``places`` raise.
+    A blob that one of the ``places`` lacks, or has damaged, is taken from the next.  ``progress`` is called with the
+    packed bytes that have arrived.  Raises DamagedImageError that names the layer, DiskFullError, and what ``places``
+    raise.
     """
     jobs: queue.SimpleQueue[tuple[str, Descriptor, str]] = queue.SimpleQueue()
     wanted: dict[str, Descriptor] = {}

@@ -1,9 +1,8 @@
 """Images that a registry has; no Docker engine is needed.
 
-A name without a host has no registry of its own: which one is meant, the user says, by an option (RegistryOptions) or
-in registries.conf.  There, a name of one part is looked for as it is and then below ``library/``, as Docker's
-convention has it.  By the same convention a host may be but a name: where it turns out to be no registry,
-``index.HOST`` is asked.
+A name without a host does not say its registry; the user does, by an option (RegistryOptions) or in registries.conf.
+There, a name of one part is looked for as it is and then below ``library/``, by Docker's convention.  By the same
+convention a host may be a mere name: if it turns out not to be a registry, ``index.HOST`` is asked.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Manifests and indexes, and the choice of a platform among those that an index offers.
 
 OCI image-spec manifest.md, image-index.md and descriptor.md; Docker's "Image Manifest V 2, Schema 2" and manifest
-lists, which have the same shape.  Schema 1 is not supported, nor are artifacts that are no images.
+lists, which have the same shape.  Schema 1 is not supported, nor are artifacts that are not images.
 
 https://github.com/opencontainers/image-spec/blob/main/manifest.md
 https://distribution.github.io/distribution/spec/manifest-v2-2/

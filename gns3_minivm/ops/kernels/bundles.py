@@ -194,7 +194,7 @@ def find_chosen(cache: Cache, choice: KernelChoice) -> Bundle | None:
         usable = usable_bundles(cache)
         known = ", ".join(f"{bundle.flavour}:{bundle.kernel_version} ({bundle.id[:12]})" for bundle in usable)
         raise UsageError(
-            f"there is no kernel bundle {name!r}; there are: {known or 'none'}",
+            f"there is no kernel bundle {name!r}; known bundles: {known or 'none'}",
             hint="Build it: `gns3-minivm kernel build --from-host`, or with --vmlinuz FILE --modules DIR, or "
             "--flavour monolithic. Bundles of another release of gns3-minivm do not count.",
         )

@@ -26,8 +26,8 @@ _FOLDER = "/root"
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _CLEAN = ("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "TZ=UTC", f"HOME={_FOLDER}")
 _APT_HINT = (
-    "The container asks the Debian servers of its image through this machine's network. Another image may be named "
-    "with --container IMAGE."
+    "The container uses this machine's network to reach the Debian servers of its image. Choose another image with "
+    "--container IMAGE."
 )
 
 

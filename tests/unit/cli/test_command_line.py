@@ -32,7 +32,7 @@ BAD_INPUT = [
     (["register", "a", "b", "--as", "c", "--server", "http://127.0.0.1:1"], 2,
      "error: --as names one template, and several images are given\n"),
     (["register", "x", "--server", "http://127.0.0.1:1", "--size", "many"], 2,
-     "error: the disk size 'many' is no size\n"),
+     "error: the disk size 'many' is not a size\n"),
     (["register", "x", "--server", "http://127.0.0.1:1", "--kernel-args", 'run="x'], 2,
      "error: the kernel arguments 'run=\"x' are malformed: a quotation mark is not closed\n"),
     (["register"], 2, "Error: Missing argument 'NAME...'.\n"),
