@@ -22,6 +22,7 @@ from gns3_minivm.gns3.address import parse_address
 from gns3_minivm.gns3.detect import connect
 from gns3_minivm.gns3.server import Server
 from gns3_minivm.ops.kernels.monolithic import build_monolithic
+from tests.support.cache import cache_folder
 from tests.support.engine import running_engine
 from tests.support.gns3 import GNS3Process, running_gns3
 from tests.support.guest_loop import compile_loop
@@ -29,6 +30,9 @@ from tests.support.minivm import minivm_cache
 from tests.support.parsers import Parsers, compile_parsers
 from tests.support.tools import require_tool
 from tests.support.ubridge import EXECUTABLE as UBRIDGE
+
+# Where the compiler of the guest's init keeps its C library, whatever home and cache a test makes up.
+os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "compiler"))
 
 _GENERATION = re.compile(r"(?<=[\[-])v([23])(?=[]-])")
 

@@ -119,7 +119,7 @@ def build(source: PackageSource, cache: Cache, events: Events, flavour: str = FL
     Raises PackageError, ToolError (no compiler for the init), DiskFullError.
     """
     wanted = read_module_list()
-    init = init_binary(cache)
+    init = init_binary(cache, events)
     with source.resolve(events) as resolved:
         recipe = make_recipe(resolved.packages, init, wanted, flavour)
         with cache.make("kernels", recipe.bundle, is_whole) as work:

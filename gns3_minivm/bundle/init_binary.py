@@ -1,8 +1,9 @@
 """The guest's init: ready-made in a wheel, else compiled from ``kernel/init``.
 
-A wheel carries ``kernel/init-x86_64``.  In a checkout it is compiled, with musl's gcc if there is one.  The binary goes
-into the recipe of a bundle, because compilers differ; whether a bundle in the cache is up to date is told by the
-sources, so that finding one needs no compiler.
+A wheel carries ``kernel/init-x86_64``.  In a checkout it is compiled, with the ziglang package that
+``kernel/compiler.txt`` names, if this Python has it: then its bytes are those of the wheel.  Another compiler serves
+too, but makes other bytes, so the binary goes into the recipe of a bundle; whether a bundle in the cache is up to date
+is told by the sources and the compiler's version, so that finding one needs no compiler.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,12 +22,14 @@ from gns3_minivm.base.architecture import X86_64, host_architecture
 from gns3_minivm.base.cache import Cache
 from gns3_minivm.base.command import run
 from gns3_minivm.base.errors import PackageError, ToolError
+from gns3_minivm.base.events import Events
 from gns3_minivm.bundle.modules.elf import check_static_program
 
 PREBUILT = X86_64.init_file
 LIBRARIES_SUFFIX = ".libraries"
 SCRIPT = "build-init.sh"
-_COMPILER_HINT = "Run `sudo apt install gcc musl-tools`, or install gns3-minivm from a wheel, which has it ready-made."
+COMPILER_FILE = "compiler.txt"
+COMPILER = "ziglang"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +48,24 @@ class InitBinary(bytes):
 
     libraries: tuple[Library, ...] = ()
 
+    @property
+    def is_everybodys(self) -> bool:
+        """Whether the pinned compiler has made it: its bytes are the same wherever that is done."""
+        return any(library.package == COMPILER for library in self.libraries)
+
+
+def pinned_compiler() -> str:
+    """The requirement, as pip takes it, of the package that compiles the init."""
+    lines = (resources.folder("kernel") / COMPILER_FILE).read_text("utf-8").splitlines()
+    (requirement,) = (line for line in lines if line.startswith(f"{COMPILER}=="))
+    return requirement
+
 
 def source_digest() -> str:
     """The sha256 of the init's sources and of how they are compiled."""
     kernel = resources.folder("kernel")
     digest = hashlib.sha256()
-    for path in sorted([kernel / SCRIPT, *(kernel / "init").rglob("*.[ch]")]):
+    for path in sorted([kernel / SCRIPT, kernel / COMPILER_FILE, *(kernel / "init").rglob("*.[ch]")]):
         digest.update(f"{path.relative_to(kernel)} {path.stat().st_size}\n".encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -63,19 +79,26 @@ def init_record(init: bytes) -> dict[str, Any]:
     }
 
 
-def init_binary(cache: Cache) -> InitBinary:
+def init_binary(cache: Cache, events: Events) -> InitBinary:
     """The init as a static program (blocking).  Raises ToolError if it cannot be compiled."""
     prebuilt = resources.folder("kernel") / PREBUILT
     if prebuilt.is_file():
         data = _read(prebuilt)
     else:
-        with cache.scratch() as folder:
+        with cache.scratch() as folder, events.step("Compiling the guest's init") as step:
             data = compile_init(folder)
+            step.detail = f"{len(data)} bytes"
+    if not data.is_everybodys:
+        remedy = "build the wheel with it" if prebuilt.is_file() else f"run `{_install()}`"
+        events.warn(
+            f"the guest's init was not compiled with {pinned_compiler()}, so the initial RAM disk has another name "
+            f"than other people's; for theirs, {remedy}"
+        )
     try:
         check_static_program(data, "the guest's init", X86_64)
     except PackageError as error:
         raise ToolError(
-            f"the compiler does not make what the guest needs: {error.message}", hint=_COMPILER_HINT
+            f"the compiler does not make what the guest needs: {error.message}", hint=_compiler_hint()
         ) from error
     return data
 
@@ -103,14 +126,33 @@ def _libraries(path: Path) -> Iterator[Library]:
 
 
 def compile_init(folder: Path) -> InitBinary:
-    """Compile the init with the compiler of this machine, in ``folder``."""
-    if host_architecture() is not X86_64:
+    """Compile the init in ``folder``, with the pinned compiler or else that of this machine."""
+    has_pinned = _has_pinned_compiler()
+    if not has_pinned and host_architecture() is not X86_64:
         raise ToolError(
-            f"the guest's init is for {X86_64.label} and cannot be compiled on {platform.machine()}",
-            hint="Install gns3-minivm from a wheel, which has it ready-made.",
+            f"the guest's init is for {X86_64.label}, which the compiler of {platform.machine()} does not make",
+            hint=_compiler_hint(),
         )
-    if not any(shutil.which(name) for name in ("musl-gcc", "cc")):
-        raise ToolError("there is no C compiler to make the guest's init with", hint=_COMPILER_HINT)
+    if not has_pinned and not any(shutil.which(name) for name in ("musl-gcc", "cc")):
+        raise ToolError("there is no C compiler to make the guest's init with", hint=_compiler_hint())
     output = folder / "init"
-    run(("sh", str(resources.folder("kernel") / SCRIPT), str(output)), hint=_COMPILER_HINT)
+    script = str(resources.folder("kernel") / SCRIPT)
+    run(("sh", script, str(output)), environment={"PYTHON": sys.executable}, hint=_compiler_hint())
     return _read(output)
+
+
+def _has_pinned_compiler() -> bool:
+    from importlib import metadata
+
+    try:
+        return f"{COMPILER}=={metadata.version(COMPILER)}" == pinned_compiler()
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def _install() -> str:
+    return f"{sys.executable} -m pip install {pinned_compiler()}"
+
+
+def _compiler_hint() -> str:
+    return f"Run `{_install()}`, or install gns3-minivm from a wheel, which has it ready-made."

@@ -16,14 +16,14 @@ from gns3_minivm.base.cache import Cache
 from gns3_minivm.base.errors import ToolError
 from gns3_minivm.base.events import Events
 from gns3_minivm.bundle import build
-from gns3_minivm.bundle.init_binary import compile_init, init_record
+from gns3_minivm.bundle.init_binary import compile_init, init_record, pinned_compiler
 from gns3_minivm.bundle.model import Bundle
 from gns3_minivm.bundle.packages.apt import AptSource
 from gns3_minivm.bundle.packages.deb import open_deb, sha256_of
 from gns3_minivm.bundle.packages.owner import owning_package
 from gns3_minivm.bundle.packages.package_set import DebFiles
 from tests.support.disks import judge, run
-from tests.support.tools import require_tool
+from tests.support.tools import require_module, require_tool
 
 INDEXES = [
     "modules.alias",
@@ -190,16 +190,26 @@ def test_another_cpio_reads_the_initramfs(bundle: Bundle, tmp_path: Path) -> Non
 
 
 def test_the_init_is_a_small_static_program(tmp_path: Path) -> None:
-    require_tool("musl-gcc")
+    require_module("ziglang")
     data = compile_init(tmp_path)
-    assert len(data) < 300_000
+    assert len(data) < 200_000
     assert compile_init(tmp_path) == data
 
 
 def test_the_manifest_names_the_libraries_in_the_init(bundle: Bundle, tmp_path: Path) -> None:
-    require_tool("musl-gcc")
+    require_module("ziglang")
     record = init_record(compile_init(tmp_path))
     assert record == json.loads((bundle.folder / "manifest.json").read_text())["init"]
+    (libc,) = record["libraries"]
+    assert f"{libc['package']}=={libc['version']}" == pinned_compiler()
+    assert (libc["file"], libc["licences"]) == ("libc.a", ["MIT"])
+
+
+def test_the_libraries_of_another_compiler_are_those_that_dpkg_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", require_tool("musl-gcc"))
+    record = init_record(compile_init(tmp_path))
     (libc,) = (library for library in record["libraries"] if library["file"] == "libc.a")
     archive = Path("/usr/lib/x86_64-linux-musl/libc.a")
     assert libc["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
@@ -213,7 +223,7 @@ def test_a_compiler_that_fails_is_shown_with_its_command(tmp_path: Path, monkeyp
     with pytest.raises(ToolError, match="build-init.sh") as caught:
         compile_init(tmp_path)
     assert str(resources.folder("kernel")) in caught.value.message
-    assert "musl-tools" in caught.value.hint
+    assert f"pip install {pinned_compiler()}" in caught.value.hint
 
 
 def test_the_kernel_image_is_what_qemu_boots_directly(bundle: Bundle) -> None:

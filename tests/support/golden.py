@@ -158,7 +158,7 @@ def make_bundle(folder: Path) -> dict[str, list[str]]:
     """
     modules = ModuleList(("virtio_pci", "virtio_blk"), ("virtio_net", "tun"))
     with (
-        patch.object(build, "init_binary", lambda _: elf({".text": b"init"})),
+        patch.object(build, "init_binary", lambda *_: elf({".text": b"init"})),
         patch.object(build, "read_module_list", lambda: modules),
     ):
         bundle = build.build(DebFiles(write_debs(folder / "debs")), Cache(folder / "cache"), Events())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from importlib.util import find_spec
+from typing import NoReturn
 
 import pytest
 
@@ -13,6 +15,16 @@ def require_tool(name: str) -> str:
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if path:
         return path
+    _do_without(name)
+
+
+def require_module(name: str) -> None:
+    """A package that the Python of the tests must have."""
+    if find_spec(name) is None:
+        _do_without(f"the Python package {name}")
+
+
+def _do_without(name: str) -> NoReturn:
     message = f"{name} is not installed (./test installs it)"
     if os.environ.get("CI"):
         pytest.fail(message)

@@ -45,7 +45,7 @@ def build(source: PackageSource | None, toolchain: Toolchain, cache: Cache, even
 
     Without ``source`` it comes from where the tools come from.  Raises PackageError, ToolError, DiskFullError.
     """
-    init = init_binary(cache)
+    init = init_binary(cache, events)
     with cache.scratch() as scratch, toolchain.open(scratch, events) as workplace:
         # What brings the packages is given up before the long part: others may want it too.
         with (source or workplace.packages()).resolve(events) as resolved:

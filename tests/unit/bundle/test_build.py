@@ -37,7 +37,7 @@ INIT = elf({".text": b"init"})
 @pytest.fixture(autouse=True)
 def ready_init(monkeypatch: pytest.MonkeyPatch) -> None:
     """No compiler: tests/oracle and tests/boot have the real one."""
-    monkeypatch.setattr(build, "init_binary", lambda _: INIT)
+    monkeypatch.setattr(build, "init_binary", lambda *_: INIT)
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_another_init_changes_the_initrd_and_nothing_else(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = make(cache, bundle_debs(tmp_path))
-    monkeypatch.setattr(build, "init_binary", lambda _: elf({".text": b"another"}))
+    monkeypatch.setattr(build, "init_binary", lambda *_: elf({".text": b"another"}))
     second = make(cache, bundle_debs(tmp_path))
     assert first.id != second.id
     pairs = zip(first.artifacts, second.artifacts, strict=True)

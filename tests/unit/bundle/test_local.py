@@ -28,7 +28,7 @@ BUILT_IN = b"kernel/fs/ext4/ext4.ko\n"
 
 @pytest.fixture(autouse=True)
 def init(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "init_binary", lambda _: b"the init")
+    monkeypatch.setattr(build, "init_binary", lambda *_: b"the init")
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     folder = make_tools(tmp_path / "tools")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setattr(toolchain, "missing_tools", list)
-    monkeypatch.setattr(monolithic, "init_binary", lambda _: INIT)
+    monkeypatch.setattr(monolithic, "init_binary", lambda *_: INIT)
     return folder
 
 

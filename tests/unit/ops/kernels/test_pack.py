@@ -41,7 +41,7 @@ def tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setattr(toolchain, "missing_tools", list)
     for module in (build, monolithic):
-        monkeypatch.setattr(module, "init_binary", lambda _: elf({".text": b"init"}))
+        monkeypatch.setattr(module, "init_binary", lambda *_: elf({".text": b"init"}))
 
 
 @pytest.fixture
