@@ -230,4 +230,7 @@ def qemu_options(architecture: Architecture, machine: str | None = None) -> str:
 
 def with_machine(options: str, machine: str | None) -> str:
     """A template's ``options`` with another machine type; None leaves it."""
-    return options if machine is None else re.sub(r"(?<!\S)-machine \S+", f"-machine {machine}", options, count=1)
+    if machine is None:
+        return options
+    changed, found = re.subn(r"(?<!\S)-machine \S+", f"-machine {machine}", options, count=1)
+    return changed if found else f"{options} -machine {machine}".lstrip()

@@ -18,6 +18,7 @@ from gns3_minivm.guest.contract import (
     kernel_command_line,
     qemu_options,
     split_command_line,
+    with_machine,
 )
 from tests.support.parsers import Parsers
 
@@ -194,3 +195,16 @@ def test_the_qemu_options_are_one_gns3_string() -> None:
     words = shlex.split(qemu_options(X86_64))
     assert "type=1,serial=%vm-name%" in words and "virtio-rng-pci" in words
     assert not {"-drive", "-netdev", "-nic", "-blockdev", "-fsdev"} & set(words)
+
+
+@pytest.mark.parametrize(
+    ("options", "machine", "changed"),
+    [
+        ("-machine q35 -cpu max", "pc", "-machine pc -cpu max"),
+        ("-cpu max", "pc", "-cpu max -machine pc"),
+        ("", "pc", "-machine pc"),
+        ("-machine q35", None, "-machine q35"),
+    ],
+)
+def test_the_machine_type_of_options_is_replaced_or_added(options: str, machine: str | None, changed: str) -> None:
+    assert with_machine(options, machine) == changed
