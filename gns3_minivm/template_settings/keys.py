@@ -39,7 +39,8 @@ def _sent(row: Row) -> Any:
     if choices := row.gns3_choices or row.choices:
         return Literal[choices]
     if row.kind is int:
-        return Annotated[int, Field(ge=row.minimum if row.gns3_minimum is None else row.gns3_minimum)]
+        minimum = row.minimum if row.gns3_minimum is None else row.gns3_minimum
+        return Annotated[int, Field(ge=minimum, le=row.maximum)]
     return Annotated[str, Field(min_length=1)] if row.kind is str and row.default != "" else row.kind
 
 
