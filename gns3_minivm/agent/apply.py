@@ -39,7 +39,7 @@ GetArtifact = Callable[[str], Awaitable[Artifact]]
 
 @dataclass(frozen=True, kw_only=True)
 class ApplianceResult:
-    """What came of one appliance on one server; ``error`` is set exactly if the outcome is "failed"."""
+    """The result for one appliance on one server; ``error`` is set exactly if the outcome is "failed"."""
 
     name: str
     template_id: str
@@ -50,11 +50,11 @@ class ApplianceResult:
 
 
 def at_hand(artifacts: Mapping[str, Artifact]) -> GetArtifact:
-    """A supply of files that are there already."""
+    """A supply of files that exist already."""
 
     async def supply(filename: str) -> Artifact:
         if filename not in artifacts:
-            raise BugError(f"{filename} is to be uploaded and was not built")
+            raise BugError(f"{filename} should be uploaded but was not built")
         return artifacts[filename]
 
     return supply
@@ -146,7 +146,7 @@ async def _upload(server: Server, upload: Upload, supply: GetArtifact, events: E
         if done.filename != filename:
             step.detail = f"the server has it as {done.filename}"
         elif not done.sent:
-            step.detail = "was there already"
+            step.detail = "already there"
         return done.filename, done.sent
 
 
@@ -190,7 +190,7 @@ async def _create(server: Server, template: QemuTemplate) -> None:
 
 
 async def _adopt(server: Server, template: QemuTemplate, foreign_id: str) -> None:
-    """Create ours in the place of a foreign template; API v3 takes no two of one name, so that one is renamed first."""
+    """Create ours in place of a foreign template; API v3 refuses two of one name, so that one is renamed first."""
     try:
         await server.update_template(foreign_id, {"name": f"{template.name} (before gns3-minivm)"})
     except NotFoundError:
@@ -213,10 +213,10 @@ async def _remove(server: Server, removal: RemoveTemplate, catalogue: str, event
     with events.step(f"Remove template {removal.name} from {server.url}") as step:
         current = await server.template(removal.template_id)
         if current is None:
-            step.detail = "was gone already"
+            step.detail = "already gone"
         elif current.values is None or catalogue_of(current.values.usage) != catalogue:
             raise ConflictError(
-                f"{server.url}: template {removal.name!r} has lost the catalogue's mark in the meantime",
+                f"{server.url}: template {removal.name!r} lost the catalogue's mark in the meantime",
                 hint="Run the command again.",
             )
         else:
@@ -231,7 +231,7 @@ async def _change(server: Server, desired: DesiredAppliance, changes: Changes) -
     if still:
         shown = "; ".join(f"{name} is {old!r}, not {new!r}" for name, (old, new) in still.items())
         raise ServerFaultError(
-            f"{server.url}: template {desired.name!r} does not keep what was set ({shown})",
+            f"{server.url}: template {desired.name!r} does not keep its new settings ({shown})",
             hint="Another program may be changing it at the same time; run the command again.",
         )
 

@@ -1,4 +1,4 @@
-"""Looks at one GNS3 server for what keeps MiniVMs from working there, and says what to do about it; changes nothing."""
+"""Finds what keeps MiniVMs from working on one GNS3 server, and says what to do about it; changes nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Level = Literal["ok", "unknown", "warning", "problem"]
 
 _SCRATCH = re.escape(SCRATCH_PROJECT) + r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _UBRIDGE_HINT = (
-    "If a node does not start for want of it: install ubridge there; the user of GNS3 must be in the group ubridge."
+    "If nodes do not start because ubridge is missing, install it there; the user of GNS3 must be in the group ubridge."
 )
 _FULL_DISK_PERCENT = 95
 _FILLING_DISK_PERCENT = 85
@@ -42,7 +42,7 @@ _FILLING_DISK_PERCENT = 85
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; ``check`` is its stable name, ``hint`` what to do about it."""
+    """One thing that was checked; ``check`` is its stable name, ``hint`` what to do about it."""
 
     check: str
     level: Level
@@ -54,7 +54,7 @@ class Finding:
 
 
 def failed(check: str, error: MiniVMError) -> Finding:
-    """A check that could not be made, with the error's own words."""
+    """A check that could not be run, with the error's own words."""
     return Finding(check, "problem", error.message, error.hint)
 
 
@@ -100,14 +100,16 @@ def _connection(server: Server, address: Address) -> Iterator[Finding]:
         if address.verify:
             yield Finding("tls", "ok", "TLS, and its certificate is trusted")
         else:
-            hint = "Name the certificate of the authority that signed it with --ca-file instead of --insecure."
+            hint = "Pass the signing authority's certificate with --ca-file instead of using --insecure."
             yield Finding("tls", "warning", "the server's certificate is not checked", hint)
     elif not is_here(address) and address.password is not None:
         hint = "Turn on TLS on the server (ssl, certfile and certkey in gns3_server.conf) and use https://."
-        yield Finding("tls", "warning", "the password crosses the network readably (http)", hint)
+        yield Finding("tls", "warning", "the password crosses the network unencrypted (http)", hint)
     if server.generation == 2 and address.username is None and not is_here(address):
         hint = "Set auth = True, user and password in gns3_server.conf on the server."
-        yield Finding("login", "warning", "the server asks for no password: whoever reaches it may do everything", hint)
+        yield Finding(
+            "login", "warning", "the server requires no password: anyone who reaches it may do everything", hint
+        )
 
 
 async def _rights(server: Server) -> list[Finding]:
@@ -115,9 +117,11 @@ async def _rights(server: Server) -> list[Finding]:
     if rights.missing:
         hint = 'Ask the server\'s administrator for the roles "Template manager" and "User".'
         lacking = ", ".join(rights.missing)
-        return [Finding("rights", "problem", f"the user {rights.username} lacks the privileges {lacking}", hint)]
+        return [
+            Finding("rights", "problem", f"the user {rights.username} does not have the privileges {lacking}", hint)
+        ]
     if not rights.administrator:
-        text = f"the user {rights.username} may make templates and projects, and is no administrator"
+        text = f"the user {rights.username} may create templates and projects, but is not an administrator"
         return [Finding("rights", "ok", text)]
     who = f"the user {rights.username}" if rights.username else "everybody"
     return [Finding("rights", "ok", f"{who} may do everything")]
@@ -127,7 +131,11 @@ async def _raw_images(server: Server) -> list[Finding]:
     allowed = await server.raw_images_allowed()
     if allowed is None:
         hint = "If an upload is refused, set allow_raw_images = True in the section [Server] of gns3_server.conf."
-        return [Finding("raw-images", "unknown", "whether kernels can be uploaded is not to be found out", hint)]
+        return [
+            Finding(
+                "raw-images", "unknown", "whether kernels can be uploaded is unknown: the server does not tell", hint
+            )
+        ]
     if allowed:
         return [Finding("raw-images", "ok", "kernels and initial RAM disks can be uploaded")]
     hint = "The administrator must set allow_raw_images = True in the section [Server] of gns3_server.conf and restart."
@@ -154,25 +162,25 @@ async def _computes(server: Server, try_nodes: bool) -> list[Finding]:
 
 def _trial(name: str, trial: NodeTrial, *, needed: bool) -> Finding:
     if trial.ubridge:
-        return Finding("ubridge", "ok", f"{name}: a node starts there, and ubridge with it")
+        return Finding("ubridge", "ok", f"{name}: a node starts there, with ubridge")
     level: Level = "problem" if needed else "warning"
     if trial.ubridge is False:
         return Finding("ubridge", level, f"{name}: {trial.fault}", _UBRIDGE_HINT)
-    fault = trial.fault or "it has left no trace"
-    return Finding("node", level, f"{name}: a node does not start there: {fault}", "Look at the server's log.")
+    fault = trial.fault or "it left no trace"
+    return Finding("node", level, f"{name}: nodes do not start there: {fault}", "Look at the server's log.")
 
 
 def _compute(health: ComputeHealth, *, needed: bool) -> Iterator[Finding]:
     name = f"compute {health.compute.name}"
     if health.error:
-        hint = "Start it, or take it off the server's list of computes."
+        hint = "Start it, or remove it from the server's list of computes."
         yield Finding("compute", "problem" if needed else "warning", f"{name} does not answer: {health.error}", hint)
         return
     yield _qemu(name, health.qemu_versions, needed=needed)
     yield _acceleration(name, health.kvm)
     used = health.disk_used_percent
     if used is None:
-        yield Finding("disk-space", "unknown", f"{name} does not say how full its disk is")
+        yield Finding("disk-space", "unknown", f"{name} does not report how full its disk is")
         return
     level: Level = "ok"
     if used >= _FILLING_DISK_PERCENT:
@@ -180,7 +188,7 @@ def _compute(health: ComputeHealth, *, needed: bool) -> Iterator[Finding]:
     hint = (
         ""
         if level == "ok"
-        else "Make room: old projects, snapshots, images that nothing uses (remove --delete-images)."
+        else "Free some space: delete old projects, snapshots and unused images (remove --delete-images)."
     )
     yield Finding("disk-space", level, f"{name}: its disk is {used} % full", hint)
 
@@ -192,7 +200,7 @@ def _qemu(name: str, versions: tuple[str, ...] | None, *, needed: bool) -> Findi
             "--compression zlib. "
             "`gns3-minivm doctor --try` starts it to find out."
         )
-        return Finding("qemu", "unknown", f"{name}: this API does not tell the version of QEMU", hint)
+        return Finding("qemu", "unknown", f"{name}: this API does not report the version of QEMU", hint)
     if not versions:
         hint = f"Install {X86_64.qemu_package} there."
         return Finding("qemu", "problem" if needed else "warning", f"{name} has no {X86_64.qemu_program}", hint)
@@ -205,15 +213,15 @@ def _qemu(name: str, versions: tuple[str, ...] | None, *, needed: bool) -> Findi
 
 def _acceleration(name: str, kvm: bool | None) -> Finding:
     if kvm is None:
-        return Finding("acceleration", "unknown", f"{name} does not say whether it has KVM")
+        return Finding("acceleration", "unknown", f"{name} does not report whether it has KVM")
     if kvm:
         return Finding(
             "acceleration", "ok", f"{name} has /dev/kvm",
-            "If guests hang at their start all the same, it does not work: set "
+            "If guests still hang at their start, it does not work: set "
             "enable_hardware_acceleration = False in the section [Qemu] of gns3_server.conf.",
         )  # fmt: skip
     hint = "Turn on virtualisation in the machine's firmware, or nested virtualisation where it is a VM itself."
-    return Finding("acceleration", "warning", f"{name} has no KVM: guests run, many times slower", hint)
+    return Finding("acceleration", "warning", f"{name} has no KVM: guests run many times slower", hint)
 
 
 async def _ubridge(server: Server) -> list[Finding]:
@@ -221,10 +229,14 @@ async def _ubridge(server: Server) -> list[Finding]:
     async for project, nodes in nodes_by_project(server, opened):
         for node in nodes:
             if node.status == "started" and node.node_type in ("qemu", "docker", "vpcs"):
-                text = f"node {node.name} of project {project.name} runs, so ubridge is there"
+                text = f"node {node.name} of project {project.name} is running, so ubridge is installed"
                 return [Finding("ubridge", "ok", text)]
     hint = f"`gns3-minivm doctor --try` starts a node to find out. {_UBRIDGE_HINT}"
-    return [Finding("ubridge", "unknown", "no node runs, and the API does not tell whether ubridge is installed", hint)]
+    return [
+        Finding(
+            "ubridge", "unknown", "no node is running, and the API does not report whether ubridge is installed", hint
+        )
+    ]
 
 
 async def _images(server: Server, find_artifact: FindArtifact) -> list[Finding]:
@@ -245,15 +257,18 @@ async def _images(server: Server, find_artifact: FindArtifact) -> list[Finding]:
                 text = f"template {template.name}: image {name} {fault.words}"
                 findings.append(Finding("images", "problem", text, _sent_again(template.name, fault.listed)))
     if not findings:
-        findings.append(Finding("images", "ok", f"{counted(len(ours), 'template')} of ours, with all images"))
+        findings.append(
+            Finding("images", "ok", f"{counted(len(ours), 'template')} made by gns3-minivm, all images present")
+        )
     return findings
 
 
 async def _leftovers(server: Server) -> list[Finding]:
     names = [project.name for project in await server.projects() if re.fullmatch(_SCRATCH, project.name)]
-    hint = "Delete it, unless a `gns3-minivm project export` is running just now."
+    hint = "Delete it, unless `gns3-minivm project export` is running right now."
     return [
-        Finding("projects", "warning", f"project {name} is left of an export that was killed", hint) for name in names
+        Finding("projects", "warning", f"project {name} is left over from an export that was killed", hint)
+        for name in names
     ]
 
 
@@ -263,7 +278,7 @@ def _images_of(template: QemuTemplate) -> list[str]:
 
 def _sent_again(name: str, listed: bool) -> str:
     verify = " --verify" if listed else ""
-    return f"Run `gns3-minivm sync{verify}`, or `gns3-minivm register {name}{verify}`: it is sent again."
+    return f"Run `gns3-minivm sync{verify}`, or `gns3-minivm register {name}{verify}`, which sends it again."
 
 
 @dataclass(frozen=True)
@@ -294,7 +309,7 @@ class _Store:
         if there is None:
             return _Fault("is missing on the server's disk", True) if listed else _Fault("is missing", False)
         if listed is None:
-            return _Fault("lies on the server's disk and is missing in its database", False)
+            return _Fault("is on the server's disk but missing in its database", False)
         right = artifact is not None and (there.size_bytes, there.md5) == (artifact.size_bytes, artifact.md5)
         # API v3 keeps a record that does not change with the file.
         if _differ(listed.md5, there.md5) or (_differ(listed.size_bytes, there.size_bytes) and not right):

@@ -1,4 +1,4 @@
-"""What a server shall have: the desired state of one appliance."""
+"""The desired state of one appliance on a server."""
 
 from __future__ import annotations
 

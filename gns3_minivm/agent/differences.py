@@ -1,4 +1,4 @@
-"""What differs between a template on a server and the one that is wanted, field by field: whose turn it is."""
+"""Compares a template on a server with the desired one, field by field, and says who may change each field."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from gns3_minivm.agent.desired import (
 from gns3_minivm.gns3.model import QemuTemplate
 
 Changes = Mapping[str, tuple[Any, Any]]
-"""Field -> (what the server has, what it shall have)."""
+"""Field -> (value on the server, desired value)."""
 
 
 def differences(template: QemuTemplate, desired: DesiredAppliance) -> tuple[Changes, Changes]:
-    """What differs on the server: the fields to be changed, and those that are left to the user."""
+    """The differing fields: those to change, and those that are left to the user."""
     changes: dict[str, tuple[Any, Any]] = {}
     left: dict[str, tuple[Any, Any]] = {}
     moved = template.hda_disk_image != desired.template.hda_disk_image

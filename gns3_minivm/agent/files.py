@@ -10,7 +10,7 @@ from gns3_minivm.gns3.model import ServerImage
 
 
 def numbered(filename: str, number: int) -> str:
-    """The name under which a file is sent again where one with its own name is damaged: ``web-1-ab12-2.qcow2``."""
+    """The name under which a file is sent again if the one with its own name is damaged: ``web-1-ab12-2.qcow2``."""
     stem, dot, ending = filename.partition(".qcow2")
     return filename if number == 1 else f"{stem}-{number}{dot}{ending}"
 

@@ -1,4 +1,4 @@
-"""Deletes image files of which it is proven that nothing uses them; keeps and lists all others.
+"""Deletes image files that provably nothing uses; keeps and lists all others.
 
 A proof looks at every template, at every node of every project, and into every snapshot.  Only an administrator sees
 all projects of API v3, and snapshots can be read only by exporting their project, which a running node forbids.
@@ -28,7 +28,7 @@ _PROJECT_FILE = "project.gns3"
 
 @dataclass(frozen=True)
 class KeptImage:
-    """An image that stays, and why: who uses it, or what could not be looked at."""
+    """An image that stays, and why: who uses it, or what could not be checked."""
 
     filename: str
     reasons: tuple[str, ...]
@@ -36,7 +36,7 @@ class KeptImage:
 
 @dataclass(frozen=True, kw_only=True)
 class DeletionReport:
-    """What became of the images of one server; in a dry run, what would.
+    """The result for the images of one server; in a dry run, the expected one.
 
     ``by_hand`` are paths below the GNS3 folder of unused files that the server's API cannot delete, with the compute
     where it is not the server itself.
@@ -88,7 +88,7 @@ async def delete_unused_images(
 async def find_uses(
     server: Server, names: Collection[str], *, events: Events, without_templates: Collection[str] = ()
 ) -> dict[str, tuple[str, ...]]:
-    """Who uses each of these image files, or what kept that from being found out; empty if nobody provably does."""
+    """Who uses each of these image files, or why that could not be found out; empty if provably nobody does."""
     found: dict[str, list[str]] = {name: [] for name in names}
     if not found:
         return {}
@@ -98,7 +98,7 @@ async def find_uses(
                 found[use.filename].append(use.user)
         rights = await server.rights()
         if not rights.administrator:
-            unsure = f"the user {rights.username} is no administrator and may not see all projects"
+            unsure = f"the user {rights.username} is not an administrator, so projects may be hidden from them"
             return {name: tuple(reasons) or (unsure,) for name, reasons in found.items()}
         for project in await server.projects():
             open_questions = [name for name, reasons in found.items() if not reasons]
@@ -126,7 +126,7 @@ async def _places(server: Server, names: Collection[str]) -> dict[str, list[str]
 
 
 async def _delete(server: Server, name: str) -> str | None:
-    """Delete one file; the reason if the server does not do it."""
+    """Delete one file; returns the reason if the server refuses."""
     try:
         await server.delete_image(name)
     except NotFoundError:
@@ -154,7 +154,7 @@ async def _in_snapshots(server: Server, project: Project, names: Collection[str]
 
 
 class _Unreadable(Exception):
-    """A snapshot is there, and what it uses cannot be read."""
+    """A snapshot exists, but its uses of images cannot be read."""
 
 
 def _read_snapshots(archive: Path, count: int, project: str, names: Collection[str]) -> dict[str, str]:
@@ -167,7 +167,7 @@ def _read_snapshots(archive: Path, count: int, project: str, names: Collection[s
                 if member.filename.startswith("snapshots/") and member.filename.endswith(_SNAPSHOT_SUFFIXES)
             ]
             if len(snapshots) < count:
-                raise _Unreadable(f"the server exports {len(snapshots)} of {count}")
+                raise _Unreadable(f"the server exported {len(snapshots)} of {count}")
             for member in snapshots:
                 text = _project_file(outer, member)
                 label = member.filename.removeprefix("snapshots/")

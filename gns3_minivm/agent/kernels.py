@@ -1,4 +1,4 @@
-"""The kernel that a template has stays its kernel, unless the user names one.
+"""A template keeps its kernel, unless the user names another one.
 
 Which kernels there are in a cache is an accident of the machine that an agent runs on; what a template boots is not.
 """

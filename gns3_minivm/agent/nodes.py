@@ -17,8 +17,7 @@ from gns3_minivm.gns3.server import Server
 
 _COMPARED = ("hda_disk_image", "kernel_image", "initrd")
 WHAT_TO_DO = (
-    "They keep working. A node gets the new image when it is deleted and added again; what was written on its disk "
-    "goes with the old one."
+    "They keep working. To give a node the new image, delete it and add it again; the data on its disk is then lost."
 )
 
 
@@ -71,7 +70,7 @@ async def _nodes_of(server: Server, template_ids: Iterable[str]) -> list[tuple[s
 
 
 async def nodes_by_project(server: Server, projects: Iterable[Project]) -> AsyncIterator[tuple[Project, list[Node]]]:
-    """Each of the projects with its nodes, one request after the other; one that is not there any more is left out."""
+    """Each of the projects with its nodes, one request after the other; one that no longer exists is left out."""
     for project in projects:
         try:
             nodes = await server.nodes(project.project_id)

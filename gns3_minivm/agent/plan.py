@@ -1,4 +1,4 @@
-"""What has to be done on one server, as plain values: the same object is shown, tested and applied."""
+"""What must be done on one server, as plain values: the same object is shown, tested and applied."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class CreateTemplate:
 
 @dataclass(frozen=True)
 class AdoptTemplate:
-    """Take the place of a template of other origin: ours is created with the user's settings of that one."""
+    """Replace a template that gns3-minivm did not make: ours is created with its user's settings."""
 
     template: QemuTemplate
     foreign_id: str
@@ -76,7 +76,7 @@ class Unchanged:
 
 @dataclass(frozen=True)
 class Conflict:
-    """Something is in the way; the appliance it concerns is not touched."""
+    """Something is in the way; the appliance is left untouched."""
 
     message: str
     hint: str
@@ -84,7 +84,7 @@ class Conflict:
 
 @dataclass(frozen=True)
 class RemoveTemplate:
-    """A template with the catalogue's mark that the catalogue does not have any more."""
+    """A template with the catalogue's mark that is no longer in the catalogue."""
 
     template_id: str
     name: str
@@ -132,7 +132,7 @@ class Plan:
 
     @property
     def uploads(self) -> tuple[Upload, ...]:
-        """What must be at hand before the plan is applied; each file once."""
+        """The files that must be ready before the plan is applied; each file once."""
         wanted = (upload for item in self.appliances if not item.conflicts for upload in item.uploads)
         return tuple(dict.fromkeys(wanted))
 
@@ -162,9 +162,9 @@ def plan(
     catalogue: str = "",
     prune: bool = False,
 ) -> Plan:
-    """Compare a server's state with what it shall have.
+    """Compare a server's state with the desired one.
 
-    ``adopt`` takes over templates of the same name that are of other origin or of another catalogue.  ``desired`` has
+    ``adopt`` takes over templates of the same name that somebody else or another catalogue made.  ``desired`` has
     to be all of ``catalogue`` for this server: other templates with its mark are its leftovers.
     """
     appliances = tuple(_plan_one(observed, appliance, adopt) for appliance in desired)
@@ -233,14 +233,14 @@ def _same_content(images: Mapping[str, ServerImage], file: WantedFile) -> str | 
 
 
 def _other_copies(observed: Observed, appliance: DesiredAppliance) -> Iterator[Conflict]:
-    """Files of our names with other content on the compute that the nodes run on: GNS3 would use those."""
+    """Files with our names but different content on the compute that the nodes run on: GNS3 would use those."""
     images, copies = (by_compute.get(appliance.compute_id, {}) for by_compute in (observed.images, observed.copies))
     for file in appliance.files:
         copy, image = copies.get(file.filename), images.get(file.filename)
         meant = file.md5 or (image.md5 if image else None)
         if copy is not None and None not in (copy.md5, meant) and copy.md5 != meant:
             yield Conflict(
-                f"compute {appliance.compute_id!r} has another file under the name {file.filename} (md5 {copy.md5},"
+                f"compute {appliance.compute_id!r} has a different file named {file.filename} (md5 {copy.md5},"
                 f" not {meant})",
                 "Delete it in the folder images/QEMU of that compute if nothing uses it; GNS3 copies the right one.",
             )
@@ -288,7 +288,7 @@ def _conflicts(
         if appliance.catalogue and owner and owner != appliance.catalogue and not adopt:
             yield Conflict(
                 f"the template {existing.name!r} belongs to the catalogue {owner!r}",
-                f"Take it out of one of the two catalogues, or make it one of {appliance.catalogue!r} with --adopt.",
+                f"Remove it from one of the two catalogues, or move it to {appliance.catalogue!r} with --adopt.",
             )
         if "name" in appliance.user_fields:
             # Ours keeps the name that it has, so nobody else's can be in its way.
@@ -305,7 +305,7 @@ def _foreign_templates(foreign: Sequence[ServerTemplate], adopt: bool, *, takeab
         kind = "" if template.values is not None else f"{template.template_type} "
         can = "take it over with --adopt, " if takeable else ""
         yield Conflict(
-            f"a {kind}template {template.name!r} of other origin is there already (id {template.template_id})",
+            f"the {kind}template {template.name!r} exists already and is not ours (id {template.template_id})",
             f"Rename or delete it on the server, {can}or use another name for this appliance.",
         )
 
@@ -330,7 +330,7 @@ def _old_qemu(observed: Observed, appliance: DesiredAppliance) -> Iterator[Confl
     if all(() < version_numbers(version) < appliance.qemu_minimum for version in versions):
         wanted = version_text(appliance.qemu_minimum)
         yield Conflict(
-            f"the disk of {appliance.name!r} needs QEMU {wanted}, and compute {appliance.compute_id!r} has"
+            f"the disk of {appliance.name!r} needs QEMU {wanted}, but compute {appliance.compute_id!r} has"
             f" {', '.join(versions)}",
             appliance.qemu_hint,
         )

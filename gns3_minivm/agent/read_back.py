@@ -1,4 +1,4 @@
-"""Looks at image files themselves, and puts back those that are gone: what the lists of servers do not show.
+"""Checks image files themselves, and restores missing ones: the servers' lists do not show either.
 
 API v2 hashes a file once and remembers that; API v3 remembers what arrived, whatever became of the file since, and
 takes neither a name nor a content again that it has a record of.
@@ -32,7 +32,7 @@ async def read_back(
 ) -> dict[str, ServerImage]:
     """The images of these files, as they really are: each is read back, which takes as long as a download of it.
 
-    Raises ConflictError for a file that is there and cannot be read.
+    Raises ConflictError for a file that exists but cannot be read.
     """
     wanted = {name: file for file in files for name in numbered_names(listed, file)}
     # API v3's list is its database's.
@@ -47,8 +47,8 @@ async def read_back(
             continue
         if md5 is None:
             raise ConflictError(
-                f"{server.url}: image {name} of compute {compute_id} is listed and cannot be read",
-                hint="Somebody may have deleted it just now; run the command again, and look at the server's log.",
+                f"{server.url}: image {name} of compute {compute_id} is listed but cannot be read",
+                hint="Somebody may just have deleted it; run the command again, and look at the server's log.",
             )
         found[name] = _judged(listed[name], file, md5)
     return found
@@ -96,8 +96,8 @@ async def put_back(server: Server, artifact: Artifact, filename: str, progress: 
                 pass
     if await read_md5(server, filename) != artifact.md5:
         raise UploadError(
-            f"{server.url}: image {filename}, whose file was gone, could not be written again",
-            hint=f"Copy {artifact.path} to images/QEMU/{filename} on the server, and see whether its disk is full.",
+            f"{server.url}: image {filename}, whose file is missing, could not be restored",
+            hint=f"Copy {artifact.path} to images/QEMU/{filename} on the server, and check whether its disk is full.",
         )
 
 
@@ -111,5 +111,5 @@ async def save(stream: AsyncGenerator[bytes, None], target: Path) -> None:
 
 def _no_room(path: Path, error: OSError) -> DiskFullError:
     return DiskFullError(
-        f"cannot write {path}: {error.strerror}", hint="Make room there, or name another folder with TMPDIR."
+        f"cannot write {path}: {error.strerror}", hint="Free some space there, or name another folder with TMPDIR."
     )

@@ -15,8 +15,8 @@ from gns3_minivm.gns3.server import Server
 async def bring_symbol(server: Server, desired: DesiredAppliance, events: Events) -> None:
     """Upload the picture of an appliance unless the server shows it already.
 
-    A user who may make templates and not symbols (API v3) gets a template with the server's default picture,
-    and is told.
+    A user who may create templates but not symbols (API v3) gets a template with the server's default picture, and a
+    warning.
     """
     name, svg = desired.template.symbol, desired.symbol_svg
     if svg is None or await server.symbol(name) == svg:
@@ -29,6 +29,6 @@ async def bring_symbol(server: Server, desired: DesiredAppliance, events: Events
             return
         if (shown := await server.symbol(name)) != svg:
             raise UploadError(
-                f"{server.url}: symbol {name} did not arrive as sent ({len(svg)} bytes; the server shows {len(shown)})",
-                hint="See whether the server's disk is full, and whether its folder of symbols can be written.",
+                f"{server.url}: symbol {name} did not arrive intact ({len(svg)} bytes; the server shows {len(shown)})",
+                hint="Check whether the server's disk is full, and whether its folder of symbols is writable.",
             )

@@ -1,6 +1,6 @@
 """Where a GNS3 server is and how to log in: ``http://user:password@host:3080`` plus TLS options.
 
-Credentials are taken out of the URL at once; no text that this module or an address yields ever shows them.
+Credentials are taken out of the URL at once; no text from this module or an address ever shows them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Address:
     ca_file: Path | None = None
     """Certificates to trust instead of this machine's own ones (PEM)."""
     verify: bool = True
-    """Whether the server's certificate is checked; meant to be switched off for a try only."""
+    """Whether the server's certificate is checked; switch it off only for a trial."""
 
     def __str__(self) -> str:
         return self.url
@@ -41,12 +41,12 @@ class Address:
         return urlsplit(self.url).scheme
 
     def with_credentials(self, username: str | None, password: str | None) -> Address:
-        """The same server with other credentials, such as ones from the environment."""
+        """The same server with other credentials, such as those from the environment."""
         return replace(self, username=username, password=password)
 
 
 def check_named(servers: Sequence[Address]) -> None:
-    """Raise UsageError where the user has named no server at all."""
+    """Raise UsageError if the user has not named a server."""
     if not servers:
         raise UsageError(
             "no GNS3 server is named",
@@ -72,7 +72,7 @@ def parse_address(
     if parts.scheme not in ("http", "https"):
         raise UsageError(f"server URL {shown!r}: the scheme is {parts.scheme!r}, not http or https", hint=_FORM)
     if not parts.hostname:
-        raise UsageError(f"server URL {shown!r} names no host", hint=_FORM)
+        raise UsageError(f"server URL {shown!r} has no host", hint=_FORM)
     if parts.query or parts.fragment:
         raise UsageError(f"server URL {shown!r} has a query or a fragment", hint=_FORM)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -93,7 +93,7 @@ def _split(text: str, shown: str) -> tuple[SplitResult, int]:
         return parts, parts.port or DEFAULT_PORT
     except ValueError:
         # Its text may quote what belongs to the password (a "/" or ":" that is not percent-encoded).
-        raise UsageError(f"server URL {shown!r} is not well formed", hint=_FORM) from None
+        raise UsageError(f"server URL {shown!r} is malformed", hint=_FORM) from None
 
 
 def _decoded(value: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Where a server runs nodes, and what its computes say about themselves."""
+"""Where a server runs nodes, and what its computes report about themselves."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class ComputeRoutes(Routes):
 
     @abstractmethod
     async def qemu_versions(self, compute_id: str = LOCAL_COMPUTE) -> tuple[str, ...] | None:
-        """Versions of a compute's QEMU for our guests; None where the API does not tell."""
+        """Versions of a compute's QEMU for our guests; None if the API does not report them."""
 
     async def default_compute(self) -> str:
-        """Where MiniVMs run if nobody says otherwise: "local", or "vm" where "local" has no QEMU (Windows, macOS)."""
+        """Where MiniVMs run by default: "local", or "vm" where "local" has no QEMU (Windows, macOS)."""
         # Only a server that the GUI starts on a desktop can be on a platform without QEMU; others need not be asked.
         if self._runs_beside_gui:
             computes = {compute.compute_id: compute for compute in await self.computes()}

@@ -59,7 +59,7 @@ async def open_console(host: str, port: int, *, node: str = "") -> AsyncIterator
     except TimeoutError as error:
         raise ConnectError(
             f"{name} at {host}:{port} does not answer within {CONNECT_LIMIT_S:g} s",
-            hint="Consoles are ports of their own beside the API's: a firewall must let them through.",
+            hint="Consoles have ports of their own beside the API's: a firewall must let them through.",
         ) from error
     except OSError as error:
         raise ConnectError(

@@ -49,7 +49,7 @@ async def _connect_v3(transport: Transport, version: _Version) -> Server:
     username, password = address.username, address.password
     if username is None or password is None:
         raise LoginError(
-            f"{address}: this GNS3 server (API v3) wants a user name and a password",
+            f"{address}: this GNS3 server (API v3) requires a user name and a password",
             hint="Give them in the URL, as in http://user:password@host:3080 (a fresh server has admin and admin).",
         )
 
@@ -63,7 +63,7 @@ async def _connect_v3(transport: Transport, version: _Version) -> Server:
             raise _refused(address) from None
         token = expect_object(answer, address, action).get("access_token")
         if not isinstance(token, str):
-            raise ServerFaultError(f"{address}: could not log in (the answer has no token)", hint=_URL_HINT)
+            raise ServerFaultError(f"{address}: could not log in (the reply has no token)", hint=_URL_HINT)
         return f"Bearer {token}"
 
     await transport.log_in(login)
@@ -86,7 +86,7 @@ async def _connect_v2(transport: Transport) -> Server:
     if version is None:
         if await _version(transport, 1) is not None:
             raise _too_old(address, "1.x")
-        raise NotGNS3Error(f"{address}: something answers there, but it is no GNS3 server", hint=_URL_HINT)
+        raise NotGNS3Error(f"{address}: something answers there, but it is not a GNS3 server", hint=_URL_HINT)
     if version_numbers(version.text) < _OLDEST:
         raise _too_old(address, version.text)
     return ServerV2(transport, version.text, runs_beside_gui=version.runs_beside_gui)
@@ -100,7 +100,7 @@ class _Version:
 
 
 async def _version(transport: Transport, generation: int) -> _Version | None:
-    """What the server says if it speaks this API, else None.  Raises NotGNS3Error if it can be no GNS3 server."""
+    """The server's reply if it speaks this API, else None.  Raises NotGNS3Error if it cannot be a GNS3 server."""
     address = transport.address
     try:
         answer = await transport.send("GET", f"/v{generation}/version", "ask for its version")
@@ -110,14 +110,16 @@ async def _version(transport: Transport, generation: int) -> _Version | None:
         if error.__cause__ is None:
             raise
         # An answer that is not HTTP.
-        raise NotGNS3Error(f"{address}: what answers there is no GNS3 server", hint=_URL_HINT) from error
+        raise NotGNS3Error(
+            f"{address}: something answers there, but it is not a GNS3 server", hint=_URL_HINT
+        ) from error
     try:
         said = json.loads(answer)
     except (ValueError, RecursionError):
         said = None
     version = said.get("version") if isinstance(said, dict) else None
     if not isinstance(version, str) or not version_numbers(version):
-        raise NotGNS3Error(f"{address}: something answers there, but it is no GNS3 server", hint=_URL_HINT)
+        raise NotGNS3Error(f"{address}: something answers there, but it is not a GNS3 server", hint=_URL_HINT)
     return _Version(version, said.get("local") is True)
 
 
@@ -130,5 +132,5 @@ def _refused(address: Address) -> LoginError:
 
 def _too_old(address: Address, version: str) -> UnsupportedServerError:
     return UnsupportedServerError(
-        f"{address}: is GNS3 {version}; gns3-minivm works with 2.2 and later", hint="Update the GNS3 server."
+        f"{address}: the server is GNS3 {version}; gns3-minivm works with 2.2 and later", hint="Update the GNS3 server."
     )

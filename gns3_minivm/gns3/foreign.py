@@ -53,7 +53,7 @@ def from_status(address: Address, action: str, status: int, body: bytes) -> Serv
     words = server_words(_scrubbed(body.decode("utf-8", "replace"), address).encode())
     kind: type[ServerError]
     if 300 <= status < 400:
-        kind, hint = RejectedError, "Give the URL that the server really has (http or https, host, port, path)."
+        kind, hint = RejectedError, "Use the URL that the server really has (http or https, host, port, path)."
     elif status == 401:
         kind, hint = LoginError, _LOGIN_HINT
     elif status == 403:
@@ -61,23 +61,26 @@ def from_status(address: Address, action: str, status: int, body: bytes) -> Serv
     elif status == 404:
         kind, hint = NotFoundError, _not_found_hint(words)
     elif status == 407:
-        kind, hint = ConnectError, "The HTTP proxy wants a login: set https_proxy/http_proxy with it, or no_proxy."
+        kind, hint = (
+            ConnectError,
+            "The HTTP proxy requires a login: put it into https_proxy/http_proxy, or set no_proxy.",
+        )
     elif status == 408:
-        kind, hint = ServerFaultError, "The server gave up waiting, for a compute perhaps; look at its log."
+        kind, hint = ServerFaultError, "The server timed out, perhaps waiting for a compute; look at its log."
     elif status == 409:
         kind, hint = ConflictError, _conflict_hint(words)
     elif status == 413:
-        kind, hint = RejectedError, "Raise the size limit for uploads of the HTTP proxy in front of the server."
+        kind, hint = RejectedError, "Raise the upload limit of the HTTP proxy in front of the server."
     elif status >= 500:
         kind, hint = ServerFaultError, "Look at the GNS3 server's log, and at the free space on its disk."
     else:
-        kind, hint = RejectedError, "The server may be of a release that wants other values; look at its log."
+        kind, hint = RejectedError, "This release of the server may want other values; look at its log."
     answer = f"HTTP {status}: {words}" if words else f"HTTP {status}, without a reason"
     return kind(f"{address}: could not {action} ({_scrubbed(answer, address)})", hint=hint)
 
 
 def from_exception(address: Address, action: str, error: BaseException) -> MiniVMError:
-    """The error of a request that got no usable answer."""
+    """The error of a request without a usable reply."""
     if isinstance(error, MiniVMError):
         return error
     what = f"{address}: could not {action}"
@@ -85,40 +88,42 @@ def from_exception(address: Address, action: str, error: BaseException) -> MiniV
     if isinstance(error, _UNTRUSTED):
         return ConnectError(
             f"{what}: its TLS certificate is not trusted ({reason})",
-            hint="Name the certificate of the authority that signed it with --ca-file, or check the host's name.",
+            hint="Pass the signing authority's certificate with --ca-file, or check the host's name.",
         )
     if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
         return ConnectError(
-            f"{what}: no TLS connection ({reason})", hint="Try http:// in place of https://, or the port that has TLS."
+            f"{what}: no TLS connection ({reason})", hint="Try http:// instead of https://, or the port that has TLS."
         )
     if isinstance(error, (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError)):
         return ConnectError(
-            f"{what}: the HTTP proxy does not answer as it should ({reason})",
+            f"{what}: the HTTP proxy sent an invalid reply ({reason})",
             hint="Check http_proxy and https_proxy, or add the server to no_proxy.",
         )
     if isinstance(error, aiohttp.ClientConnectorDNSError) and _is_of_proxy(error.host, address):
         return ConnectError(
-            f"{what}: the HTTP proxy's host name is not known ({reason})",
+            f"{what}: the HTTP proxy's host name is unknown ({reason})",
             hint="Check http_proxy and https_proxy, or add the server to no_proxy.",
         )
     if isinstance(error, (aiohttp.ClientConnectorDNSError, socket.gaierror)):
-        return ConnectError(f"{what}: its host name is not known ({reason})", hint="Check the host in the URL.")
+        return ConnectError(f"{what}: its host name is unknown ({reason})", hint="Check the host in the URL.")
     # A timeout while connecting is both: what matters then is that nobody answers.
     if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
         return ConnectError(
             f"{what}: nothing answers there ({reason})",
-            hint="Check that the GNS3 server runs, and host and port of the URL (GNS3's port is 3080).",
+            hint="Check that the GNS3 server is running, and check the URL's host and port (GNS3's port is 3080).",
         )
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
-        return ConnectError(f"{what}: no answer in time", hint="Try again when the server is less busy.")
+        return ConnectError(f"{what}: it did not answer in time", hint="Try again when the server is less busy.")
     if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects)):
-        return ConfigError(f"{what}: the URL is not usable", hint="Write it as http://user:password@host:3080.")
+        return ConfigError(f"{what}: the URL is unusable", hint="Write it as http://user:password@host:3080.")
     if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, RecursionError, aiohttp.ContentTypeError)):
         return ServerFaultError(
-            f"{what}: the answer is not JSON", hint="Check that nothing (a proxy, a portal) answers in its place."
+            f"{what}: the reply is not JSON", hint="Check that nothing else (a proxy, a portal) answers in its place."
         )
     if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)):
-        return ServerFaultError(f"{what}: the answer is broken ({reason})", hint="Try again; look at the server's log.")
+        return ServerFaultError(
+            f"{what}: the reply is malformed ({reason})", hint="Try again; look at the server's log."
+        )
     if isinstance(error, (aiohttp.ClientError, ConnectionError, OSError)):
         return ConnectError(f"{what}: the connection broke ({reason})", hint="Try again; look at the server's log.")
     return ServerFaultError(f"{what}: {reason}", hint="Try again; look at the server's log.")
@@ -130,7 +135,7 @@ def _is_of_proxy(host: str, address: Address) -> bool:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether the same request may well succeed a moment later (the connection broke, the server restarts)."""
+    """Whether the same request may succeed a moment later (the connection broke, the server restarts)."""
     if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError, aiohttp.ClientConnectorDNSError)):
         return False
     return isinstance(
@@ -178,8 +183,8 @@ def _one_line(text: str) -> str:
 
 def _not_found_hint(words: str) -> str:
     if "could not be found on disk" in words:
-        return "The file was deleted behind the server's back: `--verify` (of sync and register) brings it back."
-    return "It may have been removed meanwhile; run the command again."
+        return "The file was deleted behind the server's back: `--verify` (of sync and register) restores it."
+    return "It may just have been removed; run the command again."
 
 
 def _conflict_hint(words: str) -> str:
@@ -189,8 +194,8 @@ def _conflict_hint(words: str) -> str:
             " allow_raw_images = True in the section [Server] of gns3_server.conf and restart it."
         )
     if "No space left" in words:
-        return "The GNS3 server's disk is full: make room there."
-    return "Look at what the server already has, and at its log."
+        return "The GNS3 server's disk is full: free some space there."
+    return "Check what the server already has, and look at its log."
 
 
 def _reason(error: BaseException) -> str:
@@ -207,7 +212,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientResponseError):
         return _one_line(f"HTTP {error.status} {error.message}")
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "the server closed it without an answer"
+        return "the server closed it without a reply"
     if isinstance(error, OSError) and error.errno == errno.EPIPE:
         return "the server closed it in the middle of the request"
     return _one_line(str(error)) or type(error).__name__

@@ -36,7 +36,7 @@ class ImageRoutes(Routes):
 
     @abstractmethod
     async def images(self, compute_id: str = LOCAL_COMPUTE) -> list[ServerImage]:
-        """All QEMU images, without the left-overs of interrupted uploads."""
+        """All QEMU images, without the leftovers of interrupted uploads."""
 
     @abstractmethod
     async def upload_image(
@@ -53,7 +53,7 @@ class ImageRoutes(Routes):
     ) -> Uploaded:
         """Bring a file to the server and check that what lies there is what was sent.
 
-        Nothing is sent if it is there already; an image with other bytes under this name is a ConflictError and is left
+        Nothing is sent if it is there already; an image of this name with other bytes is a ConflictError and is left
         alone, unless ``replace`` says that it is damaged, whatever the server says of it, and that nothing uses it.
         The same content under another name is taken where the server wants it so (``Uploaded.filename``), but for names
         that are ``distrusted``: those have other bytes than the server says.  Raises UploadError if what arrived is not
@@ -62,25 +62,25 @@ class ImageRoutes(Routes):
 
     @abstractmethod
     async def image_md5(self, filename: str, compute_id: str = LOCAL_COMPUTE) -> str | None:
-        """The md5 of what really lies on the server's disk, or None where that cannot be found out.
+        """The md5 of what really lies on the server's disk, or None if that cannot be found out.
 
         Slow: the server hashes or sends the whole file.
         """
 
     @abstractmethod
     def image_bytes(self, filename: str) -> AsyncIterator[bytes]:
-        """An image's content; UnsupportedServerError where the API does not give it."""
+        """An image's content; UnsupportedServerError if the API does not offer it."""
 
     @abstractmethod
     async def delete_image(self, filename: str) -> None:
-        """Delete an image file from the server; UnsupportedServerError where the API has no way to.
+        """Delete an image file from the server; UnsupportedServerError if the API cannot delete.
 
         The server itself only looks whether a template uses it as a disk or kernel: prove first that nothing does.
         """
 
     @abstractmethod
     async def raw_images_allowed(self) -> bool | None:
-        """Whether kernels and initial RAM disks can be uploaded; None if that cannot be found out.  Changes nothing."""
+        """Whether kernels and initial RAM disks can be uploaded; None if unknown.  Changes nothing."""
 
     async def disk_images(self, compute_id: str = LOCAL_COMPUTE) -> list[ServerImage]:
         """What lies in a compute's folder of QEMU images, whatever the server's database says.
@@ -92,7 +92,7 @@ class ImageRoutes(Routes):
     async def image_uses(self, filenames: Collection[str]) -> list[ImageUse]:
         """Which templates, and which nodes of any project, open or closed, name one of these image files.
 
-        Snapshots are not looked into.  Complete only if ``rights().administrator``.
+        Snapshots are not read.  Complete only if ``rights().administrator``.
         """
         uses = []
         for item in await self._list("/templates", "list the templates"):

@@ -1,4 +1,4 @@
-"""What the agents of one user on this machine do to a server one after the other: it does not stand two at once.
+"""Makes the agents of one user on this machine take turns for what a server cannot stand twice at once.
 
 Uploads of one name share a temporary file (``uploads``).  Two changes of a template's images may leave 3.0.6 with a row
 too many in its database, after which that template cannot be changed any more (db/repositories/templates.py; "expected
@@ -52,5 +52,5 @@ def _folder() -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     # In a folder for all, another user may have made it.
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} belongs to somebody else")
+        raise PermissionError(f"{folder} belongs to another user")
     return folder

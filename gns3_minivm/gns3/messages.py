@@ -1,4 +1,4 @@
-"""What we send, checked before it leaves: API v3 drops unknown keys silently and v2's PUT checks nothing at all.
+"""What we send, as models that check it first: API v3 drops unknown keys silently and v2's PUT checks nothing at all.
 
 The fields and values are those of ``schemas/qemu_template.py`` of GNS3 2.2.61 and of
 ``schemas/controller/templates/qemu_templates.py`` of 3.0.6, as far as we use them.  ``v2/messages.py`` and
@@ -27,7 +27,7 @@ ImageName = Annotated[str, Field(pattern=r"^([A-Za-z0-9._-]+)?$")]
 
 def _one_compute(value: str) -> str:
     if value in ("", "any"):
-        raise ValueError('no node can be made on it; name a compute such as "local" or "vm"')
+        raise ValueError('it cannot run nodes; name a compute such as "local" or "vm"')
     return value
 
 
@@ -124,7 +124,7 @@ class NodeUpdate(Strict):
 
 
 class OtherNodeUpdate(NodeUpdate):
-    """Of a node that is no QEMU machine: its properties are its emulator's affair."""
+    """A node that is not a QEMU machine: only its emulator checks its properties."""
 
     properties: dict[str, Any] | None = None  # type: ignore[assignment]
 
@@ -162,7 +162,7 @@ class DrawingCreate(Strict):
 
 
 def checked(model: type[Strict], values: dict[str, Any], what: str) -> dict[str, Any]:
-    """The body to send for ``values``.  Raises UsageError naming each field, its value and what is allowed."""
+    """The body to send for ``values``.  Raises UsageError that names each field, its value and what is allowed."""
     try:
         message = model.model_validate(values)
     except ValidationError as error:

@@ -91,7 +91,7 @@ class NodeTrial:
 
 @dataclass(frozen=True)
 class Rights:
-    """What the user who is logged in may do; ``missing`` are GNS3's names of privileges that we need."""
+    """What the logged-in user may do; ``missing`` are GNS3's names of privileges that we need."""
 
     username: str
     administrator: bool

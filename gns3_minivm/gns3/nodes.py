@@ -16,12 +16,12 @@ from gns3_minivm.gns3.routes import Routes
 
 _LOG_LINES = 12
 _START_HINT = (
-    "Look at the node's kernel command line and options, and at the server: it needs ubridge, and KVM for -cpu host."
+    "Check the node's kernel command line and options, and the server: it needs ubridge, and KVM for -cpu host."
 )
 _ENDED_MEANWHILE = ("Not connected", "Could not start Telnet")
-"""Parts of answers to a start if QEMU has ended while the node was being wired: its bridge is gone, or its console."""
+"""Parts of replies to a start if QEMU exited while the node was being wired: its bridge or its console is gone."""
 _NOTICED_S = 3.0
-"""By then a server has noticed that the process of a node has ended."""
+"""By then a server has noticed that a node's process has exited."""
 
 
 class NodeRoutes(Routes):
@@ -150,7 +150,7 @@ class NodeRoutes(Routes):
         lines = (await self.node_log(node.project_id, node.node_id)).strip().splitlines()[-_LOG_LINES:]
         said = "; its qemu.log ends with:\n  " + "\n  ".join(lines) if lines else "; it left no qemu.log"
         return NodeError(
-            f"{self.url}: node {node.name!r} was started and is {node.status} already{said}",
+            f"{self.url}: node {node.name!r} was started but is already {node.status}{said}",
             hint=_START_HINT,
         )
 
@@ -189,5 +189,5 @@ class NodeRoutes(Routes):
 
 def _inside(path: str) -> str:
     if path.startswith(("/", ".")) or ".." in path.split("/"):
-        raise UsageError(f"file {path!r} is not inside the node's directory", hint="Give a plain relative path.")
+        raise UsageError(f"file {path!r} is not inside the node's directory", hint="Use a plain relative path.")
     return quote(path)

@@ -1,4 +1,4 @@
-"""The same work on several servers at once; what fails on one never stops the others."""
+"""The same work on several servers at once; an error on one never stops the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ServerOutcome(Generic[T]):
-    """What came of the work on one server: a value or an error."""
+    """The outcome of the work on one server: a value or an error."""
 
     address: Address
     value: T | None

@@ -57,19 +57,19 @@ class ProjectArchive:
 
     @property
     def lacking(self) -> tuple[NeededImage, ...]:
-        """The images that nodes need and the archive does not bring."""
+        """The images that nodes need and the archive lacks."""
         return tuple(image for image in self.needed if image.filename not in self.images)
 
 
 def read_archive(path: Path) -> ProjectArchive:
     """Read a portable project's table of contents and topology (blocking).
 
-    Raises UserError if it is no such file, or is compressed in a way that this Python does not know.
+    Raises UserError if it is not one, or is compressed in a way that this Python does not know.
     """
     with _opened(path) as archive:
         names = {member.filename: member.file_size for member in archive.infolist()}
         if PROJECT_FILE not in names:
-            raise UserError(f"{path} is no portable project of GNS3: it has no {PROJECT_FILE}", hint=_FILE_HINT)
+            raise UserError(f"{path} is not a portable project of GNS3: it has no {PROJECT_FILE}", hint=_FILE_HINT)
         with _member(archive, path, PROJECT_FILE) as stream:
             topology = _topology(path, stream.read())
     images = {name.removeprefix(IMAGES): size for name, size in names.items() if _is_image(name)}
@@ -141,7 +141,7 @@ def _name_of(archive: zipfile.ZipFile, filename: str) -> str | None:
     return next((folder + filename for folder in (IMAGES, _REMOTE_IMAGES) if folder + filename in names), None)
 
 
-_FILE_HINT = "Give a file that `gns3-minivm project export` or GNS3's own export has written."
+_FILE_HINT = "Give a file that `gns3-minivm project export` or GNS3's own export wrote."
 
 
 @contextmanager
@@ -151,11 +151,13 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except NotImplementedError as error:
         raise UserError(
-            f"{path}: its files are compressed in a way that cannot be read here ({error})",
+            f"{path}: its files are compressed in a way that this Python cannot read ({error})",
             hint="Export the project with `gns3-minivm project export`.",
         ) from error
     except (zipfile.BadZipFile, EOFError, struct.error, zstandard.ZstdError) as error:
-        raise UserError(f"{path} is no portable project of GNS3, or not whole ({error})", hint=_FILE_HINT) from error
+        raise UserError(
+            f"{path} is not a portable project of GNS3, or is incomplete ({error})", hint=_FILE_HINT
+        ) from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error})", hint=_FILE_HINT) from error
 
@@ -182,9 +184,9 @@ def _topology(path: Path, text: bytes) -> dict[str, Any]:
     try:
         topology = json.loads(text)
     except ValueError as error:
-        raise UserError(f"{path}: its {PROJECT_FILE} is no JSON ({error})", hint=_FILE_HINT) from error
+        raise UserError(f"{path}: its {PROJECT_FILE} is not JSON ({error})", hint=_FILE_HINT) from error
     if not isinstance(topology, dict):
-        raise UserError(f"{path}: its {PROJECT_FILE} is no GNS3 project", hint=_FILE_HINT)
+        raise UserError(f"{path}: its {PROJECT_FILE} is not a GNS3 project", hint=_FILE_HINT)
     return topology
 
 

@@ -124,8 +124,8 @@ class ProjectRoutes(Routes):
     async def scratch_project(self) -> AsyncIterator[Project]:
         """A project of our own for the time of the block.
 
-        It is deleted however the block ends.  One that the server does not delete is told by ``doctor``: what was done
-        in it, or what failed there, counts for more.
+        It is deleted however the block ends.  If the server does not delete it, ``doctor`` reports it;
+        the result of the work in it matters more.
         """
         project = await self.create_project(f"{SCRATCH_PROJECT}{uuid.uuid4()}")
         try:

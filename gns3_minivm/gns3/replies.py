@@ -305,6 +305,6 @@ def _read(model: type[_R], answer: Mapping[str, Any], what: str) -> _R:
         fault = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(str(part) for part in fault["loc"])
         raise ServerFaultError(
-            f"the server's answer describes a {what} in an unknown way ({place}: {fault['msg']})",
-            hint="The server may be of a release that gns3-minivm does not know yet.",
+            f"the server's reply describes a {what} in an unknown way ({place}: {fault['msg']})",
+            hint="This release of the server may be newer than gns3-minivm knows.",
         ) from error

@@ -20,7 +20,7 @@ class Routes(ABC):
     version: str
     url: str
     warnings: tuple[str, ...]
-    """What the user should know about this server, such as a default password."""
+    """Things the user should know about this server, such as a default password."""
 
     def __init__(
         self, transport: Transport, version: str, warnings: tuple[str, ...] = (), *, runs_beside_gui: bool = False

@@ -20,9 +20,9 @@ class Server(TemplateRoutes, UploadRoutes, LinkRoutes, TrialRoutes, ComputeRoute
     """A connected server; made by ``detect.connect``, to be closed (or used with ``async with``).
 
     Every method raises ServerError's subclasses, with the server's own words, and UsageError for values that the
-    server's API does not take.
+    server's API refuses.
     """
 
     @abstractmethod
     async def rights(self) -> Rights:
-        """What the user may do; asks for things that are refused either way, so that nothing is changed."""
+        """What the user may do; it asks for things that are refused either way, so nothing is changed."""

@@ -44,7 +44,7 @@ class TemplateRoutes(Routes):
         return await self._object("GET", f"/templates/{quote(template_id)}", f"read the template {template_id}")
 
     def check_template(self, template: QemuTemplate) -> None:
-        """Raise UsageError if the server's API would not take this template, before anything is sent."""
+        """Raise UsageError if the server's API would refuse this template, before anything is sent."""
         self._template_body(template)
 
     async def create_template(self, template: QemuTemplate) -> ServerTemplate:
@@ -73,7 +73,7 @@ class TemplateRoutes(Routes):
         return replies.template(await self._object("PUT", f"/templates/{quote(template_id)}", action, body))
 
     async def delete_template(self, template_id: str) -> None:
-        """Take a template away; images and nodes stay as they are."""
+        """Remove a template; images and nodes stay as they are."""
         await self._command("DELETE", f"/templates/{quote(template_id)}", f"delete the template {template_id}")
 
     def _template_body(self, template: QemuTemplate) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class TemplateRoutes(Routes):
         return await self._transport.send("GET", route, f"read the symbol {name}")
 
     async def upload_symbol(self, name: str, content: bytes) -> None:
-        """Give the server a picture; one of the same name is replaced.  There is no way to delete it."""
+        """Give the server a picture; one of the same name is replaced.  It cannot be deleted."""
         route = f"{self._prefix}/symbols/{quote(name)}/raw"
         # The same bytes twice are the same file, so this POST may be repeated.
         headers = {"Content-Type": "application/octet-stream"}

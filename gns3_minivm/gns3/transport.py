@@ -391,7 +391,7 @@ def _tls(address: Address) -> ssl.SSLContext | bool:
         context = ssl.create_default_context(cafile=address.ca_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            f"{address.ca_file}: is no file of certificates ({error})", hint="Give a PEM file with --ca-file."
+            f"{address.ca_file}: is not a file of certificates ({error})", hint="Give a PEM file with --ca-file."
         ) from error
     if not address.verify:
         context.check_hostname = False
@@ -420,7 +420,7 @@ def proxy_of(address: Address) -> str | None:
     if not usable:
         # It may hold a password, so it is not shown.
         raise ConfigError(
-            f"{address}: what the variable {address.scheme}_proxy names is no HTTP proxy",
+            f"{address}: the variable {address.scheme}_proxy does not name an HTTP proxy",
             hint="Write it as http://host:port, or put the server's host into no_proxy.",
         )
     return url
@@ -442,6 +442,6 @@ def expect_list(value: Any, address: Address, action: str) -> list[dict[str, Any
 
 def _wrong_shape(value: Any, wanted: str, address: Address, action: str) -> ServerFaultError:
     return ServerFaultError(
-        f"{address}: could not {action} (the answer is {type(value).__name__}, not {wanted})",
-        hint="Check that nothing (a proxy, a portal) answers in the server's place.",
+        f"{address}: could not {action} (the reply is {type(value).__name__}, not {wanted})",
+        hint="Check that nothing else (a proxy, a portal) answers in the server's place.",
     )

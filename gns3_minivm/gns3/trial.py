@@ -1,4 +1,4 @@
-"""A node that is started to see whether its compute can."""
+"""Starts a node for a moment, to see whether its compute can."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What uploads of images have in common on both APIs: turns, what lies in the folder, other agents, what is said.
+"""What uploads of images have in common on both APIs: taking turns, files in the folder, other agents, messages.
 
 A server writes all uploads of a name into one temporary file, ``NAME.tmp``, and nothing on it can be locked.  Agents of
 one user on one machine take turns (``gns3.locks``).  Where agents on different machines bring the same file at once,
@@ -81,7 +81,7 @@ class UploadRoutes(ImageRoutes):
 
     def _other_content(self, existing: ServerImage, size_bytes: int, md5: str) -> ConflictError:
         return ConflictError(
-            f"{self.url}: an image {existing.filename} with other content is there already"
+            f"{self.url}: a different image {existing.filename} exists already"
             f" ({existing.size_bytes} bytes, md5 {existing.md5}; ours: {size_bytes} bytes, md5 {md5})",
             hint="Overwriting it would damage nodes that use it: remove it on the server if none does.",
         )
@@ -89,7 +89,7 @@ class UploadRoutes(ImageRoutes):
     def _not_as_sent(self, filename: str, size_bytes: int, md5: str, arrived: ServerImage | None) -> UploadError:
         there = f"{arrived.size_bytes} bytes, md5 {arrived.md5}" if arrived else "no such image"
         return UploadError(
-            f"{self.url}: image {filename} did not arrive as sent ({size_bytes} bytes, md5 {md5}; the server has"
+            f"{self.url}: image {filename} did not arrive intact ({size_bytes} bytes, md5 {md5}; the server has"
             f" {there})",
-            hint="Remove it on the server, see whether its disk is full or failing, and run the command again.",
+            hint="Remove it on the server, check whether its disk is full or failing, and run the command again.",
         )

@@ -1,4 +1,4 @@
-"""Template settings as bases of pydantic models, made of the table: the keys of files, and what GNS3 is sent."""
+"""Template settings as bases of pydantic models, made of the table: the keys of files, and what is sent to GNS3."""
 
 from __future__ import annotations
 

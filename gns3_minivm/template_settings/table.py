@@ -38,7 +38,7 @@ _GNS3_ADAPTERS = (
 class Row:
     """A setting.  ``name`` is its word in files and in Python; the option is ``--name``, with hyphens.
 
-    ``default`` is what a template gets where nobody says anything, None where it follows from the image.  ``field`` is
+    ``default`` is what a template gets by default, None where it follows from the image.  ``field`` is
     the field of ``gns3.model.QemuTemplate`` that it fills, "" for one that is worked into others; ``gns3`` is that
     field's name in both of GNS3's APIs, and ``gns3_minimum`` and ``gns3_choices`` are what these take where it is more:
     templates that come from elsewhere have it.  A user's setting (``is_users``) may be changed in GNS3, and then stays,
@@ -73,7 +73,9 @@ def _row(help: str, places: tuple[Place, ...], **values: Any) -> Any:
 def _node_names(value: str) -> str:
     name = value.replace("{name}", "n").replace("{0}", "1").replace("{id}", "1")
     if not {"{0}", "{id}"} & set(re.findall(r"{\w+}", value)) or not _HOST_NAME.fullmatch(name):
-        raise ValueError('must hold "{0}" and be a host name as of RFC 1123 (letters, digits, "-"), such as debian-{0}')
+        raise ValueError(
+            'must hold "{0}" and be a host name according to RFC 1123 (letters, digits, "-"), such as debian-{0}'
+        )
     return value
 
 
@@ -121,7 +123,7 @@ class TemplateSettings:
         is_users=False,
     )
     module_disk: bool | None = _row(
-        "Attach the disk with all kernel modules, where the kernel has modules.",
+        "Attach the disk with all kernel modules, if the kernel has modules.",
         _EVERYWHERE,
         default=True,
         is_users=False,
@@ -154,7 +156,7 @@ class TemplateSettings:
         "The compute that runs the nodes of a new template.", ("catalogue",), usually="the server's", is_users=False
     )
     adapter_type: str | None = _row(
-        "The kind of the adapters; the only one that every kernel bundle drives.",
+        "The kind of the adapters; the only one that every kernel bundle supports.",
         ("manifest",),
         choices=("virtio-net-pci",),
         default="virtio-net-pci",
@@ -166,10 +168,10 @@ class TemplateSettings:
         "Names of the ports.", ("manifest",), default="eth{0}", field="port_name_format"
     )
     first_port_name: str | None = _row(
-        "Name of the first port, where it has another.",
+        "Name of the first port, if it differs.",
         ("manifest",),
         default="",
-        usually="as the others",
+        usually="like the others",
         field="first_port_name",
     )
 
@@ -203,7 +205,7 @@ def rows(place: Place | None = None) -> tuple[Row, ...]:
 
 @cache
 def usual() -> TemplateSettings:
-    """What a template gets where nobody says anything."""
+    """The settings that a template gets by default."""
     return TemplateSettings(**{row.name: row.default for row in rows()})
 
 

@@ -191,7 +191,7 @@ async def test_a_foreign_template_of_the_same_name_is_a_conflict_and_nothing_is_
     assert foreign.template_id in found.conflicts[0].message
     result = await case.register()
     assert result.outcome == "failed" and isinstance(result.error, ConflictError)
-    assert "of other origin" in result.error.message and result.error.hint
+    assert "is not ours" in result.error.message and result.error.hint
     assert await case.client.template(case.desired.template.template_id) is None
     assert not [image for image in await case.client.images() if image.filename in case.sources]
 

@@ -54,7 +54,7 @@ async def test_an_image_with_other_bytes_is_left_alone(
     monkeypatch.setattr("gns3_minivm.gns3.uploads.COLLISION_WAITS_S", (0.1, 0.1))
     ours, theirs = random_artifact(tmp_path), random_artifact(tmp_path)
     await client.upload_image(theirs.path, theirs.filename, theirs.size_bytes, theirs.md5)
-    with pytest.raises(ConflictError, match="other content is there already") as caught:
+    with pytest.raises(ConflictError, match="a different image .* exists already") as caught:
         await client.upload_image(ours.path, theirs.filename, ours.size_bytes, ours.md5)
     assert theirs.filename in caught.value.message
     assert (gns3_server.images / theirs.filename).read_bytes() == theirs.path.read_bytes()
@@ -211,7 +211,7 @@ async def test_v3_a_file_without_a_record_is_not_replaced_by_another_one(gns3_v3
         assert await find(client, same.filename) == ServerImage(
             filename=same.filename, size_bytes=same.size_bytes, md5=same.md5
         )
-        with pytest.raises(ConflictError, match="other content is there already") as caught:
+        with pytest.raises(ConflictError, match="a different image .* exists already") as caught:
             await client.upload_image(other.path, other.filename, other.size_bytes, other.md5)
         assert theirs.md5 in caught.value.message
         assert await find(client, other.filename) is None
@@ -223,7 +223,7 @@ async def test_v3_no_second_image_of_one_name_is_made_in_another_folder(gns3_v3:
     async with await connect(parse_address(gns3_v3.url)) as client:
         route = f"/v3/images/upload/theirs/{ours.filename}"
         await client._transport.upload(route, "upload", theirs.path, theirs.size_bytes, no_progress)
-        with pytest.raises(ConflictError, match="other content is there already"):
+        with pytest.raises(ConflictError, match="a different image .* exists already"):
             await client.upload_image(ours.path, ours.filename, ours.size_bytes, ours.md5)
         assert await find(client, ours.filename) == ServerImage(
             filename=ours.filename, size_bytes=theirs.size_bytes, md5=theirs.md5

@@ -104,7 +104,7 @@ async def test_a_node_that_dies_while_it_is_watched_is_a_node_error(lab: Lab) ->
     properties = {"options": "-cpu Nehalem -no-reboot"}
     await lab.client.update_node(lab.project_id, node.node_id, properties=properties)
     with pytest.raises(
-        NodeError, match=r"'dies' was started and is stopped already; its qemu\.log ends with"
+        NodeError, match=r"'dies' was started but is already stopped; its qemu\.log ends with"
     ) as caught:
         await lab.client.start_node(lab.project_id, node.node_id, watch_s=20)
     assert "-no-reboot" in caught.value.message

@@ -160,7 +160,7 @@ async def test_a_deleted_template_is_gone(client: Server, template: QemuTemplate
         ({"options": "-cpu max -drive file=x"}, "does not start nodes with -drive"),
         ({"name": ""}, "name = ''"),
         ({"template_id": "not-an-id"}, "template_id = 'not-an-id'"),
-        ({"compute_id": "any"}, "no node can be made on it"),
+        ({"compute_id": "any"}, "it cannot run nodes"),
     ],
 )
 async def test_a_wrong_value_is_refused_before_anything_is_sent(

@@ -101,7 +101,7 @@ async def test_another_file_of_that_name_on_the_compute_is_noticed(pair: Pair, m
     pair.put_on_far(disk.filename, other.path.read_bytes())
     assert disk.filename in {image["filename"] for image in pair.far_images()}
     upload = (disk.path, disk.filename, disk.size_bytes, disk.md5)
-    with pytest.raises(ConflictError, match="other content is there already|has another file") as caught:
+    with pytest.raises(ConflictError, match="a different image .* exists already|has a different file") as caught:
         await main.upload_image(*upload, compute_id=pair.compute_id)
     assert other.md5 in caught.value.message
     assert (pair.far.images / disk.filename).read_bytes() == other.path.read_bytes()
@@ -114,7 +114,7 @@ async def test_v3_a_node_on_old_content_of_a_compute_is_not_left_behind(
     disk, other = await empty_disk(tmp_path), await empty_disk(tmp_path)
     await main.upload_image(disk.path, disk.filename, disk.size_bytes, disk.md5)
     pair.put_on_far(disk.filename, other.path.read_bytes())
-    with pytest.raises(ConflictError, match=r"compute far has another file") as caught:
+    with pytest.raises(ConflictError, match=r"compute far has a different file") as caught:
         await node_of(main, pair, disk.filename)
     assert disk.filename in caught.value.message and "images/QEMU" in caught.value.hint
     for project in await main.projects():
@@ -134,7 +134,7 @@ async def test_v3_another_file_on_the_compute_is_a_conflict_in_the_plan(pair: Pa
     pair.put_on_far(template.initrd, b"an older initial RAM disk")
     finished = await gns3_minivm(*words, "--dry-run")
     (pair.far.images / template.initrd).unlink()
-    assert finished.status == 1 and "another file under the name" in finished.err, finished.err
+    assert finished.status == 1 and "a different file named" in finished.err, finished.err
     assert template.initrd in finished.err and "images/QEMU of that compute" in finished.err
 
 
@@ -196,7 +196,7 @@ async def test_one_catalogue_has_an_appliance_on_several_computes(pair: Pair, tm
         damaged.write_bytes(damaged.read_bytes()[::-1])
         verified = await site.sync("--verify")
         if pair.main.generation == 3:
-            assert verified.status == 3 and f"has another file under the name {disk}" in verified.err, verified.err
+            assert verified.status == 3 and f"has a different file named {disk}" in verified.err, verified.err
         else:
             assert verified.status == 0 and f"update     template {far}" in verified.out, verified.out + verified.err
     finally:

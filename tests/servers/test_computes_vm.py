@@ -122,7 +122,7 @@ async def test_v3_a_guest_runs_on_the_gns3_vm_where_the_server_has_no_qemu(tmp_p
             (pair.far.images / f"{template.initrd}.md5sum").unlink(missing_ok=True)
             pair.put_on_far(template.initrd, b"an older initial RAM disk")
             finished = await gns3_minivm(*words)
-            assert finished.status == 1 and "compute 'vm' has another file under the name" in finished.out, finished.out
+            assert finished.status == 1 and "compute 'vm' has a different file named" in finished.out, finished.out
             doctor = await gns3_minivm("doctor", "--server", windows.url, "--json")
             findings = json.loads(doctor.out.splitlines()[-1])["places"][1]["findings"]
             assert [f["level"] for f in findings if "compute GNS3 VM" in f["message"] and f["check"] == "disk-space"]

@@ -114,9 +114,9 @@ HARMS: dict[str, tuple[Harm, type[MiniVMError], str]] = {
     "503": (faults.status(503), errors.ServerFaultError, NO),
     "507": (faults.status(507, '{"message": "No space left on device"}'), errors.ServerFaultError, "No space left"),
     "nonsense": (faults.nonsense(b"\x00<<<"), errors.ServerFaultError, "not JSON"),
-    "numbers": (faults.nonsense(b"[1, 2]"), errors.ServerFaultError, "the answer is list"),
-    "drops": (faults.drop, errors.ConnectError, "without an answer|broke|closed it"),
-    "stands-still": (faults.stand_still, errors.ConnectError, "no answer in time"),
+    "numbers": (faults.nonsense(b"[1, 2]"), errors.ServerFaultError, "the reply is list"),
+    "drops": (faults.drop, errors.ConnectError, "without a reply|broke|closed it"),
+    "stands-still": (faults.stand_still, errors.ConnectError, "did not answer in time"),
 }  # fmt: skip
 PLACES = {
     "templates": (TEMPLATES, "401 403 500 nonsense drops stands-still"),
@@ -141,7 +141,7 @@ async def test_one_bad_server_fails_with_its_words_and_a_hint_and_the_other_one_
     act, kind, words = HARMS[harm]
     if (place, harm) == ("upload", "nonsense"):
         # What an upload is answered is not believed; nothing has arrived.
-        kind, words = errors.UploadError, "did not arrive as sent"
+        kind, words = errors.UploadError, "did not arrive intact"
     rule = case.bad.on(PLACES[place][0], act)
     bad, good = await case.run()
     assert rule.met

@@ -153,7 +153,7 @@ async def test_a_user_who_does_not_see_all_projects_deletes_nothing(case: Case) 
     url = await poor_user(case.process, roles=["Template manager", "User"])
     async with await connect(parse_address(url)) as poor:
         report = await delete_unused_images(poor, case.names, dry_run=False, events=Events())
-    assert all("no administrator" in used_by[0] for used_by in reasons(report).values())
+    assert all("not an administrator" in used_by[0] for used_by in reasons(report).values())
     assert case.on_disk() == case.names
 
 

@@ -230,7 +230,7 @@ async def test_what_is_no_project_is_told(gns3_v2: GNS3Process, tmp_path: Path, 
     file = tmp_path / "x.gns3project"
     file.write_bytes(content)
     finished = await gns3_minivm("project", "import", str(file), "--server", gns3_v2.url)
-    assert finished.status == 1 and "no portable project" in finished.err and "Traceback" not in finished.err
+    assert finished.status == 1 and "not a portable project" in finished.err and "Traceback" not in finished.err
 
 
 async def test_an_interrupted_export_leaves_nothing(source: Source, tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ async def test_a_new_version_is_a_new_file_and_nodes_on_the_old_one_are_listed(s
             assert template is not None and template.hda_disk_image != old[name]
             images = site.processes[name].images
             assert (images / old[name]).is_file() and (images / template.hda_disk_image).is_file()
-        assert "deleted and added again" in result.out
+        assert "delete it and add it again" in result.out
         listed = await site.status()
         assert [[node["node"] for node in listed[name]["old_nodes"]] for name in SERVERS] == [["pc1"], ["pc1"]]
     finally:
@@ -387,6 +387,6 @@ async def test_remove_leaves_a_foreign_template_alone(site: TestSite) -> None:
     async with await connect(parse_address(process.url)) as client:
         await client.create_template(QemuTemplate(template_id=str(uuid.uuid4()), name=name))
     refused = await gns3_minivm("remove", name, "--server", process.url)
-    assert refused.status == 1 and "of other origin" in refused.err
+    assert refused.status == 1 and "is not ours" in refused.err
     async with await connect(parse_address(process.url)) as client:
         assert name in {item.name for item in await client.templates()}

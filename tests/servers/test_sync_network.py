@@ -36,7 +36,7 @@ async def test_http_proxies_are_honoured(gns3_v2: GNS3Process, gns3_v3: GNS3Proc
             assert any("/images/" in line and line.startswith("POST") for line in proxy.seen)
             assert await site.template("two", web) is not None and await site.template("three", web) is not None
         dead = await site.sync(environment={"http_proxy": proxy.url})
-        assert dead.status == 1 and "the HTTP proxy does not answer" in dead.err and "no_proxy" in dead.err
+        assert dead.status == 1 and "the HTTP proxy sent an invalid reply" in dead.err and "no_proxy" in dead.err
     finally:
         await site.clean()
 

@@ -1,4 +1,4 @@
-"""What API v2 wants in another way: a compute must be named at creation."""
+"""What API v2 expects differently: a compute must be named at creation."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from gns3_minivm.gns3 import messages
 
 class TemplateCreate(messages.TemplateCreate):
     compute_id: messages.ComputeId
-    """With null no node can be made from the template."""
+    """With null, no node can be made from the template."""

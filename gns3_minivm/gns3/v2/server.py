@@ -25,7 +25,7 @@ from gns3_minivm.gns3.v2 import messages
 
 
 class ServerV2(Server):
-    """What API v2 does in its own way."""
+    """The routes that API v2 has in its own way."""
 
     generation = 2
     one_name_per_content = False
@@ -98,7 +98,7 @@ class ServerV2(Server):
 
     async def delete_image(self, filename: str) -> None:
         raise UnsupportedServerError(
-            f"{self.url}: image {filename} cannot be deleted: API v2 has no way to",
+            f"{self.url}: image {filename} cannot be deleted: API v2 has no route for it",
             hint="Delete it in the folder images/QEMU on the server (and on its computes).",
         )
 
@@ -142,7 +142,7 @@ class ServerV2(Server):
     async def _send(
         self, source: Path, filename: str, size_bytes: int, compute_id: str, progress: Progress
     ) -> ConnectError | ConflictError | None:
-        """Send a file; returned is what went wrong, perhaps after all had arrived, here or from another agent."""
+        """Send a file; returns what went wrong, perhaps after all had arrived, from here or from another agent."""
         path = f"/v2/computes/{quote(compute_id)}/qemu/images/{quote(filename)}"
         try:
             await self._transport.upload(path, f"upload {filename}", source, size_bytes, progress)

@@ -120,8 +120,7 @@ class ImageRoutesV3(UploadRoutes, ComputeRoutes):
 
     def _other_copy(self, compute: str, filename: str, md5: str) -> ConflictError:
         return ConflictError(
-            f"{self.url}: compute {compute} has another file under the name {filename} (md5 {md5}), "
-            "and GNS3 would use it",
+            f"{self.url}: compute {compute} has a different file named {filename} (md5 {md5}), and GNS3 would use that",
             hint="Delete it in the folder images/QEMU of that compute if nothing uses it; GNS3 copies the right one.",
         )
 
@@ -262,7 +261,7 @@ class ImageRoutesV3(UploadRoutes, ComputeRoutes):
 
     async def image_bytes(self, filename: str) -> AsyncIterator[bytes]:
         raise UnsupportedServerError(
-            f"{self.url}: image {filename} cannot be read: API v3 gives images to its own computes only",
+            f"{self.url}: image {filename} cannot be read: API v3 hands images out to its own computes only",
             hint="Copy it from the folder images/QEMU on the server.",
         )
         yield b""  # makes this an asynchronous generator, as in API v2

@@ -1,4 +1,4 @@
-"""What API v3 wants in another way: node names are host names, and the compute may be left open."""
+"""What API v3 expects differently: node names are host names, and the compute may be left open."""
 
 from __future__ import annotations
 

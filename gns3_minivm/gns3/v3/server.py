@@ -36,7 +36,7 @@ _QUESTIONS: tuple[tuple[str, str, Any], ...] = (
 
 
 class ServerV3(ImageRoutesV3, Server):
-    """What API v3 does in its own way."""
+    """The routes that API v3 has in its own way."""
 
     generation = 3
     one_name_per_content = True
@@ -92,7 +92,7 @@ class ServerV3(ImageRoutesV3, Server):
         return Rights(username, False, tuple(dict.fromkeys(name for name in needed if name)))
 
     async def _lacks(self, method: str, path: str, body: Any) -> str:
-        """The privilege whose lack is the reason of a refusal; "" if the server has another reason."""
+        """The missing privilege that caused a refusal; "" if the server has another reason."""
         try:
             await self._command(method, path.format(id=uuid.uuid4()), "ask for rights", body)
         except ForbiddenError as error:

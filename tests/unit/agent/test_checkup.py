@@ -89,7 +89,7 @@ async def test_a_password_over_http_and_a_server_without_one_are_warnings_where_
         [anybody] = await findings(fake, "login", "http://gns3.example:3080")
         assert await findings(fake, "tls") == await findings(fake, "login") == []
     assert readable.level == anybody.level == "warning"
-    assert "readably" in readable.message and "no password" in anybody.message
+    assert "unencrypted" in readable.message and "no password" in anybody.message
 
 
 async def test_a_check_that_fails_is_a_finding_and_the_others_go_on() -> None:
@@ -108,5 +108,5 @@ async def test_a_project_that_is_deleted_at_this_moment_is_no_fault() -> None:
         node = {"project_id": "here", "node_id": "n", "name": "pc", "node_type": "vpcs", "status": "started"}
         fake.on("GET /v2/projects/here/nodes", reply([node]))
         [finding] = await findings(fake, "ubridge")
-        assert (finding.level, finding.message) == ("ok", "node pc of project here runs, so ubridge is there")
+        assert (finding.level, finding.message) == ("ok", "node pc of project here is running, so ubridge is installed")
         assert not fake.count("GET /v2/projects/closed/nodes")

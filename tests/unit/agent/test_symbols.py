@@ -75,5 +75,5 @@ async def test_what_did_not_arrive_is_an_error(server: tuple[FakeGNS3, Server, s
     fake, connected, route = server
     fake.on(f"GET {route}", text(DEFAULT))
     fake.on(f"POST {route}", text(b"", 204))
-    with pytest.raises(UploadError, match="did not arrive as sent"):
+    with pytest.raises(UploadError, match="did not arrive intact"):
         await bring_symbol(connected, desired(), Events())

@@ -24,7 +24,7 @@ async def test_a_node_that_ends_while_it_is_wired_is_told_with_qemus_words(said:
         # The server notices a moment after its answer.
         fake.on("GET /v3/projects/p/nodes/n", STARTED, STOPPED)
         fake.on("GET /v3/projects/p/nodes/n/files/qemu.log", text("qemu: no such option\n"))
-        with pytest.raises(NodeError, match=r"(?s)'r1' was started and is stopped already.*no such option"):
+        with pytest.raises(NodeError, match=r"(?s)'r1' was started but is already stopped.*no such option"):
             await client.start_node("p", "n")
 
 

@@ -90,8 +90,8 @@ def test_archives_of_zstd_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "not whole"),
-        (b"no zip at all", "not whole"),
+        (b"", "is incomplete"),
+        (b"no zip at all", "is incomplete"),
         (b"PK\x05\x06" + bytes(18), "has no project.gns3"),
     ],
 )
@@ -108,13 +108,13 @@ def test_a_project_file_that_is_none_is_told(tmp_path: Path, text: bytes) -> Non
     path = tmp_path / "x"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("project.gns3", text)
-    with pytest.raises(UserError, match=r"its project\.gns3 is no"):
+    with pytest.raises(UserError, match=r"its project\.gns3 is not"):
         read_archive(path)
 
 
 def test_a_truncated_archive_is_told(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(UserError, match="not whole"):
+    with pytest.raises(UserError, match="is incomplete"):
         read_archive(path)
 
 

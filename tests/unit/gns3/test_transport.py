@@ -72,8 +72,8 @@ async def slow(_request: web.Request) -> web.StreamResponse:
         (reply({"a": 1}), errors.ServerFaultError, "dict, not a list"),
         (reply([1]), errors.ServerFaultError, "not a list of objects"),
         (reply([{"template_id": 5}]), errors.ServerFaultError, "template_id"),
-        (drop, errors.ConnectError, "closed it without an answer"),
-        (slow, errors.ConnectError, "no answer in time"),
+        (drop, errors.ConnectError, "closed it without a reply"),
+        (slow, errors.ConnectError, "it did not answer in time"),
         (text("", 302), errors.RejectedError, "HTTP 302"),
     ],
 )
@@ -164,7 +164,7 @@ async def test_an_upload_that_does_not_move_is_given_up(client: Server, fake: Fa
     fake.on("GET /v3/images", reply([]))
     fake.on("POST /v3/images/upload/QEMU/disk", deaf)
     started = time.monotonic()
-    with pytest.raises(errors.ConnectError, match="could not upload disk: no answer in time"):
+    with pytest.raises(errors.ConnectError, match="could not upload disk: it did not answer in time"):
         await client.upload_image(source, "disk", 50_000_000, "0" * 32)
     given_up.set()
     assert time.monotonic() - started < 7
@@ -215,7 +215,7 @@ async def test_an_upload_that_arrives_otherwise_is_an_upload_error(
     fake.on("GET /v3/images", reply([]))
     fake.on("GET /v3/images/QEMU/disk", reply({"message": "none"}, 404), reply(wrong))
     fake.on("POST /v3/images/upload/QEMU/disk", reply(wrong, 201))
-    with pytest.raises(errors.UploadError, match="did not arrive as sent") as caught:
+    with pytest.raises(errors.UploadError, match="did not arrive intact") as caught:
         await client.upload_image(source, "disk", 1000, "0" * 32)
     assert "1" * 32 in caught.value.message and caught.value.hint
 
@@ -263,7 +263,7 @@ async def test_v3_a_wrong_record_is_made_anew_only_where_the_file_is_right(
         assert fake.count("DELETE /v3/images/QEMU/disk") == 1
     else:
         fake.on("GET /v3/images/QEMU/disk", none, reply(wrong))
-        with pytest.raises(errors.ConflictError, match="other content"):
+        with pytest.raises(errors.ConflictError, match="a different image disk exists already"):
             await client.upload_image(source, "disk", 1000, "0" * 32)
         assert fake.count("DELETE /v3/images/QEMU/disk") == 0
 
@@ -282,7 +282,7 @@ async def test_v3_agents_have_time_to_put_a_young_record_right(
     if waited_for:
         assert not (await client.upload_image(tmp_path / "disk", "disk", 1000, "0" * 32)).sent
     else:
-        with pytest.raises(errors.ConflictError, match="other content"):
+        with pytest.raises(errors.ConflictError, match="a different image disk exists already"):
             await client.upload_image(tmp_path / "disk", "disk", 1000, "0" * 32)
 
 
@@ -409,14 +409,14 @@ async def test_a_template_that_another_agent_made_meanwhile_is_taken_as_it_is(cl
     [
         ({"GET /v2/version": reply({"version": "2.1.21"})}, errors.UnsupportedServerError, "is GNS3 2.1.21"),
         ({"GET /v1/version": reply({"version": "1.5.4"})}, errors.UnsupportedServerError, "is GNS3 1.x"),
-        ({}, errors.NotGNS3Error, "no GNS3 server"),
-        ({"GET /v3/version": text("<html>hello</html>")}, errors.NotGNS3Error, "no GNS3 server"),
-        ({"GET /v3/version": reply({"version": 3})}, errors.NotGNS3Error, "no GNS3 server"),
-        ({"GET /v3/version": reply(["3.0.6"])}, errors.NotGNS3Error, "no GNS3 server"),
-        ({"GET /v3/version": reply({"version": "latest"})}, errors.NotGNS3Error, "no GNS3 server"),
+        ({}, errors.NotGNS3Error, "not a GNS3 server"),
+        ({"GET /v3/version": text("<html>hello</html>")}, errors.NotGNS3Error, "not a GNS3 server"),
+        ({"GET /v3/version": reply({"version": 3})}, errors.NotGNS3Error, "not a GNS3 server"),
+        ({"GET /v3/version": reply(["3.0.6"])}, errors.NotGNS3Error, "not a GNS3 server"),
+        ({"GET /v3/version": reply({"version": "latest"})}, errors.NotGNS3Error, "not a GNS3 server"),
         ({"GET /v3/version": text("", 301)}, errors.RejectedError, "HTTP 301"),
         ({"GET /v3/version": reply({"message": "starting"}, 503)}, errors.ServerFaultError, "starting"),
-        ({"GET /v3/version": drop}, errors.ConnectError, "without an answer"),
+        ({"GET /v3/version": drop}, errors.ConnectError, "without a reply"),
     ],
 )
 async def test_what_answers_is_told_apart(routes: dict[str, object], kind: type[MiniVMError], words: str) -> None:
@@ -524,7 +524,7 @@ async def test_a_proxy_of_the_environment_is_used_for_other_hosts(monkeypatch: p
         async with await connect(parse_address("http://gns3.invalid", username="u", password="p"), QUICK) as server:
             assert server.version == "3.0.6"
         monkeypatch.setenv("no_proxy", "gns3.invalid")
-        with pytest.raises(errors.ConnectError, match="host name is not known|nothing answers"):
+        with pytest.raises(errors.ConnectError, match="host name is unknown|nothing answers"):
             await connect(parse_address("http://gns3.invalid", username="u", password="p"), QUICK)
 
 
@@ -534,7 +534,7 @@ async def test_a_proxy_of_the_environment_is_used_for_other_hosts(monkeypatch: p
 def test_a_proxy_that_is_none_is_told_without_its_password(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", proxy)
     monkeypatch.delenv("no_proxy", raising=False)
-    with pytest.raises(ConfigError, match="http_proxy names is no HTTP proxy") as caught:
+    with pytest.raises(ConfigError, match="http_proxy does not name an HTTP proxy") as caught:
         Transport(parse_address("http://gns3.invalid"))
     assert "no_proxy" in caught.value.hint and "long-secret" not in str(caught.value)
     for bypass in ("gns3.invalid", "gns3.invalid:3080"):
@@ -545,7 +545,7 @@ def test_a_proxy_that_is_none_is_told_without_its_password(proxy: str, monkeypat
 async def test_a_proxy_whose_host_is_not_known_is_not_taken_for_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://proxy.invalid:3128")
     monkeypatch.delenv("no_proxy", raising=False)
-    with pytest.raises(errors.ConnectError, match="the HTTP proxy's host name is not known"):
+    with pytest.raises(errors.ConnectError, match="the HTTP proxy's host name is unknown"):
         await connect(parse_address("http://gns3.example"), QUICK)
 
 
