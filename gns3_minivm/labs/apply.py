@@ -1,6 +1,6 @@
 """Carries a plan out: the only part that changes a lab on a server.
 
-Several requests run at once.  What fails at one node or link stops no other one; a server that is gone stops all.  What
+Several requests run at once.  A failure at one node or link does not stop the others; a lost server stops all.  What
 was done stays, and is recognised by the next run, which does the rest.
 """
 
@@ -39,7 +39,7 @@ STARTS_AT_ONCE = 4
 
 @dataclass
 class Applied:
-    """What came of a plan: the nodes that are there by name, and what went wrong, by what it is about."""
+    """The outcome of a plan: the nodes that exist, by name, and the errors, by what they concern."""
 
     nodes: dict[str, Node] = field(default_factory=dict)
     errors: dict[str, MiniVMError] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class _Work:
             await self._mark({name: self.done.nodes[name].node_id if name in self.done.nodes else "" for name in names})
 
     async def start(self) -> None:
-        """Start what shall run and does not."""
+        """Start the nodes that should run but do not."""
         starting = [item for item in self._plan.nodes if item.start and item.name in self.done.nodes]
         jobs = [self._node_job(item, self._start) for item in starting if item.name not in self._failed
                 and self.done.nodes[item.name].node_type not in ALWAYS_ON]  # fmt: skip
@@ -205,7 +205,7 @@ class _Work:
         if settled.name != desired.name:
             raise UsageError(
                 f"node {desired.name}: the server calls it {settled.name!r}; the project has another node of this name",
-                hint="Rename that one, or the lab's.",
+                hint="Rename that node, or the lab's.",
             )
         return settled
 
@@ -340,7 +340,7 @@ def _is_late(error: MiniVMError) -> bool:
 
 
 def _checked_as(desired: DesiredNode, node: Node) -> str:
-    """Only what we know of is checked before it is sent; what else a QEMU node may have, the file's author knows."""
+    """Only what we know of is checked before it is sent; the file's author is responsible for the rest."""
     return node.node_type if desired.is_minivm else "other"
 
 

@@ -1,6 +1,6 @@
 """The checks of a lab file (``tests:``): tried until they hold, or their time is over; several at once.
 
-How a command gets into a guest is the caller's affair (``Run``), so there is no server here.
+The caller says how a command gets into a guest (``Run``), so this module needs no server.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PINGS_IN_VAIN = 3
 """So many pings must be lost before an address counts as not reachable."""
 _SHOWN_BYTES = 4000
 _HOPELESS = (UserError, NodeError, NotFoundError)
-"""No time makes a MiniVM of a node that is none, starts one that does not run, or makes one that is not there."""
+"""Waiting does not turn another node into a MiniVM, start one that is stopped, or create a missing one."""
 
 Run = Callable[[str, ExecRequest, float], Awaitable[ExecResult]]
 """Runs a command in the node of this name, for at most so many seconds.  Raises MiniVMError."""
@@ -35,7 +35,7 @@ Run = Callable[[str, ExecRequest, float], Awaitable[ExecResult]]
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """``message`` says in a line why a check has not passed; ``output`` is what its last attempt has shown."""
+    """``message`` says in a line why a check has not passed; ``output`` is what its last attempt showed."""
 
     name: str
     node: str
@@ -68,7 +68,7 @@ class CheckResult:
 
 
 def name_of(test: LabTest) -> str:
-    """What a check is called: its own name, or what it does."""
+    """A check's own name, or what it does."""
     if test.name:
         return test.name
     if test.ping:
@@ -127,7 +127,7 @@ async def _attempt(test: LabTest, lab: Lab, run: Run, left_s: float) -> tuple[Ou
         return "error", error.message, ""
     output = (answer.stdout + answer.stderr).decode("utf-8", "replace")
     if answer.failure:
-        return "error", f"the command was not started: {answer.failure}", output
+        return "error", f"the command did not start: {answer.failure}", output
     complaint = _complaint(test, answer.exit_status, output)
     return ("failed", complaint, output) if complaint else ("passed", "", output)
 
@@ -159,14 +159,14 @@ async def _address(target: str, lab: Lab, run: Run, left_s: float) -> str:
 
 
 def _complaint(test: LabTest, status: int, output: str) -> str:
-    """What of an answer is not as it should be; empty if nothing."""
+    """What is wrong with an answer; empty if nothing."""
     if test.ping is not None:
         if test.fails:
-            return f"{test.ping} answers, and should not" if status == 0 else ""
+            return f"{test.ping} answers, but should not" if status == 0 else ""
         return "" if status == 0 else f"{test.ping} does not answer"
     if test.fails:
         if status == 0:
-            return "the command ended with status 0, and should fail"
+            return "the command ended with status 0, but should fail"
     elif status != (test.status or 0):
         return f"the command ended with status {status}, not {test.status or 0}"
     for text in test.output:

@@ -1,4 +1,4 @@
-"""What the nodes of a lab shall be on a server: a lab file and the server's templates, put together."""
+"""The desired nodes of a lab on a server: a lab file and the server's templates, put together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PAYLOAD_NAME = re.compile(rf"{NODE_FILE_NAME}-[0-9a-f]{{12}}")
 
 @dataclass(frozen=True, kw_only=True)
 class DesiredNode:
-    """A node as it shall be; ``properties`` are GNS3's, as far as the lab decides them.
+    """A desired node; ``properties`` are GNS3's, as far as the lab decides them.
 
     ``template`` is None where a dry run cannot have it yet; its id is known before.  The payload's name follows from
     its content, so that the node's options tell whether the node has it.
@@ -70,12 +70,16 @@ def find_template(templates: list[ServerTemplate], wanted: str, where: str) -> S
     ]
     if len(found) > 1:
         ids = ", ".join(item.template_id for item in found)
-        raise ConflictError(f"{where}: there are {len(found)} templates named {wanted!r}", hint=f"Name an id: {ids}.")
+        raise ConflictError(
+            f"{where}: there are {len(found)} templates named {wanted!r}", hint=f"Use an id instead: {ids}."
+        )
     if not found:
         lower = wanted.lower()
         near = [item.name for item in templates if lower in item.name.lower() or item.name.lower() in lower]
         known = near or sorted({item.name for item in templates})
-        raise NotFoundError(f"{where}: there is no template {wanted!r}", hint=f"There are: {', '.join(known)}.")
+        raise NotFoundError(
+            f"{where}: there is no template {wanted!r}", hint=f"The server's templates are: {', '.join(known)}."
+        )
     return found[0]
 
 
@@ -91,7 +95,7 @@ def desired_node(
     """Put a node together; of a template that is not there yet, its id is given.
 
     ``default_compute`` is where built-in nodes go: their templates name no compute.
-    Raises ConfigError for keys that say nothing to nodes of this template."""
+    Raises ConfigError for keys that do not apply to nodes of this template."""
     file = lab.nodes[name]
     compute = lab.compute_of(name)
     if isinstance(template, str):
@@ -141,8 +145,8 @@ def _qemu_properties(lab: Lab, name: str, template: ServerTemplate, payload: byt
     if len(words) > COMMAND_LINE_MAX:
         raise ConfigError(
             f"{lab.at('nodes', name, 'kernel_args')}: node {name}: its kernel command line has "
-            f"{len(words)} characters; QEMU takes {COMMAND_LINE_MAX}",
-            hint="Shorten kernel_args; settings such as env and files do not need it.",
+            f"{len(words)} characters; QEMU accepts {COMMAND_LINE_MAX}",
+            hint="Shorten kernel_args; settings such as env and files do not use it.",
         )
     option = qemu_option(payload_name(payload)) if payload else ""
     usual = {row.gns3: getattr(values, row.field) for row in rows("lab") if row.field}
@@ -201,7 +205,7 @@ def _check_foreign(lab: Lab, name: str, file: LabNode, template: ServerTemplate)
         wrong += list(_stated(file))
     if wrong:
         raise ConfigError(
-            f"{lab.at('nodes', name, wrong[0])}: node {name}: {', '.join(wrong)} cannot be given to "
-            f"a node of the template {template.name!r} ({template.template_type}), which is no MiniVM",
-            hint="Its own settings are given as `properties`, by GNS3's names.",
+            f"{lab.at('nodes', name, wrong[0])}: node {name}: {', '.join(wrong)} cannot be set for "
+            f"a node of the template {template.name!r} ({template.template_type}), which is not a MiniVM",
+            hint="Use `properties`, with GNS3's names, for its own settings.",
         )

@@ -34,7 +34,7 @@ _INTERFACE = re.compile(r"eth(\d+)(?:\..*)?")
 
 def _no_number(value: str) -> str:
     if value.isdigit():
-        raise ValueError("should have a letter: GNS3 takes host names only (RFC 1123)")
+        raise ValueError("should contain a letter: GNS3 accepts host names only (RFC 1123)")
     return value
 
 
@@ -77,7 +77,7 @@ class LabLabel(_Part):
 class LabNode(NodeSettings, keys_of("lab")):  # type: ignore[misc]
     """A node: where it comes from, how QEMU runs it (``template_settings``), what its guest is told, how GNS3 shows it.
 
-    Exactly one of ``appliance``, ``image`` and ``template`` is set.  What is None is left to the template.
+    Exactly one of ``appliance``, ``image`` and ``template`` is set.  The template decides whatever is None.
     """
 
     appliance: Text | None = None
@@ -99,7 +99,7 @@ class LabNode(NodeSettings, keys_of("lab")):  # type: ignore[misc]
             found = " and ".join(given) or "none"
             raise ValueError(f"exactly one of appliance, image and template is needed, found {found}")
         if self.properties and self.template is None:
-            raise ValueError("properties go with template only; MiniVMs have keys of their own")
+            raise ValueError("properties are allowed with template only; MiniVMs have keys of their own")
         return self
 
     @property
@@ -226,16 +226,16 @@ class LabTest(_Part):
         if self.ping is not None:
             for key in ("status", "output", "matches", "excludes"):
                 if getattr(self, key) not in (None, []):
-                    raise ValueError(f"{key} goes with exec")
+                    raise ValueError(f"{key} needs exec")
         elif not self.exec:
             raise ValueError("exec is empty")
         if self.fails and self.status is not None:
-            raise ValueError("status says which exit status is meant, and fails any but 0; leave one of them out")
+            raise ValueError("status and fails contradict each other; leave one of them out")
         for pattern in self.matches:
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"matches: {pattern!r} is no regular expression: {error}") from error
+                raise ValueError(f"matches: {pattern!r} is not a regular expression: {error}") from error
         return self
 
 
@@ -262,7 +262,7 @@ class LabDrawing(_Part):
         if len(given) != 1:
             raise ValueError(f"exactly one of {', '.join(kinds)} is needed, found {' and '.join(given) or 'none'}")
         if self.size is not None and self.text is None:
-            raise ValueError("size goes with text")
+            raise ValueError("size is for text only")
         return self
 
 

@@ -32,9 +32,9 @@ class NodePlan:
     changes: Changes = field(default_factory=dict)
     appearance: Changes = field(default_factory=dict)
     start: bool = False
-    """It does not run, or will not once it was changed, and shall."""
+    """It should run, but does not, or will not after the change."""
     leftover: bool = False
-    """An earlier run was interrupted when it had just made it."""
+    """An earlier run was interrupted just after making it."""
 
     @property
     def restart(self) -> bool:
@@ -71,12 +71,12 @@ class LabPlan:
 
     @property
     def nothing_to_do(self) -> bool:
-        """Whether the lab is there as the file says, and runs."""
+        """Whether the lab exists as the file says, and is running."""
         return self.in_step and not any(item.start for item in self.nodes)
 
     @property
     def in_step(self) -> bool:
-        """Whether the lab is there as the file says, running or not."""
+        """Whether the lab exists as the file says, running or not."""
         nodes = all(item.verb == "keep" for item in self.nodes)
         links = all(item.verb == "keep" for item in self.links)
         return self.project is not None and self.marked and nodes and links and not self.drawings and not self.erased
@@ -193,7 +193,7 @@ def _changes(desired: DesiredNode, current: Node) -> Changes:
 
 
 def _appearance(desired: DesiredNode, current: Node) -> Changes:
-    """Differences in how a node is shown; only what the file says counts, the rest is people's."""
+    """Differences in how a node is shown; only what the file says counts; the rest is left to people."""
     file = desired.file
     found: dict[str, tuple[Any, Any]] = {}
     if file.position is not None and (current.x, current.y) != (file.position.x, file.position.y):

@@ -73,7 +73,7 @@ def plan_links(
 def new_ends(
     link: LabLink, nodes: Mapping[str, Node], minivms: Collection[str], taken: Collection[LinkEnd]
 ) -> tuple[LinkEnd, LinkEnd]:
-    """Where a link is to be plugged in, all nodes being there.  Raises UsageError for a port that is not there."""
+    """Where a link is to be plugged in, all nodes being there.  Raises UsageError for a port that does not exist."""
     found = []
     for number, end in enumerate(link.ends):
         port = _end(end, nodes, minivms, taken) or free_end(nodes[end.node], taken)

@@ -21,7 +21,7 @@ def find_end(node: Node, interface: str, *, minivm: bool, taken: Collection[Link
             return _end(node, port)
     raise UsageError(
         f"node {node.name} has no port {interface!r}; {_free_names(node, taken)}",
-        hint="Write the link as NODE:PORT with one of these, or NODE alone for any of them.",
+        hint="Write the link as NODE:PORT with one of these, or as NODE alone for any of them.",
     )
 
 
@@ -43,4 +43,4 @@ def _end(node: Node, port: Port) -> LinkEnd:
 
 def _free_names(node: Node, taken: Collection[LinkEnd]) -> str:
     free = [port.name for port in node.ports if _end(node, port) not in taken]
-    return f"free are {', '.join(free)}" if free else "none of its ports is free"
+    return f"free ports: {', '.join(free)}" if free else "all of its ports are taken"

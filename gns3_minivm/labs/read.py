@@ -36,7 +36,7 @@ def lab_from(document: Document) -> Lab:
 def payloads(lab: Lab) -> dict[str, NodePayload]:
     """The payload of each MiniVM of the lab whose file says anything about its guest (blocking).
 
-    Raises ConfigError for a source that cannot be read, and for settings that do not go together.
+    Raises ConfigError for a source that cannot be read, and for settings that contradict each other.
     """
     found = {}
     for name, node in lab.nodes.items():
@@ -64,14 +64,16 @@ def _check_links(lab: Lab, document: Document) -> None:
                 raise document.error(
                     where,
                     f"the interface {end} is used twice (first in line {used[key]})",
-                    hint="An interface has one link; take a switch where several nodes are to meet.",
+                    hint="An interface has one link; use a switch to connect several nodes.",
                 )
             used[key] = document.at(where).rsplit(":", 2)[1]
         one, other = link.ends
         if one.node == other.node:
             raise document.error(places[1], f"the link {link} connects a node with itself", hint=HINT)
         if one.interface is None and other.interface is None:
-            raise document.error(places[0], f"the link {link} names no interface", hint="Name one: NODE:INTERFACE.")
+            raise document.error(
+                places[0], f"the link {link} does not name an interface", hint="Name an interface: NODE:INTERFACE."
+            )
 
 
 def _check_end(lab: Lab, document: Document, end: LabEnd, where: Where) -> None:
@@ -82,7 +84,7 @@ def _check_end(lab: Lab, document: Document, end: LabEnd, where: Where) -> None:
     if end.interface is None or adapter_of(end.interface) < 0 or "." in end.interface:
         raise document.error(
             where,
-            f"{str(end)!r} names no interface of a MiniVM",
+            f"{str(end)!r} does not name an interface of a MiniVM",
             hint=f"Its interfaces are called eth0, eth1, ...: write {end.node}:eth0.",
         )
 
@@ -93,11 +95,11 @@ def _check_adapters(lab: Lab, document: Document) -> None:
         if node.adapters is not None and node.source and needed > node.adapters:
             raise document.error(
                 ("nodes", name, "adapters"),
-                f"node {name} has {counted(node.adapters, 'adapter')}, and eth{needed - 1} is used",
-                hint="Leave `adapters` out: there will be as many as are needed.",
+                f"node {name} has {counted(node.adapters, 'adapter')}, but eth{needed - 1} is used",
+                hint="Leave out `adapters`: the node then gets as many as it needs.",
             )
         if node.source and needed > 275:
-            raise document.error(("nodes", name), f"node {name} uses eth{needed - 1}; there can be 275 adapters")
+            raise document.error(("nodes", name), f"node {name} uses eth{needed - 1}; at most 275 adapters are allowed")
 
 
 def _no_node(lab: Lab, document: Document, where: Where, name: str) -> ConfigError:

@@ -1,4 +1,4 @@
-"""What a server has of a lab: its project, known by a mark, with nodes, links and drawings.
+"""The state of a lab on a server: its project, known by a mark, with nodes, links and drawings.
 
 The mark is three of the project's variables, so that every machine recognises a lab: ``gns3-minivm-lab`` holds the
 lab's name, ``gns3-minivm-project`` the project's id, ``gns3-minivm-nodes`` the nodes that are the lab's
@@ -25,7 +25,7 @@ PROJECT_VARIABLE = "gns3-minivm-project"
 NODES_VARIABLE = "gns3-minivm-nodes"
 _ID_LETTERS = 8
 HALF_MADE = (-9999, -9999)
-"""Where a node stands until it has its name and settings: API v3 makes nodes under names of its own."""
+"""Where a node is until it has its name and settings: API v3 makes nodes under names of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def _is_own(project: Project) -> bool:
 async def find_project(server: Server, lab: str) -> Project | None:
     """The project of a lab, None if there is none.
 
-    Raises ConflictError where a project of this name is not the lab, or several projects have the lab's mark.
+    Raises ConflictError if a project of this name is not the lab, or several projects have the lab's mark.
     """
     projects = await server.projects()
     marked = [project for project in projects if is_lab(project, lab)]
@@ -93,14 +93,14 @@ async def find_project(server: Server, lab: str) -> Project | None:
             itself = f"The lab itself is the project {marked[0].name!r}: rename one of them. " if marked else ""
             raise ConflictError(
                 f"{server.url}: the project {lab!r} ({project.project_id}) {origin(project)}",
-                hint=f"{itself}Rename the project or the lab; or take the project over as the lab (lab up --adopt): "
-                "nodes that are named like the lab's are taken for them.",
+                hint=f"{itself}Rename the project or the lab; or take over the project as the lab (lab up --adopt): "
+                "nodes with the lab's names become the lab's nodes.",
             )
     if len(marked) > 1:
         names = ", ".join(repr(project.name) for project in marked)
         raise ConflictError(
             f"{server.url}: the projects {names} are all marked as the lab {lab!r}",
-            hint=f"Rename the one that is meant to {lab!r}, or delete the others.",
+            hint=f"Rename the right one to {lab!r}, or delete the others.",
         )
     return marked[0] if marked else None
 
@@ -116,12 +116,14 @@ async def observe(server: Server, project: Project, lab: str) -> LabState:
 
 
 async def lab_state(server: Server, lab: str) -> LabState:
-    """The state of a lab that has to be there.  Raises NotFoundError."""
+    """The state of a lab that must exist.  Raises NotFoundError."""
     project = await find_project(server, lab)
     if project is None:
         copies = [repr(one.name) for one in await server.projects() if one.variables.get(LAB_VARIABLE) == lab]
         told = f"; there are copies of it: {', '.join(copies)}" if copies else ""
-        raise NotFoundError(f"{server.url}: there is no lab {lab!r}{told}", hint="Make it: `gns3-minivm lab up FILE`.")
+        raise NotFoundError(
+            f"{server.url}: there is no lab {lab!r}{told}", hint="Create it: `gns3-minivm lab up FILE`."
+        )
     return await observe(server, project, lab)
 
 

@@ -37,7 +37,7 @@ def has_console(node: Node) -> bool:
 async def wait_for_consoles(
     server: Server, project_id: str, awaited: Sequence[Awaited], limit_s: float, events: Events
 ) -> dict[str, MiniVMError]:
-    """Wait for all nodes at once; returned is what went wrong, by the lab's names.
+    """Wait for all nodes at once; returns the errors, by the lab's names.
 
     A node that ends is not waited for any longer.
     """
@@ -124,13 +124,13 @@ async def _watch(server: Server, project_id: str, waiting: dict[str, asyncio.Tim
 
 
 async def ended(server: Server, node: Node) -> NodeError:
-    """The error of a node that was started and runs no more, with the end of its log."""
+    """The error of a node that was started but no longer runs, with the end of its log."""
     try:
         log = (await server.node_log(node.project_id, node.node_id)).strip().splitlines()[-_LOG_LINES:]
     except MiniVMError:
         log = []
     said = "; its qemu.log ends with:\n  " + "\n  ".join(log) if log else ""
     return NodeError(
-        f"node {node.name} was started and has ended{said}",
-        hint="A node ends with its main program, or when QEMU does not take its settings; see its console and log.",
+        f"node {node.name} was started but has ended{said}",
+        hint="A node ends with its main program, or when QEMU refuses its settings; see its console and log.",
     )

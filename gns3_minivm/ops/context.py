@@ -15,7 +15,7 @@ from gns3_minivm.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSettings:
-    """How images are found, built and converted, as the user says it; ``size`` as in "8G"."""
+    """How images are found, built and converted, as the user chose it; ``size`` as in "8G"."""
 
     size: str | None = None
     compression: Compression = "zstd"
@@ -45,7 +45,7 @@ class ImageSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """What an operation is told beside its request.
+    """Everything that an operation needs beside its request.
 
     ``settings`` say where things are on this machine, ``image`` and ``kernel`` how disks and kernel bundles are made,
     ``events`` who is told of the progress.  In a dry run nothing is made or written.

@@ -85,7 +85,7 @@ def only_server(addresses: Sequence[Address]) -> Address:
     if len(addresses) == 1:
         return addresses[0]
     named = ", ".join(address.url for address in addresses) or "none"
-    raise UsageError(f"exactly one GNS3 server is needed, named: {named}", hint="Give it with --server URL.")
+    raise UsageError(f"exactly one GNS3 server is needed, found {named}", hint="Name it with --server URL.")
 
 
 async def export_project(
@@ -157,7 +157,8 @@ async def import_project(
         sources = {filename: find(filename) for filename in lacking}
         if nowhere := [filename for filename, source in sources.items() if source is None]:
             raise NotFoundError(
-                f"{path} lacks images that its nodes need, and {server.url} has none of them: {', '.join(nowhere)}",
+                f"{path} lacks images that its nodes need, and {server.url} does not have them either: "
+                f"{', '.join(nowhere)}",
                 hint="Export it again with `gns3-minivm project export`, or register the appliance there first.",
             )
         if context.dry_run:
@@ -196,10 +197,12 @@ def only_project(
     """The one project of a server that was found to be ``meant``.  Raises NotFoundError, ConflictError."""
     if not found:
         there = ", ".join(sorted(project.name for project in projects)) or "no project"
-        raise NotFoundError(f"{server.url} has no {meant}", hint=f"{hint}It has: {there}.")
+        raise NotFoundError(f"{server.url} has no {meant}", hint=f"{hint}Its projects are: {there}.")
     if len(found) > 1:
         ids = ", ".join(project.project_id for project in found)
-        raise ConflictError(f"{server.url} has several projects that are the {meant}", hint=f"Name an id: {ids}.")
+        raise ConflictError(
+            f"{server.url} has several projects that match the {meant}", hint=f"Use an id instead: {ids}."
+        )
     return found[0]
 
 
@@ -209,7 +212,7 @@ def _check_stopped(server: Server, project: Project, nodes: Sequence[Node]) -> N
     if project.status == "opened" and running:
         raise ConflictError(
             f"{server.url}: project {project.name} cannot be exported while nodes run: {', '.join(running)}",
-            hint="Stop them first; their disks would not be consistent.",
+            hint="Stop them first: the disks of running nodes would be inconsistent.",
         )
 
 
@@ -258,8 +261,8 @@ async def _from_cache(server: Server, filename: str, node: str, settings: Settin
     artifact = find(filename)
     if artifact is None:
         raise NotFoundError(
-            f"{server.url}: image {filename} of node {node} is missing on the server and in this machine's cache",
-            hint="Run `gns3-minivm doctor`; `gns3-minivm register` of the appliance brings it back.",
+            f"{server.url}: image {filename} of node {node} is missing both on the server and in this machine's cache",
+            hint="Run `gns3-minivm doctor`; `gns3-minivm register` of the appliance restores it.",
         )
     return artifact.path
 
@@ -276,7 +279,7 @@ def _check_revision(server: Server, archive: ProjectArchive) -> None:
         raise UnsupportedServerError(
             f"{server.url}: {archive.path} was made by GNS3 {archive.version} (project revision {archive.revision});"
             f" this server, GNS3 {server.version}, opens up to revision {newest}",
-            hint="GNS3 opens projects of older releases only: import it on a newer server.",
+            hint="GNS3 opens projects of the same or an older release only: import it on a newer server.",
         )
 
 
@@ -299,9 +302,9 @@ async def _compare_images(server: Server, archive: ProjectArchive, events: Event
                 really = await server.image_md5(image.filename)
                 if really != wanted:
                     raise ConflictError(
-                        f"{server.url}: an image {image.filename} with other content is there already"
+                        f"{server.url}: a different image {image.filename} exists already"
                         f" (md5 {really}; the project's: {wanted})",
-                        hint="GNS3 would use that one. Remove it on the server if nothing uses it, and import again.",
+                        hint="GNS3 would use that one. Remove it on the server if nothing uses it, then import again.",
                     )
         return lacking
 
@@ -322,7 +325,7 @@ async def _send(server: Server, archive: ProjectArchive, name: str, events: Even
 
 
 async def _forget(server: Server, project_id: str) -> None:
-    """Delete a project that was made by half, if it is there; what the failure was is told already."""
+    """Delete a half-made project, if it exists; its failure is reported elsewhere."""
     try:
         await server.delete_project(project_id)
     except ServerError:

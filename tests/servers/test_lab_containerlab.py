@@ -73,7 +73,7 @@ async def test_a_topology_runs_as_it_is_and_what_cannot_be_honoured_is_listed_fi
         assert states == {"h-1": "ready", "h2": "ready", "br0": "started"}
         assert [line.partition(": ")[2] for line in up["unheeded"]] == [
             "nodes.h2.ports: a VM has no ports on the host: link it with a cloud or NAT node in GNS3",
-            "node h_1 is called h-1: GNS3 takes host names only",
+            "node h_1 is called h-1: GNS3 accepts host names only",
             "eth0 has no link: there is no management network (h_1, h2)",
         ]
         assert await guest("h_1", "cat", "/run/greeting", "/etc/demo/a.conf") == "good morning from host\na setting\n"

@@ -157,7 +157,7 @@ async def test_a_port_that_is_not_there_is_told_and_the_rest_is_made(case: Case)
     report = await case.up(text)
     error = (report.errors or {})["link a:eth0 -- sw:e9"]
     assert isinstance(error, ConfigError)
-    assert "lab.yml:4:5: node sw has no port 'e9'; free are Ethernet0, " in error.message  # the link's place
+    assert "lab.yml:4:5: node sw has no port 'e9'; free ports: Ethernet0, " in error.message  # the link's place
     assert await case.lab.wires() == {frozenset({("a", 1, 0), ("sw", 0, 7)})}
     # Where the ports are known, it is told before anything is changed.
     with pytest.raises(ConfigError, match=r"lab\.yml:4:14: node sw has no port 'e9'"):

@@ -107,7 +107,7 @@ async def test_nodes_are_removed_only_if_somebody_says_yes_and_those_of_people_s
     await lab.server.create_link(project_id, [LinkEnd(theirs.node_id, 0), LinkEnd(nodes["c"].node_id, 1)])
     await lab.server.create_drawing(project_id, "<svg><text>theirs</text></svg>", x=0, y=0)
     smaller = "nodes:\n  a: {template: VM}\n  c: {template: VM}\nlinks:\n  - [a:eth1, c:eth3]\n"
-    with pytest.raises(UsageError, match=r"b would be removed, with all that was written on its disk") as caught:
+    with pytest.raises(UsageError, match=r"b would be removed, with all data on its disk") as caught:
         await lab.up(smaller)
     assert "--yes" in caught.value.hint and set(await lab.nodes()) == {"a", "b", "c", "theirs"}
     report = await lab.up(smaller, yes=True)
@@ -262,7 +262,7 @@ async def test_a_port_that_turns_out_not_to_be_there_is_told_with_its_place_and_
     report = await lab.up(text)
     [(about, error)] = (report.errors or {}).items()
     assert about == "link n0:eth2 -- sw:e99" and report.exit_status == 3
-    assert re.search(r"lab\.yml:\d+:\d+: node sw has no port 'e99'; free are Ethernet0, ", error.message)
+    assert re.search(r"lab\.yml:\d+:\d+: node sw has no port 'e99'; free ports: Ethernet0, ", error.message)
     assert len(await lab.links()) == count
     # Now that it is known, nothing is begun.
     with pytest.raises(ConfigError, match=r"lab\.yml:\d+:\d+: node sw has no port 'e99'"):
@@ -309,7 +309,7 @@ async def test_what_an_interrupted_run_has_left_is_cleared_away(lab: DrawnLab) -
         (
             "nodes: {n: {template: NAT, env: {A: b}}}",
             ConfigError,
-            r"lab\.yml:2:\d+: node n: env cannot be given to .*'NAT' \(nat\)",
+            r"lab\.yml:2:\d+: node n: env cannot be set for .*'NAT' \(nat\)",
         ),
     ],
 )

@@ -205,7 +205,7 @@ async def test_another_file_under_an_images_name_is_a_conflict(source: Source, t
     finished = await gns3_minivm("project", "import", str(file), "--server", url)
     initrd.write_bytes(content)
     initrd.with_name(f"{initrd.name}.md5sum").unlink(missing_ok=True)
-    assert finished.status == 1 and "other content is there already" in finished.err
+    assert finished.status == 1 and "exists already" in finished.err
     assert source.template.initrd in finished.err
 
 

@@ -18,7 +18,7 @@ _DEFAULT_SIZE = 12
 
 @dataclass(frozen=True, kw_only=True)
 class DesiredDrawing:
-    """A drawing as it shall be."""
+    """The desired state of a drawing."""
 
     svg: str
     x: int
@@ -36,7 +36,7 @@ class DesiredDrawing:
 
 
 def desired_drawings(lab: Lab) -> list[DesiredDrawing]:
-    """The drawings of a lab (blocking).  Raises ConfigError for a source that cannot be read, or is no SVG."""
+    """The drawings of a lab (blocking).  Raises ConfigError for a source that cannot be read, or is not an SVG."""
     return [_desired_drawing(lab, number, drawing) for number, drawing in enumerate(lab.drawings, 1)]
 
 
@@ -93,13 +93,13 @@ def _marked(svg: str, where: str) -> str:
     try:
         root = ElementTree.fromstring(svg)
     except ElementTree.ParseError as error:
-        raise ConfigError(f"{where}: this is no SVG: {error}") from error
+        raise ConfigError(f"{where}: this is not an SVG: {error}") from error
     if root.tag.rpartition("}")[2] != "svg":
-        raise ConfigError(f"{where}: this is no SVG: its root is <{root.tag}>")
+        raise ConfigError(f"{where}: this is not an SVG: its root is <{root.tag}>")
     pictures = [item for item in root if item.tag.rpartition("}")[2] == "image"]
     if len(pictures) == 1:
         # The server keeps nothing of such a drawing but the picture, so that it could not be known again.
-        raise ConfigError(f"{where}: an <image> stands alone in it", hint="Put it into a group: <g><image .../></g>.")
+        raise ConfigError(f"{where}: its only element is an <image>", hint="Put it into a group: <g><image .../></g>.")
     start, closed, _ = svg.rpartition("</")
     if not closed:
         raise ConfigError(f"{where}: the picture is empty")

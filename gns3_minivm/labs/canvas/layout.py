@@ -1,4 +1,4 @@
-"""Where nodes stand on the canvas when nobody says so: near what they are linked to, and readable.
+"""Places nodes on the canvas by default: near what they are linked to, and readable.
 
 Pure and deterministic.  Three steps: distances on the canvas follow distances in the graph (stress majorization:
 Gansner, Koren, North, "Graph Drawing by Stress Majorization", 2004); the nodes are put on a grid, so that no two

@@ -1,7 +1,7 @@
 """Binds of a containerlab node: files and small folders of this machine that become files of the guest (blocking).
 
 A guest has no part of the host's file system, so what is bound is copied: a bind that is read-only at each boot,
-another one when it has changed here.  Devices and sockets cannot be had, and what is large belongs into the image.
+another one when it has changed here.  Devices and sockets are refused, and what is large belongs into the image.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FILES_MAX = 4096
 
 @dataclass
 class Binds:
-    """What a node's binds become: keys of a lab file; ``refused`` says why of those that cannot be had."""
+    """What a node's binds become: keys of a lab file; ``refused`` gives the reason for each that is refused."""
 
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     folders: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Binds:
     def add(self, bind: str, folder: Path, variables: dict[str, str]) -> None:
         """Take one bind, ``SOURCE:TARGET[:OPTIONS]`` or ``TARGET``.
 
-        Raises UsageError if it is none, or if its source is not there.
+        Raises UsageError if it is malformed, or if its source does not exist.
         """
         source_text, target, options = _parts(bind)
         for name, value in variables.items():
@@ -42,7 +42,7 @@ class Binds:
             return
         source = Path(os.path.abspath(folder / Path(source_text).expanduser()))
         if not source.exists():
-            raise UsageError(f"bind {bind!r}: {source} is not there")
+            raise UsageError(f"bind {bind!r}: {source} does not exist")
         found: dict[str, dict[str, Any]] = {}
         size_bytes = 0
         when = "boot" if "ro" in options.split(",") else "once"
@@ -63,7 +63,7 @@ class Binds:
         except OSError as error:
             raise UsageError(f"bind {bind!r}: {error.filename or source} cannot be read: {error.strerror}") from error
         if not source.is_dir() and not found:
-            self.refused[bind] = f"{source} is no file or folder (a device, a socket ...), which a VM does not see"
+            self.refused[bind] = f"{source} is not a file or folder but a device, a socket ..., which a VM does not see"
             return
         self._size_bytes += size_bytes
         self.files |= found
@@ -86,7 +86,7 @@ def _parts(bind: str) -> tuple[str, str, str]:
 
 
 def _files(source: Path, target: str, above: tuple[str, ...] = ()) -> Iterator[tuple[Path, str]]:
-    """All files below, with their paths in the guest; what is no file is left out."""
+    """All files below, with their paths in the guest; anything but a file is left out."""
     if source.is_file():
         yield source, target
     elif source.is_dir() and (real := os.path.realpath(source)) not in above:

@@ -20,7 +20,7 @@ _BRIDGES = ("bridge", "ovs-bridge")
 
 
 class OnRefusal(Protocol):
-    """Told of a link (by its number) that cannot be had; raises if the file is wrong."""
+    """Called for a link (by its number) that is left out; raises if the file is wrong."""
 
     def __call__(self, number: int, message: str, *, is_error: bool) -> None: ...
 
@@ -97,26 +97,26 @@ def wire(links: Sequence[LinkDefinition], kinds: Mapping[str, str], refuse: OnRe
 
 
 def _ends(number: int, link: LinkDefinition, kinds: Mapping[str, str], refuse: OnRefusal) -> list[ClabEndpoint]:
-    """The ends that become ports: two, one of a dummy link, or none where the link cannot be had."""
+    """The ends that become ports: two, one of a dummy link, or none if the link is left out."""
     if link.type in _NOT_NODES:
-        refuse(number, f"a link of type {link.type} leads out of the lab, and is left out", is_error=False)
+        refuse(number, f"a link of type {link.type} leads out of the lab, so it is left out", is_error=False)
         return []
     if link.type not in (None, "veth", "brief", "dummy"):
-        refuse(number, f"type {link.type!r} is not known; the link is left out", is_error=False)
+        refuse(number, f"type {link.type!r} is unknown; the link is left out", is_error=False)
         return []
     ends = [link.endpoint] if link.type == "dummy" and link.endpoint else list(link.endpoints)
     if len(ends) != (1 if link.type == "dummy" else 2):
-        refuse(number, f"a link has two endpoints, this one {len(ends)}", is_error=True)
+        refuse(number, f"a link needs two endpoints; this one has {len(ends)}", is_error=True)
     if outside := [end.node for end in ends if end.node not in kinds and end.node in (*_NOT_NODES, "dummy")]:
-        refuse(number, f"it leads to {outside[0]}, out of the lab, and is left out", is_error=False)
+        refuse(number, f"it leads to {outside[0]}, out of the lab, so it is left out", is_error=False)
         return []
     for end in ends:
         if end.node not in kinds:
             refuse(number, f"there is no node named {end.node!r}", is_error=True)
         if not end.interface and kinds[end.node] not in _BRIDGES:
-            refuse(number, f"the endpoint of {end.node} names no interface", is_error=True)
+            refuse(number, f"the endpoint of {end.node} has no interface", is_error=True)
     if any(kinds[end.node] == "host" for end in ends):
-        refuse(number, "it leads to the host, and is left out", is_error=False)
+        refuse(number, "it leads to the host, so it is left out", is_error=False)
         return []
     return ends
 

@@ -1,7 +1,7 @@
 """What a containerlab topology file may hold, and what a node inherits.
 
-https://containerlab.dev/manual/topo-def-file/ and .../manual/nodes/ describe the format.  Only what can be honoured has
-a field; other keys are kept in ``model_extra``, so that they can be listed.
+https://containerlab.dev/manual/topo-def-file/ and .../manual/nodes/ describe the format.  Only supported keys have a
+field; others are kept in ``model_extra``, so that they can be listed.
 """
 
 from __future__ import annotations

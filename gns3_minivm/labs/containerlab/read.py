@@ -1,4 +1,4 @@
-"""Reads a containerlab topology as a lab; what cannot be honoured is listed, with its place in the file.
+"""Reads a containerlab topology as a lab; unsupported keys are listed, with their place in the file.
 
 Kind ``linux`` becomes a MiniVM of the image, kind ``bridge`` (``ovs-bridge``) GNS3's Ethernet switch.
 docs/use/containerlab.md says what becomes of each key.  Not supported: other kinds, Go templates (``.gotmpl``).
@@ -22,7 +22,7 @@ from gns3_minivm.labs.containerlab.variables import put_in
 from gns3_minivm.labs.model import Lab
 from gns3_minivm.labs.read import lab_from
 
-HINT = "docs/use/containerlab.md says what of a containerlab topology is taken."
+HINT = "docs/use/containerlab.md says which keys of a containerlab topology are supported."
 BRIDGES = ("bridge", "ovs-bridge")
 SWITCH_TEMPLATE = "Ethernet switch"
 SWITCH_PORTS = 8
@@ -33,23 +33,23 @@ _REASONS = {
     "mgmt-ipv4": "there is no management network",
     "mgmt-ipv6": "there is no management network",
     "ports": "a VM has no ports on the host: link it with a cloud or NAT node in GNS3",
-    "prefix": "nodes are called as in the topology, without a prefix",
-    "position": "labels graph-posX and graph-posY place a node, else it is placed automatically",
-    "startup-config": "only kinds of network operating systems have it; bind the file instead",
-    "enforce-startup-config": "only kinds of network operating systems have it",
-    "suppress-startup-config": "only kinds of network operating systems have it",
-    "extras": "only kinds of network operating systems have it",
-    "components": "only kinds of network operating systems have it",
-    "certificate": "no certificates are made: bind them",
-    "license": "only kinds of network operating systems have it; bind the file instead",
+    "prefix": "nodes have their names of the topology, without a prefix",
+    "position": "use the labels graph-posX and graph-posY to place a node; others are placed automatically",
+    "startup-config": "only network operating systems have it; bind the file instead",
+    "enforce-startup-config": "only network operating systems have it",
+    "suppress-startup-config": "only network operating systems have it",
+    "extras": "only network operating systems have it",
+    "components": "only network operating systems have it",
+    "certificate": "gns3-minivm does not make certificates: bind your own",
+    "license": "only network operating systems have it; bind the file instead",
     "cap-add": "a VM's programs have all capabilities",
     "devices": "a VM does not see the host's devices",
     "auto-remove": "a node whose main program ends is powered off",
     "aliases": "there is no management network",
-    "search": "a guest is told its DNS servers only; bind /etc/resolv.conf instead",
-    "options": "a guest is told its DNS servers only; bind /etc/resolv.conf instead",
+    "search": "a guest only gets its DNS servers; bind /etc/resolv.conf instead",
+    "options": "a guest only gets its DNS servers; bind /etc/resolv.conf instead",
     "restart-policy": "a node whose main program ends is powered off",
-    "image-pull-policy": "images are looked for as `gns3-minivm register` does it",
+    "image-pull-policy": "images are found in the same way as by `gns3-minivm register`",
     "startup-delay": "all nodes start together",
     "stages": "all nodes start together",
     "wait-for": "all nodes start together",
@@ -67,7 +67,7 @@ _ENDINGS = (".clab.yml", ".clab.yaml", ".gotmpl")
 
 @dataclass(frozen=True)
 class LabFile:
-    """``unheeded`` is what cannot be honoured, a line for each."""
+    """``unheeded`` lists what is not supported, a line for each."""
 
     lab: Lab
     unheeded: tuple[str, ...]
@@ -87,7 +87,7 @@ def read_containerlab(path: Path, environment: Mapping[str, str] | None = None) 
     if path.name.endswith(".gotmpl"):
         raise ConfigError(
             f"{path} is a Go template, which is not supported",
-            hint="Let containerlab write the finished topology: containerlab graph, or any Go template tool.",
+            hint="Render the finished topology first, with containerlab graph or any Go template tool.",
         )
     document = parse_document(path, put_in(read_text(path), environment), what="a containerlab topology")
     return _Reading(document, environment).result()
@@ -146,7 +146,7 @@ class _Reading:
         """What the model does not know, wherever it stands."""
         for where, part in _parts(self._file):
             for key in part.model_extra or {}:
-                reason = _REASONS.get(key.replace("_", "-"), "this key is not known")
+                reason = _REASONS.get(key.replace("_", "-"), "this key is unknown")
                 self._tell((*where, key), f"{'.'.join(str(step) for step in (*where[1:], key))}: {reason}")
 
     def _check_kinds(self, kinds: Mapping[str, str]) -> None:
@@ -154,9 +154,9 @@ class _Reading:
         for name, kind in kinds.items():
             place = ("topology", "nodes", name)
             if kind == "host":
-                self._tell(place, f"node {name}: the host itself is no node of a lab; its links are left out")
+                self._tell(place, f"node {name}: the host itself cannot be a node of a lab; its links are left out")
             elif kind != "linux" and kind not in BRIDGES:
-                said = f"kind {kind!r} is not supported, only linux and bridge" if kind else "the key 'kind' is missing"
+                said = f"kind {kind!r} is not supported; linux and bridge are" if kind else "the key 'kind' is missing"
                 wrong.append(f"{self._document.at(place)}: node {name}: {said}")
         if wrong:
             raise ConfigError("\n".join(wrong), hint=HINT)
@@ -172,10 +172,12 @@ class _Reading:
             new = f"n{new}" if not new or new.isdigit() else new
             if new in names.values():
                 raise self._document.error(
-                    where, f"node {name} would be called {new} as another one", hint="GNS3 takes host names (RFC 1123)."
+                    where,
+                    f"node {name} would have the same name as another one, {new}",
+                    hint="GNS3 accepts host names only (RFC 1123).",
                 )
             if new != name:
-                self._tell(where, f"node {name} is called {new}: GNS3 takes host names only")
+                self._tell(where, f"node {name} is called {new}: GNS3 accepts host names only")
             names[name] = new
         return names
 

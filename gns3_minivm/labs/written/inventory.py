@@ -19,7 +19,7 @@ _NETMIKO_TELNET = "generic_telnet"
 
 @dataclass(frozen=True, kw_only=True)
 class InventoryHost:
-    """A node.  ``address`` is where it can be reached over a network, "" where nobody has given it one."""
+    """A node.  ``address`` is where it can be reached over a network, "" if it has none."""
 
     name: str
     group: str

@@ -1,4 +1,4 @@
-"""What a server has of a lab, as the text of a lab file (pure).
+"""Writes a server's lab as the text of a lab file (pure).
 
 Nodes with their templates, sizes, settings (from their payload files), positions and symbols; links with filters and
 style; drawings.  Not saved: what guests have written on their disks, and whether nodes run.

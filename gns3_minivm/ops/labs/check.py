@@ -66,7 +66,7 @@ async def lab_test(
 ) -> TestReport:
     """Run the checks of a lab file in its running lab; ``junit`` is a file for their results.
 
-    A check that fails is a result and no error.  Raises ConfigError, NotFoundError, ServerError, HostError.
+    A failed check is a result, not an error.  Raises ConfigError, NotFoundError, ServerError, HostError.
     """
     found = (await read(lab)).lab
     if not found.tests:

@@ -16,9 +16,9 @@ from gns3_minivm.guest.exec import Channel, ExecRequest, ExecResult
 from gns3_minivm.ops.labs.find import commands_in, console_of, find_lab, find_node
 
 WAIT_S = 60.0
-"""How long a guest may take until it answers: it may still boot."""
+"""How long a guest may take to answer: it may still be booting."""
 OWN_FAILURE = 125
-"""The exit status of ``lab exec`` where not the command has failed, but getting it into the node: as with Docker."""
+"""The exit status of ``lab exec`` if the command could not be run in the node: as with Docker."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ async def lab_exec(
     """Run a command in a node of a lab (a file, or a project's name or id) and wait for its end.
 
     ``wait_s`` is for a guest that still boots, ``timeout_s`` for the command.  Raises NotFoundError, NodeError (it does
-    not run), UsageError (it is no MiniVM), GuestError, ServerError.
+    not run), UsageError (it is not a MiniVM), GuestError, ServerError.
     """
     async with await connect(address) as server:
         project = await find_lab(server, lab)
@@ -71,13 +71,14 @@ async def lab_exec(
 async def lab_console(address: Address, lab: str, node: str) -> None:
     """Give this terminal to a node's console until it closes, or the escape key is pressed.
 
-    Raises UsageError if standard input is no terminal or the console is not telnet, NodeError if the node does not run.
+    Raises UsageError if standard input is not a terminal or the console is not telnet, NodeError if the node does not
+    run.
     """
     async with await connect(address) as server:
         project = await find_lab(server, lab)
         found = await find_node(server, project, node)
     host, port = console_of(found)
-    complaint = f"the console of node {found.name} needs a terminal, and standard input is none"
+    complaint = f"the console of node {found.name} needs a terminal, but standard input is not one"
     hint = f"Run one command in it with `gns3-minivm lab exec {found.name} -- COMMAND`."
     async with open_console(host, port, node=found.name) as console:
         with raw_terminal(complaint, hint=hint) as (source, target):

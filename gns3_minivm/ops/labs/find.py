@@ -1,4 +1,4 @@
-"""Which lab and which node of it is meant, and how its guest is reached."""
+"""Finds the lab and the node that are meant, and the way to the node's guest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gns3_minivm.labs.state import is_lab
 from gns3_minivm.ops.project import only_project
 
 FILES = ("lab.yml", "lab.yaml")
-"""What a lab file is called that nobody names."""
+"""The names of the default lab file."""
 
 
 def default_lab() -> str:
@@ -28,7 +28,7 @@ def default_lab() -> str:
     found = found or sorted(str(path) for path in Path().glob("*.clab.y*ml"))
     if len(found) == 1 or found[:1] == [FILES[0]]:
         return found[0]
-    said = f"there are several here: {', '.join(found)}" if found else f"there is no {FILES[0]} here"
+    said = f"there are several topologies here: {', '.join(found)}" if found else f"there is no {FILES[0]} here"
     raise UsageError(f"no lab is named, and {said}", hint="Name a lab file, or a project, with --lab.")
 
 
@@ -38,9 +38,9 @@ def is_file(lab: str) -> bool:
 
 
 async def read(lab: str) -> LabFile:
-    """The lab file.  Raises ConfigError, UsageError if it is none but a project."""
+    """The lab file.  Raises ConfigError, UsageError if it is not a file but a project."""
     if not is_file(lab):
-        raise UsageError(f"{lab!r} is no lab file", hint="Name a file, as in lab.yml.")
+        raise UsageError(f"{lab!r} is not a lab file", hint="Name a file, as in lab.yml.")
     return await run_blocking(read_lab_or_topology, Path(lab))
 
 
@@ -51,7 +51,7 @@ async def find_lab(server: Server, lab: str) -> Project:
     found = [one for one in projects if is_lab(one, name) and one.name == name]
     found = found or [one for one in projects if name in (one.name, one.project_id)]
     found = found or [one for one in projects if is_lab(one, name)]
-    return only_project(server, projects, found, f"lab or project {name!r}", "Make it with `gns3-minivm lab up`. ")
+    return only_project(server, projects, found, f"lab or project {name!r}", "Create it with `gns3-minivm lab up`. ")
 
 
 async def project_of(address: Address, lab: str) -> Project:
@@ -71,13 +71,13 @@ async def find_node(server: Server, project: Project, name: str) -> Node:
         if node.name == name.replace("_", "-"):
             return node
     known = ", ".join(sorted(node.name for node in nodes)) or "none"
-    raise NotFoundError(f"the project {project.name!r} has no node {name!r}", hint=f"It has: {known}.")
+    raise NotFoundError(f"the project {project.name!r} has no node {name!r}", hint=f"Its nodes are: {known}.")
 
 
 def console_of(node: Node) -> tuple[str, int]:
     """Where a node's console is.  Raises NodeError if it does not run, UsageError if it has none that is telnet."""
     if node.console_type not in ("telnet", ""):
-        has = "no console" if node.console_type == "none" else f"a {node.console_type} console, and none that is telnet"
+        has = "no console" if node.console_type == "none" else f"a {node.console_type} console, not a telnet one"
         raise UsageError(f"node {node.name} ({node.node_type}) has {has}", hint="Open it in GNS3 instead.")
     if node.status != "started":
         raise NodeError(
@@ -94,7 +94,7 @@ async def commands_in(node: Node) -> AsyncIterator[GuestExec]:
     """A running MiniVM, for commands.  Raises as ``console_of``, ConnectError."""
     if node.node_type != "qemu":
         raise UsageError(
-            f"node {node.name} ({node.node_type}) is no MiniVM: commands run in MiniVMs only",
+            f"node {node.name} ({node.node_type}) is not a MiniVM: commands run in MiniVMs only",
             hint=f"Type into it: `gns3-minivm lab console {node.name}`.",
         )
     host, port = console_of(node)

@@ -42,7 +42,7 @@ async def make_at_once(
     except ServerError as error:
         if isinstance(error, ConflictError) and lab.name in error.message:
             raise
-        events.warn(f"{lab.name} could not be made in one go ({error.message}); its nodes are made one by one")
+        events.warn(f"{lab.name} could not be created in one go ({error.message}); its nodes are created one by one")
         return None
 
 
@@ -68,7 +68,7 @@ async def _make(
         project = await _import(server, project_id, data, lab.name)
         if project.name != lab.name:
             raise ConflictError(
-                f"{server.url}: a project named {lab.name!r} was made by somebody else at the same time",
+                f"{server.url}: a project named {lab.name!r} was created by somebody else at the same time",
                 hint="Run the command again.",
             )
         watch = asyncio.create_task(_watch(server, project_id, step))

@@ -1,4 +1,4 @@
-"""Handing a lab on: ``lab graph``, ``lab inventory``, ``lab save``, ``lab export``."""
+"""Hands a lab on: ``lab graph``, ``lab inventory``, ``lab save``, ``lab export``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came of a command for a lab: its nodes, with their state and consoles, and what went wrong."""
+"""The result of a command for a lab: its nodes, with their state and consoles, and the errors."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class LabReport:
 def whole_lab(report: LabReport) -> str:
     """What is lost with a lab, as in "the project 'x' on http://..., with all that is on the disk of its 1 node"."""
     nodes = sum(one.state != "missing" for one in report.rows)
-    others = f", and of {', '.join(report.foreign)}, which the lab file has not made" if report.foreign else ""
+    others = f", and of {', '.join(report.foreign)}, which the lab file did not create" if report.foreign else ""
     return (
         f"the project {report.project!r} on {report.url}, with all that is on the "
         f"{'disk' if nodes == 1 else 'disks'} of its {counted(nodes, 'node')}{others}"

@@ -1,4 +1,4 @@
-"""``lab down``, ``destroy``, ``status`` and ``wait``: a lab that is there already, named by its file or its name."""
+"""``lab down``, ``destroy``, ``status`` and ``wait``: a lab that exists already, named by its file or its name."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def lab_destroy(
     """Delete the lab's project, with its nodes and all that is on their disks; templates and images stay.
 
     Only the project that is marked as the lab is deleted, no copy of it.  Raises ConflictError where another project
-    has the lab's name; UsageError if nobody has said yes.
+    has the lab's name; UsageError if nobody has confirmed.
     """
     started = time.monotonic()
     named = await LabName.of(lab)
@@ -108,7 +108,7 @@ async def lab_destroy(
         if context.dry_run:
             return replace(report, dry_run=True, pending=(f"delete {whole_lab(report)}",))
         if not (yes or (confirm is not None and confirm(report))):
-            raise UsageError(f"{whole_lab(report)}, would be deleted", hint="Say --yes if that is meant.")
+            raise UsageError(f"{whole_lab(report)}, would be deleted", hint="Confirm with --yes.")
         with context.events.step(f"Delete the project {state.project.name}"):
             await server.delete_project(state.project.project_id)
         gone = tuple(replace(item, state="deleted", console="") for item in report.rows)
@@ -135,7 +135,7 @@ async def lab_wait(address: Address, lab: str, context: RunContext, *, wait_s: f
             if node.status != "started" and _is_meant_to_run(named.file, name)
         }
         if stopped and awaited:
-            context.events.warn(f"{', '.join(error.message for error in stopped.values())}; the others are waited for")
+            context.events.warn(f"{', '.join(error.message for error in stopped.values())}; waiting for the others")
         errors = await wait_for_consoles(server, state.project.project_id, awaited, wait_s, context.events)
         ready = {item.name: "ready" for item in awaited if item.name not in errors}
         report = _report(server, named, state, started, {**ready, **dict.fromkeys(errors, "failed")})

@@ -1,4 +1,4 @@
-"""The templates that a lab needs: those of appliances and images are registered on demand, others must be there."""
+"""The templates that a lab needs: those of appliances and images are registered on demand, others must exist."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LabTemplates:
 
 
 def template_name(node: LabNode) -> str:
-    """What the template of an appliance or image is called: images with their tags, so that they do not collide."""
+    """The name of an appliance's or image's template: images with their tags, so that they do not collide."""
     if node.appliance is not None:
         return node.appliance
     return image_template_name(node.image or "")
@@ -97,7 +97,7 @@ async def find_templates(server: Server, lab: Lab, address: Address, context: Ru
         ours[name] = by_id.get(identifier, identifier)
         if identifier not in by_id and not context.dry_run:
             raise ConflictError(
-                f"{server.url}: the template {item.label!r} of node {name} is not there any more",
+                f"{server.url}: the template {item.label!r} of node {name} no longer exists",
                 hint="Run the command again.",
             )
     return LabTemplates({**named, **ours}, warnings, pending)
@@ -150,7 +150,7 @@ def _planned(result: SyncResult) -> list[str]:
 
 
 def _check(result: SyncResult) -> None:
-    """Raise what kept a template from being there."""
+    """Raise the error that prevented a template."""
     for _, error in result.errors:
         raise error
     for report in result.servers:

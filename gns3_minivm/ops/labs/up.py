@@ -68,7 +68,7 @@ async def lab_up(
     """Bring a lab up, or into step with its file; ``announce`` gets the difference before anything is changed.
 
     Errors of single nodes and links are in the report.  Raises ConfigError for the file, ServerError and others for
-    what keeps the lab from being made at all; UsageError where disks would be lost and nobody has said yes.
+    what keeps the lab from being made at all; UsageError if disks would be lost and nobody has confirmed.
     """
     started = time.monotonic()
     wishes = await run_blocking(_read, request.path)
@@ -136,9 +136,7 @@ class _Up:
         if project.status == "opened":
             return await observe(self._server, project, self._lab.name), ()
         if self._context.dry_run:
-            warning = (
-                f"the project {project.name} is closed: the ports of its nodes are not known, nor whether links differ"
-            )
+            warning = f"the project {project.name} is closed, so the ports of its nodes are unknown"
             return await observe(self._server, project, self._lab.name), (warning,)
         with self._events.step(f"Open the project {project.name}"):
             await self._server.open_project(project.project_id)
@@ -164,19 +162,19 @@ class _Up:
         return plan(self._lab, desired, state, self._wishes.drawings, start=self._request.start, refuse=refuse)
 
     def _ask(self, report: LabReport, confirm: Confirm | None) -> None:
-        """Nothing is lost before somebody has said yes."""
+        """Nothing is lost before somebody has confirmed."""
         assert report.plan is not None
         lost = [item.name for item in report.plan.destroyed]
         if not lost or self._request.yes or (confirm is not None and confirm(report)):
             return
         raise UsageError(
-            f"{report.url}, project {report.project!r}: {', '.join(lost)} would be removed, with all that was written "
+            f"{report.url}, project {report.project!r}: {', '.join(lost)} would be removed, with all data "
             f"on {'its disk' if len(lost) == 1 else 'their disks'}",
-            hint="Say --yes if that is meant; --dry-run shows what would be done.",
+            hint="Confirm with --yes; --dry-run shows what would be done.",
         )
 
     async def _carry_out(self, first: LabReport, planned: LabPlan, desired: Sequence[DesiredNode]) -> LabReport:
-        """Do what the plan says, and say what is there then."""
+        """Do what the plan says, and report the result."""
         server, lab = self._server, self._lab
         if planned.project is None:
             planned = await self._make_project(desired)

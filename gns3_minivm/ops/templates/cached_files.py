@@ -1,4 +1,4 @@
-"""Finds what this machine has built by the name that servers have it by."""
+"""Finds files that this machine has built, by their names on servers."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Supply(Protocol):
     async def make_kernels(self) -> None: ...
 
     async def start(self, filenames: Iterable[str]) -> None:
-        """Take notice of the files that servers lack; what is raised here ends everything before anything is sent."""
+        """Learn which files servers lack; an error here ends everything before anything is sent."""
 
     async def artifact(self, filename: str) -> Artifact: ...
 
@@ -43,7 +43,7 @@ Announce = Callable[[SyncResult], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A server and what it shall have; ``error`` is set where its address cannot be had (a missing password)."""
+    """A server and its desired state; ``error`` is set if its address is incomplete (a missing password)."""
 
     name: str
     url: str
@@ -55,13 +55,13 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How a catalogue's state is brought about; ``nodes`` says on which servers old nodes are looked for."""
+    """How to bring about a catalogue's state; ``nodes`` says on which servers old nodes are looked for."""
 
     catalogue: str = ""
     adopt: bool = False
     prune: bool = False
     nodes: bool = False
-    """On all servers, and not only where a template moves on to another image."""
+    """On all servers, not only on those where a template moves on to another image."""
     verify: bool = False
     """Whether image files are read back and compared."""
 
@@ -116,7 +116,7 @@ async def reconcile(
 
 @dataclass(frozen=True)
 class _Findings:
-    """What came of looking for all images."""
+    """The result of looking for all images."""
 
     desired: Mapping[Wanted, DesiredAppliance]
     errors: tuple[tuple[str, MiniVMError], ...]
@@ -168,7 +168,7 @@ def _check_names(desired: Sequence[DesiredAppliance]) -> None:
     for appliance in desired:
         if appliance.name in seen:
             raise UsageError(
-                f"two of the images would be a template named {appliance.name!r}",
+                f"two of the images would get the template name {appliance.name!r}",
                 hint="Give one of them another name (--as NAME, or name in a catalogue).",
             )
         seen.add(appliance.name)

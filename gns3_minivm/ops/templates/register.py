@@ -53,5 +53,5 @@ async def register(request: RegisterRequest, context: RunContext) -> SyncResult:
 def _check(request: RegisterRequest) -> None:
     check_named(request.servers)
     if request.template_name and len(request.names) > 1:
-        raise UsageError("--as names one template, and several images are given", hint="Register them one by one.")
+        raise UsageError("--as names one template, but several images are given", hint="Register them one by one.")
     guest.kernel_command_line(request.template.kernel_args or "")

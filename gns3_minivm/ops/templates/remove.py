@@ -1,4 +1,4 @@
-"""``remove``: takes a template of ours away from servers, and on request the images that nothing uses any more."""
+"""``remove``: removes one of our templates from servers, and on request the images that nothing uses any more."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RemoveRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoveReport:
-    """What became of the template on one server; ``template_id`` is empty where there was none.
+    """What happened to the template on one server; ``template_id`` is empty where there was none.
 
     ``nodes`` were made from it, as (project, node): they stay, and keep their own copy of its settings.
     ``catalogue`` is the one that it belongs to, and would be made again by.
@@ -71,7 +71,7 @@ class RemoveResult:
 
 
 async def remove(request: RemoveRequest, context: RunContext) -> RemoveResult:
-    """Take the template of this name away from every server; an error of one is in its report and stops no other."""
+    """Remove the template of this name from every server; an error of one is in its report and stops no other."""
     check_named(request.servers)
     outcomes = await on_each(request.servers, lambda server: _remove(server, request, context))
     reports = [outcome.value or RemoveReport(url=outcome.address.url, error=outcome.error) for outcome in outcomes]
@@ -111,9 +111,9 @@ def _ours(server: Server, name: str, templates: Sequence[ServerTemplate]) -> Ser
     by_name = [template for template in templates if template.name == name]
     ours = by_id or [template for template in by_name if is_ours(template)]
     if len(ours) > 1 or (by_name and not ours):
-        what = f"are {len(ours)} templates" if ours else "is a template of other origin"
+        what = f"are {len(ours)} templates" if ours else "is a template that gns3-minivm did not make"
         raise ConflictError(
-            f"{server.url}: there {what} named {name!r}, and only one of ours is removed",
-            hint="Delete it on the server, if nobody needs it.",
+            f"{server.url}: there {what} named {name!r}, but `remove` only takes exactly one of ours",
+            hint="Delete it on the server if nobody needs it.",
         )
     return ours[0] if ours else None

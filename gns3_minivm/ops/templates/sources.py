@@ -1,4 +1,4 @@
-"""What building a disk starts from: the kernel bundle, the appliances, and where images are."""
+"""The sources of a disk: the kernel bundle, the appliances, and the places of images."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Workshop:
         return await run_blocking(self._bundle_now)
 
     async def bundle_if_there(self) -> Bundle | None:
-        """The kernel bundle, or None if it would have to be made.  Raises UsageError for one that cannot be."""
+        """The kernel bundle, or None if it would have to be made.  Raises UsageError for one that cannot be made."""
         from gns3_minivm.ops.kernels.bundles import find_chosen
 
         return await run_blocking(find_chosen, self._cache, self._kernel)
@@ -110,8 +110,8 @@ class Workshop:
         bundle = self._bundle_now()
         if bundle.busybox is None:
             raise UsageError(
-                f"the kernel bundle {bundle.flavour} {bundle.kernel_version} has no busybox to make a root of",
-                hint="Use an appliance with an image of its own, or another kernel bundle.",
+                f"the kernel bundle {bundle.flavour} {bundle.kernel_version} has no busybox to make a root from",
+                hint="Use an appliance with its own image, or another kernel bundle.",
             )
         return bundle.busybox.read_bytes()
 

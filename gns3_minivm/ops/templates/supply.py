@@ -25,7 +25,7 @@ _CONVERTING_AT_ONCE = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """An appliance or image that servers shall have.
+    """An appliance or image that servers should have.
 
     ``name``, ``size`` and ``kernel`` replace the image's name and the usual ones.
     """
@@ -43,7 +43,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Found:
-    """What came of looking for an appliance: its template, or why there is none.
+    """The result of looking for an appliance: its template, or why there is none.
 
     ``pending`` is the step without which a dry run cannot tell.
     """
@@ -154,7 +154,7 @@ class BuiltSupply:
         makers = (place for place in self._found.values() if place[1].recipe.filename == filename)
         workshop, source = next(makers, (None, None))
         if workshop is None or source is None:
-            raise BugError(f"{filename} is to be uploaded, and nobody knows how it is made")
+            raise BugError(f"{filename} should be uploaded, but no recipe makes it")
         async with self._converting:
             return await workshop.disk(source)
 

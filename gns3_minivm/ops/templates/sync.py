@@ -1,4 +1,4 @@
-"""``sync`` and ``status``: every server of a catalogue has what the catalogue says, or is told what it lacks."""
+"""``sync`` and ``status``: bring every server of a catalogue into step with it, or report the differences."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ async def _reconcile(
     chosen = _chosen(catalogue, request.servers)
     if policy.prune and catalogue.name is None:
         raise UsageError(
-            f"--prune needs a name in {catalogue.path}: the templates of a catalogue are known by it",
-            hint="Add a line such as `name: our-lab`, and sync once without --prune.",
+            f"--prune needs a name in {catalogue.path}: the name marks a catalogue's templates",
+            hint="Add a line such as `name: our-lab`, then sync once without --prune.",
         )
     for warning in exposed_secrets(catalogue, chosen):
         context.events.warn(warning)
@@ -90,7 +90,7 @@ def _targets(catalogue: Catalogue, servers: Mapping[str, CatalogueServer]) -> li
         if target.address is not None and target.url in known:
             raise ConfigError(
                 f"{catalogue.path}: the servers {known[target.url]!r} and {target.name!r} are the same, {target.url}",
-                hint="Take one of them out; an appliance has one template on a server.",
+                hint="Remove one of them; an appliance has one template on a server.",
             )
         known[target.url] = target.name
     return targets

@@ -20,7 +20,7 @@ from gns3_minivm.ops.templates.sources import FoundImage
 from gns3_minivm.template_settings.table import TemplateSettings, users_fields, usual
 
 USER_FIELDS = EXTENSIBLE_FIELDS | users_fields() | {"name", "console_type", "on_close"}
-"""What people change in the GUI.  The rest makes a MiniVM what it is: its files, and how QEMU is given them."""
+"""What people change in the GUI.  The rest makes a template a MiniVM: its files, and how QEMU gets them."""
 
 
 def describe(
@@ -105,6 +105,6 @@ def _kernel_files(bundle: Bundle | None) -> dict[str, WantedFile]:
 
 
 def _of_image(name: str) -> TemplateSettings:
-    """What the template of an image gets that is not an appliance, and so does not say."""
+    """The defaults for the template of an image that is not an appliance."""
     label = "".join(c if c.isascii() and c.isalnum() else "-" for c in name).strip("-") or "minivm"
     return TemplateSettings(default_name_format=f"{label}-{{0}}").over(usual())

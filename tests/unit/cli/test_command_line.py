@@ -30,7 +30,7 @@ BAD_INPUT = [
     (["register", "busybox-minivm", "--server", "ftp://x"], 2,
      "error: server URL 'ftp://x': the scheme is 'ftp', not http or https\n"),
     (["register", "a", "b", "--as", "c", "--server", "http://127.0.0.1:1"], 2,
-     "error: --as names one template, and several images are given\n"),
+     "error: --as names one template, but several images are given\n"),
     (["register", "x", "--server", "http://127.0.0.1:1", "--size", "many"], 2,
      "error: the disk size 'many' is not a size\n"),
     (["register", "x", "--server", "http://127.0.0.1:1", "--kernel-args", 'run="x'], 2,

@@ -32,7 +32,7 @@ def test_the_lab_of_a_folder_is_its_lab_file_or_its_only_topology(folder: Path) 
     (folder / "one.clab.yml").touch()
     assert default_lab() == "one.clab.yml"
     (folder / "two.clab.yaml").touch()
-    with pytest.raises(UsageError, match="several here: one.clab.yml, two.clab.yaml"):
+    with pytest.raises(UsageError, match="several topologies here: one.clab.yml, two.clab.yaml"):
         default_lab()
     (folder / "lab.yaml").touch()
     assert default_lab() == "lab.yaml"
@@ -72,7 +72,7 @@ def test_a_picture_of_a_file_needs_no_server(folder: Path) -> None:
         (("exec", "r1", "--lab", "x", *SERVER, "--", "ls"), 125, "127.0.0.1:9"),
         (("console", "r1", "--lab", "x", *SERVER), 1, "127.0.0.1:9"),
         (("inventory", "x", *SERVER), 2, "Missing option '--format'"),
-        (("test", "x", *SERVER), 2, "'x' is no lab file"),
+        (("test", "x", *SERVER), 2, "'x' is not a lab file"),
         (("graph", "no.yml"), 2, "no.yml cannot be read"),
     ],
 )  # fmt: skip
@@ -110,7 +110,7 @@ def test_only_nodes_that_run_and_have_a_telnet_console_can_be_reached() -> None:
         console_of(node(status="stopped"))
     with pytest.raises(NodeError, match="node r1 is stopped"):
         console_of(node(status="stopped", console_port=None))
-    with pytest.raises(UsageError, match=r"node r1 \(qemu\) has a vnc console, and none that is telnet"):
+    with pytest.raises(UsageError, match=r"node r1 \(qemu\) has a vnc console, not a telnet one"):
         console_of(node(console_type="vnc"))
     for values in ({"console_type": "none", "console_port": None}, {"console_port": None}):
         with pytest.raises(UsageError, match=r"node r1 \(qemu\) has no console$"):

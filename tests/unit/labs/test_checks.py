@@ -55,7 +55,7 @@ async def check(answer: Answer, *tests: dict[str, Any]) -> list[CheckResult]:
         ({"matches": "^Full"}, "failed", "nothing in the output matches '^Full'"),
         ({"excludes": "Init"}, "passed", ""),
         ({"excludes": ["Init", "Full"]}, "failed", "'Full' is in the output"),
-        ({"fails": True}, "failed", "the command ended with status 0, and should fail"),
+        ({"fails": True}, "failed", "the command ended with status 0, but should fail"),
     ],
 )
 async def test_a_command_is_judged_by_its_status_and_output(
@@ -109,7 +109,7 @@ async def test_what_never_answers_is_an_error_with_the_last_reason() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        UsageError("node h1 (vpcs) is no MiniVM"),
+        UsageError("node h1 (vpcs) is not a MiniVM"),
         NodeError("node h1 is stopped"),
         NotFoundError("the project 'lab' has no node 'h1'"),
     ],
@@ -157,7 +157,7 @@ async def test_an_address_that_should_not_answer_has_several_chances() -> None:
         {"node": "h1", "ping": "192.0.2.2", "fails": True},
     )
     assert [result.outcome for result in results] == ["passed", "failed"]
-    assert set(seen) == {"3"} and results[1].message == "192.0.2.2 answers, and should not"
+    assert set(seen) == {"3"} and results[1].message == "192.0.2.2 answers, but should not"
 
 
 async def test_a_node_is_pinged_at_the_address_that_the_file_gives_it_or_that_it_has() -> None:

@@ -74,13 +74,13 @@ def test_a_file_becomes_a_lab(tmp_path: Path) -> None:
         ("name: a\nnodes: {r1: {}}", ":2:9: nodes.r1: exactly one of appliance, image and template is needed"),
         ("name: a\nnodes:\n  r1: {appliance: x, image: y}", ":3:3: nodes.r1: exactly one of"),
         ("name: a\nnodes: {r_1: {appliance: x}}", ":2:9: nodes.r_1: String should match pattern"),
-        ('name: a\nnodes: {"12": {appliance: x}}', ":2:9: nodes.12: should have a letter"),
+        ('name: a\nnodes: {"12": {appliance: x}}', ":2:9: nodes.12: should contain a letter"),
         (
             "name: a\nnodes:\n  r1:\n    image: x\n    interfaces:\n      eth0: 10.0.0.1/33",
             ":6:7: nodes.r1.interfaces.eth0",
         ),
-        ("name: a\nnodes: {r1: {appliance: x, properties: {ram: 1}}}", "properties go with template only"),
-        ("name: a\nnodes: {r1: {appliance: x, kernel_args: 'a=\"b'}}", "No closing quotation"),
+        ("name: a\nnodes: {r1: {appliance: x, properties: {ram: 1}}}", "properties are allowed with template only"),
+        ("name: a\nnodes: {r1: {appliance: x, kernel_args: 'a=\"b'}}", "a quotation mark is not closed"),
         ("name: a\nnodes: {r1: {appliance: x, ram: 2}}", ":2:28: nodes.r1.ram: Input should be greater than or equal"),
         (
             "name: a\nnodes: {a: {appliance: x}}\nlinks: [[a:eth0]]",
@@ -94,13 +94,13 @@ def test_a_file_becomes_a_lab(tmp_path: Path) -> None:
         ),
         (
             "name: a\nnodes: {a: {appliance: x}, b: {appliance: x}}\nlinks:\n  - [a:ens3, b:eth0]",
-            ":4:6: 'a:ens3' names no interface of a MiniVM",
+            ":4:6: 'a:ens3' does not name an interface of a MiniVM",
         ),
-        ("name: a\nnodes: {a: {appliance: x}, s: {template: y}}\nlinks:\n  - [a, s]", "'a' names no interface"),
-        ("name: a\nnodes: {t: {template: x}, s: {template: y}}\nlinks:\n  - [t, s]", "names no interface"),
+        ("name: a\nnodes: {a: {appliance: x}, s: {template: y}}\nlinks:\n  - [a, s]", "'a' does not name an interface"),
+        ("name: a\nnodes: {t: {template: x}, s: {template: y}}\nlinks:\n  - [t, s]", "does not name an interface"),
         (
             "name: a\nnodes: {a: {appliance: x, adapters: 1}, b: {appliance: x}}\nlinks:\n  - [a:eth1, b:eth0]",
-            ":2:27: node a has 1 adapter, and eth1 is used",
+            ":2:27: node a has 1 adapter, but eth1 is used",
         ),
         ("name: a\nnodes: {a: {appliance: x}}\ntests: [{node: b, ping: 1.1.1.1}]", ":3:10: there is no node named 'b'"),
         ("name: a\nnodes: {a: {appliance: x}}\ntests: [{node: a}]", "exactly one of ping and exec is needed"),
@@ -124,7 +124,11 @@ def test_a_source_that_is_not_there_is_told_with_its_node(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("svg", "said"),
-    [("<svg", "no SVG"), ("<html></html>", "no SVG"), ('<svg><image href="data:x"/></svg>', "stands alone")],
+    [
+        ("<svg", "not an SVG"),
+        ("<html></html>", "not an SVG"),
+        ('<svg><image href="data:x"/></svg>', "its only element"),
+    ],
 )
 def test_a_drawing_that_a_server_would_not_keep_is_refused(tmp_path: Path, svg: str, said: str) -> None:
     text = f"name: a\nnodes: {{r1: {{appliance: x}}}}\ndrawings: [{{svg: '{svg}', position: [0, 0]}}]"

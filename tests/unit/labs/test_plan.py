@@ -286,7 +286,7 @@ def test_a_port_that_is_not_there_is_told_with_the_free_ones(tmp_path: Path) -> 
     path = tmp_path / "lab.yml"
     path.write_text(FILE.replace("sw:e1", "sw:e9"))
     with pytest.raises(
-        ConfigError, match=r"lab\.yml:\d+:\d+: node sw has no port 'e9'; free are Ethernet0, Ethernet1"
+        ConfigError, match=r"lab\.yml:\d+:\d+: node sw has no port 'e9'; free ports: Ethernet0, Ethernet1"
     ) as caught:
         plan(read_lab(path), there.desired, there.state)
     assert "NODE:PORT" in caught.value.hint
@@ -305,7 +305,7 @@ def test_settings_for_a_node_that_is_no_minivm_are_refused(tmp_path: Path) -> No
     path = tmp_path / "lab.yml"
     path.write_text("name: a\nnodes: {sw: {template: Ethernet switch, ram: 64, env: {A: b}}}")
     lab = read_lab(path)
-    with pytest.raises(ConfigError, match="node sw: env, ram cannot be given"):
+    with pytest.raises(ConfigError, match="node sw: env, ram cannot be set"):
         desired_node(lab, "sw", SWITCH, None)
 
 
@@ -317,7 +317,7 @@ def test_templates_are_found_by_name_or_id_and_others_are_told() -> None:
         find_template(twins, "vm", "here")
     with pytest.raises(NotFoundError, match="there is no template 'ethernet'") as caught:
         find_template(twins, "ethernet", "here")
-    assert caught.value.hint == "There are: Ethernet switch."
+    assert caught.value.hint == "The server's templates are: Ethernet switch."
 
 
 def test_the_payload_is_known_by_the_options(tmp_path: Path) -> None:

@@ -33,21 +33,21 @@ async def export(fake: FakeGNS3, name: str, folder: Path) -> None:
 
 
 async def test_a_name_that_two_projects_have_is_asked_about(fake: FakeGNS3, tmp_path: Path) -> None:
-    with pytest.raises(ConflictError, match="several projects that are the project 'twice'") as exported:
+    with pytest.raises(ConflictError, match="several projects that match the project 'twice'") as exported:
         await export(fake, "twice", tmp_path)
     async with await connect(parse_address(fake.url)) as server:
-        with pytest.raises(ConflictError, match="several projects that are the lab or project 'twice'") as found:
+        with pytest.raises(ConflictError, match="several projects that match the lab or project 'twice'") as found:
             await find_lab(server, "twice")
-    assert exported.value.hint == found.value.hint == "Name an id: id-2, id-3."
+    assert exported.value.hint == found.value.hint == "Use an id instead: id-2, id-3."
 
 
 async def test_a_project_that_is_not_there_is_told_with_those_that_are(fake: FakeGNS3, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="has no project 'three'") as exported:
         await export(fake, "three", tmp_path)
-    assert exported.value.hint == "It has: one, twice, twice."
+    assert exported.value.hint == "Its projects are: one, twice, twice."
     async with await connect(parse_address(fake.url)) as server:
         with pytest.raises(NotFoundError, match="has no lab or project 'three'") as found:
             await find_lab(server, "three")
-        assert found.value.hint == "Make it with `gns3-minivm lab up`. It has: one, twice, twice."
+        assert found.value.hint == "Create it with `gns3-minivm lab up`. Its projects are: one, twice, twice."
         assert (await find_lab(server, "id-3")).project_id == "id-3"
         assert (await find_lab(server, "one")).project_id == "id-1"

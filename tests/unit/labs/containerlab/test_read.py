@@ -213,11 +213,11 @@ def test_what_cannot_be_bound_is_listed(read: Read, tmp_path: Path) -> None:
     assert not result.lab.nodes["a"].files
     assert len(result.unheeded) == 2
     assert "topo.clab.yml:5:5: node a: bind large:/large: " in result.unheeded[0] and "too large" in result.unheeded[0]
-    assert "/dev/null is no file or folder" in result.unheeded[1]
+    assert "/dev/null is not a file or folder" in result.unheeded[1]
 
 
 def test_a_source_of_a_bind_that_is_not_there_is_a_mistake(read: Read) -> None:
-    with pytest.raises(ConfigError, match=r"topo.clab.yml:1:30: node a: bind 'no:/x': .*/no is not there"):
+    with pytest.raises(ConfigError, match=r"topo.clab.yml:1:30: node a: bind 'no:/x': .*/no does not exist"):
         read("{name: x, topology: {nodes: {a: {kind: linux, image: i, binds: ['no:/x']}}}}")
 
 
@@ -260,10 +260,10 @@ def test_what_cannot_be_honoured_is_listed_with_its_place(read: Read) -> None:
         ("4:1", "mgmt"),
         ("8:11", "nodes.a_1.ports"),
         ("8:29", "nodes.a_1.startup-delay"),
-        ("8:47", "nodes.a_1.brand-new: this key is not known"),
+        ("8:47", "nodes.a_1.brand-new: this key is unknown"),
         ("8:5", "node a_1 is called a-1"),
         ("9:5", "network-mode host"),
-        ("10:5", "the host itself is no node"),
+        ("10:5", "the host itself cannot be a node"),
         ("12:7", "link 1: it leads to host, out of the lab"),
         ("13:7", "link 2: a link of type macvlan leads out of the lab"),
         ("14:7", "link 3: it leads to the host"),
@@ -292,9 +292,9 @@ def test_what_cannot_be_honoured_is_listed_with_its_place(read: Read) -> None:
         ("{name: x, topology: {nodes: {a: {kind: linux, image: i, cpu: .inf}}}}", r"cpu inf must be a number above 0"),
         ("{name: x, topology: {nodes: {a: {kind: linux, image: i, cpu: .nan}}}}", r"cpu nan must be a number above 0"),
         ("{name: x, topology: {nodes: {a: {kind: linux, image: i, env: {A B: c}}}}}", r"1:30: .*'A B' must be a name"),
-        ("{name: x, topology: {nodes: {a_1: {kind: bridge}, a-1: {kind: bridge}}}}", r"a-1 would be called a-1 as a"),
+        ("{name: x, topology: {nodes: {a_1: {kind: bridge}, a-1: {kind: bridge}}}}", "a-1 would have the same name"),
         ("{name: x, topology: {nodes: {a: {kind: bridge}}, links: [{endpoints: ['a:1', 'b:1']}]}}", "named 'b'"),
-        ("{name: x, topology: {nodes: {a: {kind: bridge}}, links: [{endpoints: ['a:1']}]}}", "has two endpoints"),
+        ("{name: x, topology: {nodes: {a: {kind: bridge}}, links: [{endpoints: ['a:1']}]}}", "needs two endpoints"),
         ("{name: x, topology: {nodes: {a: {kind: bridge}}, links: [{endpoints: ['a', 'a:1']}]}}", "NODE:INTERFACE"),
     ],
 )  # fmt: skip

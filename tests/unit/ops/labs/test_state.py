@@ -63,6 +63,6 @@ async def test_a_node_that_does_not_run_is_told_before_the_others_are_waited_for
     monkeypatch.setattr(state, "connect", connect)
     monkeypatch.setattr(state, "wait_for_consoles", wait)
     report = await state.lab_wait(ADDRESS, "lab", RunContext(events=Events(told.append)))
-    assert told_before_waiting == [Note("warning", "node rests is stopped; the others are waited for")]
+    assert told_before_waiting == [Note("warning", "node rests is stopped; waiting for the others")]
     assert [(row.name, row.state) for row in report.rows] == [("rests", "stopped"), ("runs", "ready")]
     assert report.exit_status == 3 and list(report.errors or ()) == ["node rests"]

@@ -120,7 +120,7 @@ def test_the_question_before_a_lab_is_deleted_names_project_and_server() -> None
     )
     assert "lab (project 'production') on http://here" in question
     assert whole_lab(report(foreign=("theirs", "mine"))).endswith(
-        "of its 1 node, and of theirs, mine, which the lab file has not made"
+        "of its 1 node, and of theirs, mine, which the lab file did not create"
     )
 
 
