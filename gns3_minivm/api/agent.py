@@ -3,7 +3,7 @@
     async with Agent("http://user:password@gns3.example:3080") as agent:
         result = await agent.register("busybox-minivm")
 
-Every method returns the value that ``--json`` prints.  What goes wrong is an exception of ``gns3_minivm.base.errors``,
+Every method returns the value that ``--json`` prints.  Errors are exceptions of ``gns3_minivm.base.errors``,
 all of them MiniVMError; where several servers are asked and only some of them fail, the result is returned and its
 reports carry their errors.
 """
@@ -46,7 +46,7 @@ __all__ = ["Agent", "ImageSettings", "KernelChoice", "KernelOrigin", "Lab", "Tem
 
 
 class Agent:
-    """Some GNS3 servers, this machine's cache, and somebody who is told what is going on.
+    """Some GNS3 servers, this machine's cache, and a receiver of progress events.
 
     ``appliances`` are folders with appliances of one's own.  ``servers`` are URLs as for ``--server``, or addresses.
     ``on_event`` is called with each event of ``gns3_minivm.base.events``, from several threads.  Connections are opened
@@ -182,7 +182,7 @@ class Agent:
         return done
 
     async def remove(self, name: str, *, delete_images: bool = False, dry_run: bool = False) -> RemoveResult:
-        """Take the template of this name away from all servers."""
+        """Remove the template of this name from all servers."""
         request = RemoveRequest(name=name, servers=self.servers, delete_images=delete_images)
         return _checked(await remove(request, self._run(dry_run=dry_run)))
 
@@ -209,7 +209,7 @@ class Agent:
         return await kernel_pack(name, folder, self._run(dry_run=dry_run), force=force)
 
     async def newer_kernels(self) -> list[Newer]:
-        """Say which kernels this machine's apt offers, and the bundles at hand are not made of."""
+        """List the kernels of this machine's apt that are newer than the bundles."""
         return await newer_kernels(kernel_list(self._context.settings), self._context)
 
     def lab(self, lab: str | Path, server: str | Address | None = None) -> Lab:
@@ -238,14 +238,14 @@ class Agent:
     def _only_server(self, server: str | Address | None, what: str) -> Address:
         if server is None and len(self.servers) != 1:
             raise UsageError(
-                f"the agent has {len(self.servers)} servers, and {what} is for one", hint="Name it: server=..."
+                f"the agent has {len(self.servers)} servers, but {what} needs one", hint="Name it: server=..."
             )
         meant = self.servers[0] if server is None else server
         return parse_address(meant) if isinstance(meant, str) else meant
 
 
 def _checked(result: R) -> R:
-    """The result, if anything of it succeeded; else raises what went wrong first."""
+    """The result, if any part of it succeeded; else raises the first error."""
     if result.exit_status in (0, 3):
         return result
     raise next(iter(_errors_of(result)))

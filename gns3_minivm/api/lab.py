@@ -56,7 +56,10 @@ class Lab:
     ) -> LabReport:
         """Make the lab, or bring it into step with its file.  ``yes``: nodes may be removed, with their disks."""
         if not is_file(self.name_or_file):
-            raise UsageError(f"{self.name_or_file!r} is no lab file", hint="A lab is made from its file: lab.yml.")
+            raise UsageError(
+                f"{self.name_or_file!r} is not a lab file",
+                hint="Name the file that the lab is made from, as in lab.yml.",
+            )
         request = LabRequest(
             path=Path(self.name_or_file),
             server=self.server,
@@ -104,7 +107,7 @@ class Lab:
         )
         answer = await lab_exec(self.server, self.name_or_file, node, request, wait_s=wait_s, timeout_s=timeout_s)
         if answer.result.failure:
-            raise GuestError(f"node {answer.node}: the command was not started: {answer.result.failure}")
+            raise GuestError(f"node {answer.node}: the command did not start: {answer.result.failure}")
         return answer.result
 
     async def test(self, *, junit: Path | None = None, at_once: int = 8, dry_run: bool = False) -> TestReport:
@@ -113,7 +116,7 @@ class Lab:
         return await lab_test(self.server, self.name_or_file, context, junit=junit, at_once=at_once)
 
     async def graph(self, *, live: bool = False) -> str:
-        """A picture (SVG): of its file, or as it is on the server."""
+        """A picture (SVG): of its file, or of its state on the server."""
         ask_server = live or not is_file(self.name_or_file)
         return (await lab_graph(self.server if ask_server else None, self.name_or_file, self._context)).text
 
@@ -122,7 +125,7 @@ class Lab:
         return (await lab_inventory(self.server, self.name_or_file, form, self._context)).text
 
     async def save(self) -> str:
-        """What the server has of it, as the text of a lab file."""
+        """Its state on the server, as the text of a lab file."""
         return (await lab_save(self.server, self.name_or_file, self._context)).text
 
     async def export(self, output: Path, *, force: bool = False, dry_run: bool = False) -> ProjectExport:
@@ -149,7 +152,7 @@ def _no_gns3fy(error: ImportError) -> UsageError:
 
 
 def _checked(report: LabReport) -> LabReport:
-    """The report, unless nothing is there: then raises what went wrong."""
+    """The report, unless there is nothing to report: then raises the error."""
     if report.exit_status == 1:
         raise report.gone or next(iter((report.errors or {}).values()))
     return report

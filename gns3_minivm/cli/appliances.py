@@ -24,7 +24,7 @@ def new(session: Session, /, name: str, image: str) -> None:
     """Make the folder of a new appliance.
 
     It is made in the folder of --appliances, else in the user's own one (gns3-minivm/appliances in the user's data
-    folder), and holds a manifest and a Dockerfile to go on with.
+    folder), and holds a manifest and a Dockerfile to edit.
     """
     from gns3_minivm.ops.new import new_appliance
 
@@ -34,6 +34,6 @@ def new(session: Session, /, name: str, image: str) -> None:
     known = result.folder.parent in Settings.from_environment().appliance_folders
     where = "" if known else f" --appliances {shlex.quote(str(result.folder.parent))}"
     last = (
-        "dry run: nothing was written" if session.dry_run else f"Next: change them, then gns3-minivm boot {name}{where}"
+        "dry run: nothing was written" if session.dry_run else f"Next: edit them, then gns3-minivm boot {name}{where}"
     )
     session.show(result.as_dict(), "\n".join([*made, last]))

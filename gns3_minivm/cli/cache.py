@@ -27,34 +27,41 @@ def cache() -> None:
 
 
 @cache.command("list")
-@click.option("--verify", is_flag=True, help="Read everything, and tell which entries are damaged (exit status 1).")
+@click.option("--verify", is_flag=True, help="Read everything, and report damaged entries (exit status 1).")
 @options.common
 @pass_session
 def cache_list(session: Session, verify: bool) -> int:
-    """List what is in the cache, used last first."""
+    """List the cache, last used first."""
     from gns3_minivm.ops.cache import cache_list as perform
 
     found = session.perform(lambda context: perform(context, verify=verify))
     session.show(found.as_dict(), _listed(found))
     if found.exit_status:
-        session.complain("Damaged entries are made again once `gns3-minivm cache prune --damaged` has removed them.")
+        session.complain(
+            "`gns3-minivm cache prune --damaged` removes damaged entries; they are then made again when needed."
+        )
     return found.exit_status
 
 
 @cache.command("prune")
-@click.option("--all", "everything", is_flag=True, help="Remove everything, also apt's lists.")
-@click.option("--to", metavar="SIZE", help="Remove what was not used for the longest time until SIZE is left, as in 5G "
-              "(default: the cache's limit).")  # fmt: skip
-@click.option("--older-than", metavar="AGE", help="Remove what was not used for AGE, as in 30d, 12h, 2w or 90m.")
-@click.option("--damaged", is_flag=True, help="Read everything, and remove what is not what was made.")
+@click.option("--all", "everything", is_flag=True, help="Remove everything, including apt's lists.")
+@click.option("--to", metavar="SIZE",
+              help="Remove the least recently used entries until SIZE is left, as in 5G (default: the "
+                   "cache's limit).")  # fmt: skip
+@click.option(
+    "--older-than", metavar="AGE", help="Remove entries that were not used for AGE, as in 30d, 12h, 2w or 90m."
+)
+@click.option(
+    "--damaged", is_flag=True, help="Read everything, and remove entries that have changed since they were made."
+)
 @options.dry_run
 @options.common
 @pass_session
 def cache_prune(session: Session, everything: bool, to: str | None, older_than: str | None, damaged: bool) -> None:
     """Remove entries from the cache, but none that a running gns3-minivm uses.
 
-    It also happens by itself: what was not used for the longest time is removed when something new is made and the
-    cache is larger than its limit (--cache-size).
+    This also happens automatically: when something new makes the cache larger than its limit (--cache-size), the
+    least recently used entries go.
     """
     from gns3_minivm.ops.cache import PruneRequest
     from gns3_minivm.ops.cache import cache_prune as perform
@@ -83,7 +90,7 @@ def _line(item: CacheItem, more: str = "") -> str:
     stored = item.stored
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(stored.used_at))
     kind = "disk" if stored.kind == "disks" else "kernel"
-    name = item.name or "not whole"
+    name = item.name or "incomplete"
     return f"{when}  {kind:6}  {stored.recipe[:_ID_SHOWN]:12}  {binary_size(stored.size_bytes):>11}  {name}{more}"
 
 

@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @options.server
-@click.option("--try", "try_nodes", is_flag=True, help="Also start a node on each server for a moment, in a project of "
-              "its own: tells QEMU's version where the API does not (v3), and whether ubridge is there.")  # fmt: skip
+@click.option("--try", "try_nodes", is_flag=True,
+              help="Also start a node on each server for a moment, in a project of its own: shows "
+                   "QEMU's version where the API does not (v3), and whether ubridge is installed.")  # fmt: skip
 @options.common
 @pass_session
 def doctor(session: Session, /, servers: options.ServerChoice, try_nodes: bool) -> int:
-    """Look for what keeps MiniVMs from working, here and on GNS3 servers, and say what to do.
+    """Find what keeps MiniVMs from working, here and on GNS3 servers, and say what to do.
 
-    Without --try nothing is changed. Ends with 1 if there is a problem; warnings are none.
+    Without --try nothing is changed. The exit status is 1 if there is a problem; warnings do not count.
     """
     from gns3_minivm.ops.doctor import examine
 
@@ -43,5 +44,5 @@ def _text(diagnosis: Diagnosis) -> str:
             if finding.hint and finding.level != "ok":
                 lines.append(f"  {'':8} -> {finding.hint}")
     count = diagnosis.problems
-    lines.append(counted(count, "problem") if count else "no problem")
+    lines.append(counted(count, "problem") if count else "no problems")
     return "\n".join(lines)

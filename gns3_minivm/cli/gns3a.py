@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--output", "-o", "folder", type=click.Path(path_type=Path), required=True, metavar="DIR",
               help="The folder for the .gns3a files and the images.")  # fmt: skip
-@click.option("--portable", is_flag=True, help="Leave out images that everybody can make again: from a registry's "
-              "image, named by digest, and a released kernel package.")  # fmt: skip
+@click.option("--portable", is_flag=True,
+              help="Leave out images that anybody can make again: from a registry's image, named by "
+                   "digest, or a released kernel package.")  # fmt: skip
 @click.option("--as", "template_name", metavar="NAME", help="Name of the template (default: the image's).")
 @click.option("--version", metavar="TEXT", help="Name of the version (default: the appliance's, or the image's tag).")
-@click.option("--add", is_flag=True, help="Keep the versions that a .gns3a of this name in DIR has already.")
+@click.option("--add", is_flag=True, help="Keep the versions that a .gns3a of this name in DIR already has.")
 @click.option("--force", is_flag=True, help="Replace files in DIR.")
 @options.template
 @options.image
@@ -79,7 +80,7 @@ def export_appliances(
 @options.server
 @click.option("--compute", metavar="ID", help="The compute that runs the nodes (default: local, or vm where local "
               "has no QEMU).")  # fmt: skip
-@click.option("--adopt", is_flag=True, help="Take over a template of the same name that is of other origin.")
+@click.option("--adopt", is_flag=True, help="Take over a template of the same name that gns3-minivm did not make.")
 @options.verify
 @options.sources
 @options.dry_run
@@ -134,7 +135,7 @@ def _exported(result: ApplianceExport) -> str:
 
 def _appliance_lines(appliance: ExportedAppliance, *, dry_run: bool) -> list[str]:
     would = "would write " if dry_run else ""
-    alone = ", all that has to be shared" if appliance.is_portable else ""
+    alone = ", the only file to share" if appliance.is_portable else ""
     versions = f"version{'s' if len(appliance.versions) > 1 else ''} {', '.join(appliance.versions)}"
     lines = [f"{would}{appliance.path}: {size(appliance.size_bytes)}, {versions}{alone}"]
     for version, origin in appliance.origins.items():

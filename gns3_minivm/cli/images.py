@@ -42,12 +42,12 @@ def convert(
 
 @click.command()
 @click.argument("image", required=False)
-@click.option("--template", metavar="NAME", help="Boot what a GNS3 server has for this template instead of an image.")
+@click.option("--template", metavar="NAME", help="Boot this template of a GNS3 server instead of an image.")
 @options.server
-@click.option("--run", "command", metavar="COMMAND", help="Run this line in the guest, print what it writes, power "
-              "off, end with its status.")  # fmt: skip
+@click.option("--run", "command", metavar="COMMAND",
+              help="Run this line in the guest, print its output, power off, and exit with its status.")  # fmt: skip
 @click.option("--keep", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Keep what the guest writes in this overlay file (default: it is thrown away).")  # fmt: skip
+              help="Keep the guest's changes in this overlay file (default: discard them).")  # fmt: skip
 @click.option("--settings", "node_settings", type=options.FILE, metavar="FILE",
               help="The node's own settings, files and commands (YAML; docs/use/settings.md).")  # fmt: skip
 @options.template

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--digest", is_flag=True, help="Read the whole file and tell its md5 and sha256.")
+@click.option("--digest", is_flag=True, help="Read the whole file and show its md5 and sha256.")
 @click.option("--files", "top", metavar="PATH", help="List the files below PATH instead (/ for all).")
 @click.option("--cat", metavar="PATH", help="Print the file PATH of the disk instead.")
 @options.common
 @pass_session
 def inspect(session: Session, /, file: Path, digest: bool, top: str | None, cat: str | None) -> None:
-    """Say what is in a disk image: image, files, free space, guest configuration.
+    """Show what is in a disk image: image, files, free space, guest configuration.
 
     FILE is a disk of this program or another qcow2 or raw file; it is only read, and nothing is mounted.
     """
@@ -40,10 +40,10 @@ def inspect(session: Session, /, file: Path, digest: bool, top: str | None, cat:
     from gns3_minivm.ops.inspect import list_disk_files, read_disk_file
 
     if sum((digest, top is not None, cat is not None)) > 1:
-        raise UsageError("--digest, --files and --cat are different questions", hint="Ask one at a time.")
+        raise UsageError("--digest, --files and --cat are different questions", hint="Use one at a time.")
     if cat is not None:
         if session.as_json:
-            raise UsageError("--cat prints the file's own bytes, and no JSON", hint="Leave out --json.")
+            raise UsageError("--cat prints the file's own bytes, not JSON", hint="Leave out --json.")
         write = sys.stdout.buffer.write
         session.perform(lambda _: read_disk_file(file, os.fsencode(cat), write))
         sys.stdout.buffer.flush()
@@ -80,7 +80,7 @@ def _text(result: InspectResult) -> str:
     report = result.report
     rows = [("", f"{report.files[0].path}: {_kind(report)}")]
     if report.kind == "root disk":
-        rows.append(("image", result.image or "its name is not on the disk, and not in the cache"))
+        rows.append(("image", result.image or "its name is neither on the disk nor in the cache"))
         rows += [("layer", diff_id) for diff_id in report.diff_ids]
         rows.append(("recipe", _recipe(result)))
     rows += [("modules", f"of the kernel {version}") for version in report.kernel_versions]
@@ -108,13 +108,13 @@ def _kind(report: DiskReport) -> str:
         return "root disk of a MiniVM"
     if report.kind == "module disk":
         return "module disk of a kernel bundle"
-    return f"no disk of gns3-minivm; it holds {report.content}"
+    return f"not a disk of gns3-minivm; it holds {report.content}"
 
 
 def _recipe(result: InspectResult) -> str:
     found = result.report.recipe
     if found is None:
-        return "not one of this release, or the disk was made larger"
+        return "unknown to this release, or the disk was enlarged"
     how = {True: ", unchanged since", False: ", changed since", None: ""}[result.is_as_converted]
     recipe = found.recipe
     told = f"disk format {recipe['format']}, {recipe['architecture']}, {binary_size(recipe['size_bytes'])}"
@@ -137,7 +137,7 @@ def _filesystem(found: FileSystem) -> list[tuple[str, str]]:
     label = f"label {found.label}, " if found.label else ""
     journal = "none"
     if found.journal:
-        state = "dirty: to be replayed at the next boot" if found.needs_recovery else "clean"
+        state = "dirty: the next boot will replay it" if found.needs_recovery else "clean"
         journal = f"{binary_size(found.journal.size_bytes)}, {state}"
     elif "has_journal" in found.features:
         journal = "on another disk" if not found.needs_recovery else "dirty"

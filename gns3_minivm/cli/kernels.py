@@ -23,7 +23,7 @@ def kernel() -> None:
 
 @kernel.command("build")
 @options.kernel_origin
-@click.option("--rebuild", is_flag=True, help="Ask for newer packages even if a bundle is there.")
+@click.option("--rebuild", is_flag=True, help="Ask for newer packages even if a bundle exists.")
 @options.dry_run
 @options.common
 @pass_session
@@ -32,8 +32,8 @@ def kernel_build(session: Session, origin: KernelOrigin, rebuild: bool) -> None:
 
     With --flavour monolithic, a kernel is compiled that needs neither an initial RAM disk nor a module disk.
 
-    With --from-host or --vmlinuz, of another kernel; name that with --kernel where it shall be used. The packages that
-    --deb names are busybox-static and e2fsck-static alone then.
+    With --from-host or --vmlinuz, it is made of another kernel; name that with --kernel to use it. --deb then names
+    busybox-static and e2fsck-static only.
     """
     from gns3_minivm.ops.kernels.bundles import kernel_build as perform
 
@@ -46,7 +46,7 @@ def kernel_build(session: Session, origin: KernelOrigin, rebuild: bool) -> None:
 @options.common
 @pass_session
 def kernel_list(session: Session, offline: bool) -> None:
-    """List the kernel bundles at hand, newest first, and say where the distribution has a newer kernel."""
+    """List the kernel bundles at hand, newest first, and show where the distribution has a newer kernel."""
     from gns3_minivm.ops.kernels.bundles import bundle_dict
     from gns3_minivm.ops.kernels.bundles import kernel_list as perform
     from gns3_minivm.ops.kernels.newer import newer_kernels
@@ -61,15 +61,14 @@ def kernel_list(session: Session, offline: bool) -> None:
 @click.argument("name", default="monolithic")
 @click.option("--output", "-o", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path("."),
               metavar="DIR", help="Folder for the wheel (default: this one).")  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace a wheel that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing wheel.")
 @options.dry_run
 @options.common
 @pass_session
 def kernel_pack(session: Session, name: str, folder: Path, force: bool) -> None:
     """Make a wheel of the kernel bundle NAME (default: monolithic), named as for --kernel.
 
-    Where pip installs it beside gns3-minivm, templates get this kernel, and neither apt nor Docker nor a compiler is
-    needed for one.
+    With the wheel installed beside gns3-minivm, templates get this kernel, without apt, Docker or a compiler.
     """
     from gns3_minivm.ops.kernels.pack import kernel_pack as perform
 

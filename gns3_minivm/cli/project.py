@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def project() -> None:
-    """Portable projects with everything that is needed to open them elsewhere."""
+    """Portable projects with everything needed to open them elsewhere."""
 
 
 @project.command("export")
@@ -33,7 +33,7 @@ def project() -> None:
 def project_export(session: Session, /, name: str, output: Path, force: bool, servers: options.ServerChoice) -> None:
     """Write a project with all its images to a file.
 
-    NAME is the project's name or id. GNS3's own export leaves initial RAM disks out; this one does not. The project's
+    NAME is the project's name or id. GNS3's own export leaves out initial RAM disks; this one does not. The project's
     nodes must be stopped.
     """
     from gns3_minivm.ops.project import export_project, only_server
@@ -52,7 +52,7 @@ def project_export(session: Session, /, name: str, output: Path, force: bool, se
 @options.common
 @pass_session
 def project_import(session: Session, /, file: Path, name: str, open_it: bool, servers: options.ServerChoice) -> None:
-    """Make a project from a portable file, and send the images that it lacks.
+    """Create a project from a portable file, and upload the images that it lacks.
 
     FILE may come from `project export` or from GNS3 itself. The server gives it another name if the name is taken.
     """

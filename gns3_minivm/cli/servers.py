@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--compute", metavar="ID", help="The compute that runs the nodes (default: local, or vm where local "
               "has no QEMU).")  # fmt: skip
 @click.option("--as", "template_name", metavar="NAME", help="Name of the template (default: the image's).")
-@click.option("--adopt", is_flag=True, help="Take over a template of the same name that is of other origin.")
+@click.option("--adopt", is_flag=True, help="Take over a template of the same name that gns3-minivm did not make.")
 @options.verify
 @options.template
 @options.image
@@ -43,8 +43,8 @@ def register(
 ) -> int:
     """Make templates for appliances or images on GNS3 servers.
 
-    NAME is an appliance (gns3-minivm list) or an image of the Docker engine. Builds, converts and uploads only what a
-    server does not have.
+    NAME is an appliance (gns3-minivm list) or an image of the Docker engine. Builds, converts and uploads only
+    what a server lacks.
     """
     from gns3_minivm.ops.templates.register import RegisterRequest
     from gns3_minivm.ops.templates.register import register as perform
@@ -84,7 +84,7 @@ def list_appliances(session: Session) -> None:
 @options.common
 @pass_session
 def server(session: Session, /, url: str | None, find: bool, servers: options.ServerChoice) -> int:
-    """Say what answers at URL: GNS3 version, computes, templates."""
+    """Show what answers at URL: GNS3 version, computes, templates."""
     from gns3_minivm.ops.overview import describe_servers, local_servers
 
     if find:
@@ -103,7 +103,7 @@ def server(session: Session, /, url: str | None, find: bool, servers: options.Se
 @options.common
 @pass_session
 def engine(session: Session) -> None:
-    """Say which Docker engine answers."""
+    """Show which Docker engine answers."""
     from gns3_minivm.ops.overview import describe_engine
 
     found = session.perform(lambda _: describe_engine())

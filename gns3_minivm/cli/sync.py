@@ -19,10 +19,8 @@ _SERVER = click.option("--server", "servers", multiple=True, metavar="NAME", hel
 @click.command()
 @_CATALOGUE
 @_SERVER
-@click.option(
-    "--prune", is_flag=True, help="Remove templates with the catalogue's mark that it does not have any more."
-)
-@click.option("--adopt", is_flag=True, help="Take over templates of the same name that are of other origin.")
+@click.option("--prune", is_flag=True, help="Remove templates with the catalogue's mark that are no longer in it.")
+@click.option("--adopt", is_flag=True, help="Take over templates of the same name that gns3-minivm did not make.")
 @options.verify
 @options.sources
 @options.kernel
@@ -41,8 +39,8 @@ def sync(
     """Bring all servers of a catalogue into the state that it describes.
 
     CATALOGUE is a YAML file (docs/use/catalogue.md); default: minivm.yml in the working directory, else
-    gns3-minivm/catalogue.yml in the user's configuration folder. All servers are looked at and the plan is printed
-    before anything is written. Images on servers are never overwritten or deleted.
+    gns3-minivm/catalogue.yml in the user's configuration folder. It reads all servers and prints the plan before it
+    writes anything. Images on servers are never overwritten or deleted.
     """
     from gns3_minivm.ops.templates.sync import SyncRequest
     from gns3_minivm.ops.templates.sync import sync as perform
@@ -84,9 +82,9 @@ def status(
     nodes: bool,
     verify: bool,
 ) -> int:
-    """Say how the servers of a catalogue differ from it; nothing is changed.
+    """Show how the servers of a catalogue differ from it; nothing is changed.
 
-    CATALOGUE is found as by sync. Ends with 0 whether or not there is something to do.
+    CATALOGUE is found as by sync. The exit status is 0 whether or not there is something to do.
     """
     from gns3_minivm.ops.templates.sync import SyncRequest
     from gns3_minivm.ops.templates.sync import status as perform
@@ -101,15 +99,16 @@ def status(
 @click.command()
 @click.argument("name")
 @options.server
-@click.option("--delete-images", is_flag=True, help="Also delete its image files as far as it is proven that nothing "
-              "uses them (API v3), or list their paths (API v2 cannot delete).")  # fmt: skip
+@click.option("--delete-images", is_flag=True,
+              help="Also delete those of its image files that provably nothing uses (API v3), or list "
+                   "their paths (API v2 cannot delete).")  # fmt: skip
 @options.dry_run
 @options.common
 @pass_session
 def remove(session: Session, /, name: str, servers: options.ServerChoice, delete_images: bool) -> int:
-    """Take the template NAME away from GNS3 servers.
+    """Remove the template NAME from GNS3 servers.
 
-    Only templates of ours are removed. Nodes that were made from it stay and keep working; they are listed.
+    Only templates made by gns3-minivm are removed. Nodes made from it stay and keep working; they are listed.
     """
     from gns3_minivm.ops.templates.remove import RemoveRequest
     from gns3_minivm.ops.templates.remove import remove as perform

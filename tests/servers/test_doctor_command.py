@@ -99,7 +99,7 @@ async def test_it_is_told_to_people_with_what_to_do(gns3_v3: GNS3Process) -> Non
     finished = await gns3_minivm("doctor", "--server", gns3_v3.url, environment=NO_ENGINE)
     assert finished.status == 0, finished.err
     lines = finished.out.splitlines()
-    assert lines[0] == "this machine:" and f"{gns3_v3.bare_url}:" in lines and lines[-1] == "no problem"
+    assert lines[0] == "this machine:" and f"{gns3_v3.bare_url}:" in lines and lines[-1] == "no problems"
     assert any("/nonexistent/docker.sock" in line and "warning" in line for line in lines)
     assert [line for line in lines if line.strip().startswith("-> ")]
 

@@ -48,14 +48,14 @@ def _set_cache_size(context: click.Context, _parameter: click.Parameter, value: 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerChoice:
-    """Which servers the user has named, and how far they are trusted."""
+    """The servers that the user has named, and how far they are trusted."""
 
     urls: tuple[str, ...]
     ca_file: Path | None
     insecure: bool
 
     def addresses(self, url: str | None = None) -> tuple[Address, ...]:
-        """Return the servers that are meant: ``url`` if it is given, else those of ``--server``.
+        """Return the servers to use: ``url`` if given, else those of ``--server``.
 
         :raises UsageError: if an URL is not one of a server
         """
@@ -90,7 +90,7 @@ def _add_appliances(context: click.Context, _parameter: click.Parameter, value: 
 
 
 def appliances(command: F) -> F:
-    """Where the user's own appliances are; it goes into the session's settings."""
+    """Option --appliances, kept in the session's settings: the folders with the user's own appliances."""
     return click.option(
         "--appliances",
         type=click.Path(file_okay=False, path_type=Path),
@@ -112,7 +112,7 @@ def common(command: F) -> F:
         click.option("--quiet", "-q", is_flag=True, expose_value=False, callback=_set("quiet"),
                      help="Show no progress."),
         click.option("--verbose", "-v", is_flag=True, expose_value=False, callback=_set("verbose"),
-                     help="Show where in the program a defect happened."),
+                     help="Show where in the program a defect occurred."),
         click.option("--cache", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", expose_value=False,
                      callback=_set_cache, help="Folder for finished disks and kernels (default: GNS3_MINIVM_CACHE, "
                      "else gns3-minivm in the user's cache folder)."),
@@ -124,9 +124,9 @@ def common(command: F) -> F:
 
 
 def dry_run(command: F) -> F:
-    """Nothing is made or written; it goes into the session's context."""
+    """Option --dry-run, kept in the session's context: nothing is made or written."""
     return click.option("--dry-run", is_flag=True, expose_value=False, callback=_set("dry_run"),
-                        help="Say what would be done, and do nothing.")(command)  # fmt: skip
+                        help="Say what would be done, but change nothing.")(command)  # fmt: skip
 
 
 def verify(command: F) -> F:
@@ -134,7 +134,7 @@ def verify(command: F) -> F:
         "--verify",
         is_flag=True,
         help="Read the image files on the servers back and compare them: "
-        "finds damaged ones, and on API v3 missing ones. Takes as long as a download of them.",
+        "finds damaged ones, and on API v3 missing ones. Takes as long as downloading them.",
     )(command)
 
 
@@ -154,7 +154,7 @@ _kernel = functools.partial(click.option, expose_value=False, callback=_keep("ke
 
 
 def image(command: F) -> F:
-    """How an image is found, built and converted; it goes into the session's context."""
+    """Options for how an image is found, built and converted, kept in the session's context."""
     flags = [
         _image("--size", metavar="SIZE", help="Virtual size of the disk, as in 8G or 512M (default 8G)."),
         _image("--compression", type=click.Choice(["zstd", "zlib", "none"]), default="zstd", show_default=True,
@@ -164,7 +164,7 @@ def image(command: F) -> F:
 
 
 def sources(command: F) -> F:
-    """Where images are looked for; it goes into the session's context."""
+    """Options for where images are looked for, kept in the session's context."""
     return _apply(command, _source_flags())
 
 
@@ -220,12 +220,12 @@ def _setting(row: Row) -> Callable[[Any], Any]:
 
 
 def kernel(command: F) -> F:
-    """Which kernel bundle; it goes into the session's context."""
+    """Options for the kernel bundle, kept in the session's context."""
     flags = [
         _kernel("--kernel", "name", metavar="NAME", help="The kernel bundle: debian, monolithic, host or custom (the "
                 "newest of that flavour), FLAVOUR:VERSION, or the start of its id, as gns3-minivm kernel list shows "
-                "them (default: that of an installed gns3-minivm-kernel, else debian). debian and monolithic are built "
-                "where they are missing."),
+                "them (default: that of an installed gns3-minivm-kernel, else debian). debian and monolithic "
+                "are built if they are missing."),
         _kernel("--deb", "debs", **_DEB),
     ]  # fmt: skip
     return _apply(command, flags)
@@ -257,7 +257,7 @@ def kernel_origin(command: F) -> F:
             "--container",
             metavar="IMAGE",
             help="Compile in a container of this Debian image (default: with "
-            "this machine's tools; where it lacks them, in debian:bookworm-slim).",
+            "this machine's tools; if it lacks some, in debian:bookworm-slim).",
         ),
         click.option(
             "--from-host", is_flag=True, help="Take the kernel that runs on this machine, from /boot and /lib/modules."

@@ -52,7 +52,7 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
         session.show_error(
             BugError(
                 f"{type(error).__name__}: {error} (a defect of gns3-minivm)",
-                hint="Please report it with the output of the same command with --verbose.",
+                hint="Please report it, with the output of the same command with --verbose.",
             )
         )
         return 1

@@ -30,9 +30,9 @@ class Session:
         self.dry_run = False
         self.settings = Settings.from_environment()
         self.image: dict[str, Any] = {}
-        """What the options say of images: the fields of ``ops.context.ImageSettings``."""
+        """What the options say about images: the fields of ``ops.context.ImageSettings``."""
         self.kernel: dict[str, Any] = {}
-        """What the options say of the kernel: the fields of ``ops.kernels.choice.KernelChoice``."""
+        """What the options say about the kernel: the fields of ``ops.kernels.choice.KernelChoice``."""
         self._renderer: Renderer | None = None
 
     @property
@@ -42,7 +42,7 @@ class Session:
         return self._renderer
 
     def context(self) -> RunContext:
-        """What the options say of the circumstances, beside the request."""
+        """What the options say about the circumstances, beside the request."""
         from gns3_minivm.ops.context import ImageSettings, RunContext
         from gns3_minivm.ops.kernels.choice import KernelChoice
 
@@ -88,7 +88,7 @@ class Session:
                 click.echo(text)
 
     def complain(self, text: str) -> None:
-        """Print what went wrong beside a result that was shown; with ``--json`` the result says it."""
+        """Print the errors beside a result that was shown; with ``--json`` the result says it."""
         if text and not isinstance(self.renderer, JsonLines):
             with self.renderer.aside():
                 click.echo(text, err=True)

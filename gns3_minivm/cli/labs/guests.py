@@ -45,7 +45,7 @@ def chosen_lab(lab: str | None) -> str:
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
               help="Kill it after this time (default: never).")  # fmt: skip
 @click.option("--wait", "wait_s", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True,
-              metavar="SECONDS", help="How long a guest that boots may take until it answers.")  # fmt: skip
+              metavar="SECONDS", help="How long a booting guest may take to answer.")  # fmt: skip
 @click.option("--no-stdin", is_flag=True, help="Pass nothing on to the command's standard input.")
 @options.server
 @options.common
@@ -67,8 +67,8 @@ def lab_exec(
     """Run a command in a node of a running lab.
 
     It goes through the node's console, beside whatever people do there; the node needs no network and no shell. Output,
-    errors and exit status are the command's own, and what is piped in is its standard input. Where not the command but
-    gns3-minivm has failed, the status is 125 (2 for wrong options).
+    errors and exit status are the command's own, and what is piped in is its standard input. If gns3-minivm
+    itself fails, the status is 125 (2 for wrong options).
     """
     from gns3_minivm.guest.exec import ExecRequest
     from gns3_minivm.ops.labs.exec import OWN_FAILURE
@@ -137,7 +137,7 @@ def lab_test(
 ) -> int:
     """Run the checks of a lab file (`tests:`) in its running lab.
 
-    Each check is tried until it holds or its time is over. The status is 1 if one of them has failed.
+    Each check is tried until it holds or its time is over. The status is 1 if one of them fails.
     """
     from gns3_minivm.ops.labs.check import lab_test as perform
     from gns3_minivm.ops.project import only_server
@@ -164,7 +164,7 @@ def _variables(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def _piped_in() -> bytes | None:
-    """Standard input, if it is a pipe or a file; a terminal, or nothing, is not waited for."""
+    """Standard input, if it is a pipe or a file; it does not wait for a terminal."""
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (OSError, ValueError, AttributeError):

@@ -28,7 +28,7 @@ _WAIT = click.option("--timeout", "wait_s", type=click.FloatRange(min=0), defaul
 
 @click.group()
 def lab() -> None:
-    """Labs: a file that becomes a running topology on a GNS3 server."""
+    """Labs: turn a file into a running topology on a GNS3 server."""
 
 
 @lab.command("up")
@@ -37,7 +37,7 @@ def lab() -> None:
 @click.option("--start/--no-start", default=True, show_default=True, help="Start the nodes.")
 @_WAIT
 @click.option("--parallel", "at_once", type=click.IntRange(1, 64), default=8, show_default=True, metavar="N",
-              help="Requests that the server gets at a time.")  # fmt: skip
+              help="Number of simultaneous requests to the server.")  # fmt: skip
 @click.option(
     "--adopt",
     is_flag=True,
@@ -63,8 +63,8 @@ def lab_up(
     """Make a lab from FILE and start it; again, change only what differs.
 
     FILE is a lab file (docs/use/labs.md) or a containerlab topology; default: lab.yml in the working directory. The
-    templates that it needs are registered on the server. What is going to be done is shown first. Before nodes are
-    removed, with their disks, it asks.
+    templates that it needs are registered on the server. The plan is shown first. It asks before it removes nodes
+    and their disks.
     """
     from gns3_minivm.ops.labs.find import default_lab
     from gns3_minivm.ops.labs.up import LabRequest
@@ -124,7 +124,7 @@ def lab_down(session: Session, /, lab: str | None, servers: options.ServerChoice
 def lab_destroy(session: Session, /, lab: str | None, servers: options.ServerChoice, yes: bool) -> int:
     """Delete a lab: its project, its nodes and all that is on their disks.
 
-    LAB is as for `lab down`. Templates and images stay. Projects that are no labs are never deleted.
+    LAB is as for `lab down`. Templates and images stay. Projects that are not labs are never deleted.
     """
     from gns3_minivm.ops.labs.find import default_lab
     from gns3_minivm.ops.labs.state import lab_destroy as perform
@@ -144,7 +144,7 @@ def lab_destroy(session: Session, /, lab: str | None, servers: options.ServerCho
 def lab_status(session: Session, /, lab: str | None, servers: options.ServerChoice) -> int:
     """Show the nodes of a lab, their state and their consoles; nothing is changed.
 
-    LAB is as for `lab down`. How the lab differs from its file is what `lab up --dry-run` says.
+    LAB is as for `lab down`. `lab up --dry-run` shows how the lab differs from its file.
     """
     from gns3_minivm.ops.labs.find import default_lab
     from gns3_minivm.ops.labs.state import lab_status as perform
@@ -163,7 +163,7 @@ def lab_status(session: Session, /, lab: str | None, servers: options.ServerChoi
 def lab_wait(session: Session, /, lab: str | None, servers: options.ServerChoice, wait_s: float) -> int:
     """Wait until the console of every node of a lab answers.
 
-    LAB is as for `lab down`. Ends with 1 or 3 if a node does not run, or does not answer in time.
+    LAB is as for `lab down`. The exit status is 1 or 3 if a node does not run, or does not answer in time.
     """
     from gns3_minivm.ops.labs.find import default_lab
     from gns3_minivm.ops.labs.state import lab_wait as perform
@@ -181,7 +181,7 @@ def _shown(session: Session, result: LabReport) -> int:
 
 
 def _asking(session: Session, question: Callable[[LabReport], str]) -> Confirm | None:
-    """Ask the person at the terminal; nobody is asked where there is none."""
+    """Ask the person at the terminal, if there is one."""
     if session.as_json or not sys.stdin.isatty():
         return None
 

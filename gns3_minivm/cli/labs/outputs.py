@@ -29,9 +29,7 @@ def _output(command: Any) -> Any:
 @_LAB
 @_output
 @_FORCE
-@click.option(
-    "--live", is_flag=True, help="As it is on the server, with the places of the nodes there and their state."
-)
+@click.option("--live", is_flag=True, help="Draw the lab as it is on the server, with the nodes' positions and states.")
 @options.server
 @options.dry_run
 @options.common
@@ -47,7 +45,7 @@ def lab_graph(
 ) -> None:
     """Draw a lab as an SVG picture.
 
-    LAB is a lab file, of which no server is asked, or a project's name. Nodes without a position in the file get the
+    LAB is a lab file (no server is asked then) or a project's name. Nodes without a position in the file get the
     one that `lab up` would give them.
     """
     from gns3_minivm.ops.labs.find import is_file
@@ -62,7 +60,13 @@ def lab_graph(
 
 @click.command("inventory")
 @_LAB
-@click.option("--format", "form", type=click.Choice(["ansible", "nornir"]), required=True, help="Whose inventory.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["ansible", "nornir"]),
+    required=True,
+    help="The tool that the inventory is for.",
+)
 @_output
 @_FORCE
 @options.server
@@ -108,10 +112,10 @@ def lab_save(
     force: bool,
     servers: options.ServerChoice,
 ) -> None:
-    """Write what the server has as a lab file: nodes with their settings and places, links, drawings.
+    """Write the state of a lab on the server as a lab file: nodes with settings and positions, links, drawings.
 
-    LAB is a lab file, or the name or id of any project. What guests have written on their disks is not in it; `lab
-    export` takes that along.
+    LAB is a lab file, or the name or id of any project. The data on the guests' disks is not in it; `lab
+    export` includes that.
     """
     from gns3_minivm.ops.labs.outputs import lab_save as perform
     from gns3_minivm.ops.project import only_server

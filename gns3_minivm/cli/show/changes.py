@@ -1,4 +1,4 @@
-"""An old and a new value beside each other, so that what differs is seen however long they are."""
+"""Shows an old and a new value side by side, so that the difference is visible however long they are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Say = Callable[[object], str]
 
 
 def change(old: object, new: object, say: Say = repr) -> str:
-    """What becomes of a value, as in "256 -> 512"; of long lines of words, those that go and those that come."""
+    """How a value changes, as in "256 -> 512"; of long lines of words, those that go and those that come."""
     told = []
     for before, after in _apart(old, new, say):
         if before and after:
@@ -24,7 +24,7 @@ def change(old: object, new: object, say: Say = repr) -> str:
 
 
 def deviation(there: object, ours: object, say: Say = repr) -> str:
-    """How a value that is kept is not what we would have set, as in "512 (not 256)"."""
+    """How a kept value differs from the one that we would have set, as in "512 (not 256)"."""
     told = []
     for seen, meant in _apart(there, ours, say):
         if seen and meant:

@@ -1,4 +1,4 @@
-"""What the lab commands print: the difference before it is made good, and the table of nodes."""
+"""What the lab commands print: the differences before they are resolved, and the table of nodes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SIGNS = {"create": "+", "delete": "-", "replace": "!", "update": "~", "keep": "
 
 
 def difference(report: LabReport) -> str:
-    """What is going to be done."""
+    """The plan."""
     plan = report.plan
     assert plan is not None
-    lines = ["not honoured:", *(f"  {line}" for line in report.unheeded)] if report.unheeded else []
+    lines = ["not supported:", *(f"  {line}" for line in report.unheeded)] if report.unheeded else []
     lines += [f"  first: {step}" for step in report.pending]
     if plan.nothing_to_do:
         return "\n".join([*lines, f"{_place(report)}: nothing to do", *warning_lines(report.warnings, report.url)])
@@ -70,7 +70,7 @@ def _nodes(plan: LabPlan) -> Iterator[str]:
 
 def _node_words(item: NodePlan) -> str:
     lost = "left by an interrupted run" if item.leftover else "its disk is lost"
-    words = {"delete": lost, "replace": "made anew, its disk is lost"}.get(item.verb, "")
+    words = {"delete": lost, "replace": "recreated, its disk is lost"}.get(item.verb, "")
     source = item.desired.source if item.desired is not None and item.verb == "create" else ""
     said = [word for word in (source, words) if word]
     changes = _pairs({**item.changes, **item.appearance})
@@ -119,13 +119,13 @@ def _table(rows: Sequence[NodeRow]) -> Iterator[str]:
 
 
 def problems(report: LabReport) -> str:
-    """What went wrong, beside what was shown."""
+    """The errors, beside what was shown."""
     lines = []
     for about, error in (report.errors or {}).items():
         lines.append(f"error: {about}: {error.message}")
         lines += [f"hint: {error.hint}"] if error.hint else []
     if report.gone is not None:
-        lines.append("The server was given up; what was done so far stays, and `lab up` does the rest.")
+        lines.append("Gave up on the server; the work so far stays, and `lab up` does the rest.")
     elif report.errors:
-        lines.append("What could be done is done; `lab up` tries the rest again.")
+        lines.append("Everything else is done; `lab up` tries the rest again.")
     return "\n".join(lines)

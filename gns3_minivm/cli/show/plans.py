@@ -1,4 +1,4 @@
-"""Plans for servers, and what came of them, as text for people."""
+"""Plans for servers, and their results, as text for people."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def registered(result: SyncResult) -> str:
 
 
 def _ending(result: SyncResult) -> list[str]:
-    """The last line; where something went wrong, what follows is the error, and not how long it took."""
+    """The last line; after an error it does not tell how long it took, since the error follows."""
     if result.dry_run:
         return [_DRY_RUN]
     return [] if result.exit_status else [f"in {result.elapsed_s:.1f} s"]
@@ -56,7 +56,7 @@ def _registered_one(server: ServerReport, item: AppliancePlan, *, dry_run: bool)
 
 
 def plan(result: SyncResult) -> str:
-    """What is going to be done, before it is."""
+    """The plan, before it is carried out."""
     lines = pending_lines(result.pending)
     for server in result.servers:
         lines += _plan_of(server)
@@ -64,7 +64,7 @@ def plan(result: SyncResult) -> str:
 
 
 def outcome(result: SyncResult) -> str:
-    """What came of the plan."""
+    """The results of the plan."""
     if result.dry_run:
         return _DRY_RUN
     lines = []
@@ -88,7 +88,7 @@ def status(result: SyncResult) -> str:
 
 
 def problems(result: SyncResult) -> str:
-    """What went wrong, for standard error; empty if nothing did."""
+    """The errors, for standard error; empty if there were none."""
     lines: list[str] = []
     told: dict[str, list[str]] = {}
     for name, error in result.errors:
@@ -110,7 +110,7 @@ def problems(result: SyncResult) -> str:
 
 def _plan_of(server: ServerReport) -> list[str]:
     if server.plan is None:
-        return [f"{server.name}: cannot be asked", *warning_lines(server.warnings, server.url)]
+        return [f"{server.name}: could not be asked", *warning_lines(server.warnings, server.url)]
     lines = [f"{server.name} ({server.url}, GNS3 {server.version}):", *warning_lines(server.warnings, server.url)]
     unchanged = 0
     shown: set[str] = set()
@@ -138,10 +138,10 @@ def _to_do(item: AppliancePlan) -> Iterator[str]:
 
     for upload in item.uploads:
         if upload.filename.endswith(NOT_BUILT):
-            yield f"  {'upload':10} a kernel, which has to be built first"
+            yield f"  {'upload':10} a kernel, which must be built first"
             continue
         why = f" (the {upload.damaged} there is damaged)" if upload.damaged else ""
-        why = " (its file is gone)" if upload.gone else why
+        why = " (its file is missing)" if upload.gone else why
         where = f" for compute {upload.compute_id}" if upload.compute_id != "local" else ""
         yield f"  {'upload':10} {upload.filename}{where}{why}"
     kind = type(item.template).__name__
@@ -202,12 +202,10 @@ def _removed_one(result: RemoveResult, server: RemoveReport) -> list[str]:
     if not server.template_id:
         return [f"{server.url}: no template {result.name}, nothing to do"]
     lines = [f"{server.url}: template {result.name} {'would be removed' if result.dry_run else 'removed'}"]
-    lines += [
-        f"  {'node':10} {node} of project {project} was made from it, and stays" for project, node in server.nodes
-    ]
+    lines += [f"  {'node':10} {node} of project {project} was made from it and stays" for project, node in server.nodes]
     if server.catalogue:
         lines.append(
-            f"  {'note':10} the catalogue {server.catalogue} has it; sync makes it again unless it is taken out"
+            f"  {'note':10} the catalogue {server.catalogue} has it; sync makes it again unless it is removed there"
         )
     if server.images is not None:
         verb = "delete" if result.dry_run else "deleted"
@@ -218,6 +216,6 @@ def _removed_one(result: RemoveResult, server: RemoveReport) -> list[str]:
 
 
 def not_removed(result: RemoveResult) -> str:
-    """What went wrong, for standard error; empty if nothing did."""
+    """The errors, for standard error; empty if there were none."""
     lines: Sequence[str] = [line for server in result.servers if server.error for line in error_lines(server.error)]
     return "\n".join(lines)

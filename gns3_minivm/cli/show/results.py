@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def pending_lines(steps: Sequence[str]) -> list[str]:
-    return [f"would first {step}; what follows is known after that" for step in steps]
+    return [f"would first {step}; the rest is known after that" for step in steps]
 
 
 def short(value: object) -> str:
@@ -30,7 +30,7 @@ def short(value: object) -> str:
 
 
 def warning_lines(warnings: Sequence[str], url: str) -> list[str]:
-    """Warnings about a server, to stand below the line that names it, whose URL is not said again."""
+    """Warnings about a server, to stand below the line that names it, without its URL."""
     return [f"  {'warning':10} {warning.removeprefix(f'{url}: ')}" for warning in warnings]
 
 
@@ -109,7 +109,7 @@ def servers(found: Sequence[ServerDescription]) -> str:
 
 
 def not_answering(found: Sequence[ServerDescription]) -> str:
-    """What went wrong, for standard error; empty if nothing did."""
+    """The errors, for standard error; empty if there were none."""
     return "\n".join(line for server in found if server.error for line in error_lines(server.error))
 
 

@@ -114,7 +114,7 @@ async def test_the_next_command_finds_what_was_made(tmp_path: Path) -> None:
     }
     for name, (option, said) in places.items():
         done = await gns3_minivm("new", name, "--from", "nginx", *option, environment=environment)
-        assert done.out.splitlines()[-1] == f"Next: change them, then gns3-minivm boot {name}{said}", done.err
+        assert done.out.splitlines()[-1] == f"Next: edit them, then gns3-minivm boot {name}{said}", done.err
 
 
 async def test_a_program_can_make_one_and_has_folders_of_its_own(

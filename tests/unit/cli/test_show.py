@@ -52,7 +52,7 @@ def test_a_server_that_cannot_be_asked_keeps_its_warning_too() -> None:
     lines = [f"{TWO}:", "  warning    watch two"]
     assert plans.registered(result(report("one", ONE), failed)).splitlines()[-2:] == lines
     assert TWO not in plans.registered(result(report("one", ONE), replace(failed, warnings=())))
-    assert plans.plan(result(failed)).splitlines() == ["two: cannot be asked", "  warning    watch two"]
+    assert plans.plan(result(failed)).splitlines() == ["two: could not be asked", "  warning    watch two"]
 
 
 def test_what_failed_does_not_tell_how_long_it_took_as_if_it_were_done() -> None:

@@ -92,7 +92,7 @@ def test_the_table_and_what_went_wrong() -> None:
     assert show_labs.problems(report).splitlines() == [
         "error: node h1: no room",
         "hint: Make room.",
-        "What could be done is done; `lab up` tries the rest again.",
+        "Everything else is done; `lab up` tries the rest again.",
     ]
     assert report.exit_status == 3
     gone = LabReport(
@@ -104,7 +104,7 @@ def test_the_table_and_what_went_wrong() -> None:
         errors=errors,
         gone=ConnectError("gone"),
     )
-    assert gone.exit_status == 1 and "given up" in show_labs.problems(gone)
+    assert gone.exit_status == 1 and "Gave up on the server" in show_labs.problems(gone)
 
 
 def report(**values: object) -> LabReport:
