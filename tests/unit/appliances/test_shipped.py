@@ -115,7 +115,7 @@ def test_switch_and_router_are_in_their_places_of_the_device_list() -> None:
 def test_the_switch_has_sixteen_adapters_and_its_kernel_module() -> None:
     switch = Appliances().find("openvswitch-minivm")
     assert switch is not None
-    assert (switch.adapters, switch.module_disk) == (16, True)
+    assert (switch.settings.adapters, switch.settings.module_disk) == (16, True)
     for word in ("tag=10", "trunks=", "lacp=active", "mirror"):
         assert word in switch.usage
 
