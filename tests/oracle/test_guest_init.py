@@ -66,7 +66,7 @@ def test_wheels_built_in_different_folders_and_this_installation_have_the_same_i
         ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "init-*", "__pycache__")
         copy = shutil.copytree(ROOT, tmp_path / name / "checkout", ignore=ignored)
         # With isolation the compiler lies in a new place each time, and compiles its C library again.
-        options = ["--no-build-isolation", "--no-deps", "--wheel-dir", tmp_path / name]
+        options = ["--no-build-isolation", "--no-deps", "--wheel-dir", str(tmp_path / name)]
         subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", *options, copy], check=True)
         (wheel,) = (tmp_path / name).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
