@@ -112,7 +112,7 @@ static bool take_dotted(struct options *options, const char *word)
     } else if ((rest = after(word, "minivm.console="))) {
         take_console(options, word, rest);
     } else if (after(word, "minivm.")) {
-        complain(options, word, "is not known");
+        complain(options, word, "is unknown");
     } else {
         return false;
     }

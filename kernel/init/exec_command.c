@@ -29,7 +29,7 @@ static const char *take_line(struct exec_request *request, char *key)
     else if (!strcmp(key, "workdir"))
         request->work_dir = copy_text(value);
     else if (strcmp(key, "stdin"))
-        return "the request has a line that is not known";
+        return "the request has an unknown line";
     return NULL;
 }
 
@@ -44,7 +44,7 @@ const char *exec_request_parse(struct exec_request *request, const char *text)
     free(copy);
     if (wrong)
         return wrong;
-    return request->argv.count || request->shell ? NULL : "the request names no command";
+    return request->argv.count || request->shell ? NULL : "the request has no command";
 }
 
 static const char *plan(struct program *program, const struct exec_request *request,

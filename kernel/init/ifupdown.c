@@ -81,6 +81,6 @@ void ifupdown_begin(const struct options *options, const struct program *program
     while (child.running && now_ms() < end && power_request == POWER_NONE)
         console_turn(100);
     if (child.running)
-        say("ifup goes on beside the main program");
+        say("ifup continues beside the main program");
     child_forget(&child);
 }

@@ -166,7 +166,7 @@ static void read_config(void)
     char *text = file_text("/.minivm/config", NULL);
     if (!text || !config_parse(&config, text)) {
         if (text)
-            say("/.minivm/config is not understood: it is passed over");
+            say("/.minivm/config is malformed: it is ignored");
         config_parse(&config, "minivm-config 1\n");
     }
 }
@@ -207,7 +207,7 @@ static void begin(int count, char **arguments)
     /* The kernel hands on words that it does not know, then those after "--". */
     for (int i = 1; i + (int)options.arguments.count < count; i++)
         if (strcmp(arguments[i], "single"))
-            say("kernel command line: '%s': is not known", arguments[i]);
+            say("kernel command line: '%s': is unknown", arguments[i]);
     modules_load(MODULES_BOOT);
     power_begin();
     console_begin();

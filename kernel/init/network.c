@@ -67,7 +67,7 @@ static void set_address(const char *word)
         /* 2: also where the node forwards packets. */
         set_kernel(format("net.ipv6.conf.%s.accept_ra", name), "2");
     } else if (!address_parse(&address, value)) {
-        say("ip.%s: '%s' is no ADDRESS/LENGTH, dhcp or slaac", word, value);
+        say("ip.%s: '%s' must be ADDRESS/LENGTH, dhcp or slaac", word, value);
     } else if (!link_add_address(name, &address)) {
         say_error("ip.%s", word);
     }

@@ -107,7 +107,7 @@ static bool take_attribute(struct payload *payload, size_t *room, const char *ke
     bool is_command = entry && entry->kind == PAYLOAD_COMMAND;
     if (!entry || (which < 2 && is_command) || (which == 3 && entry->kind != PAYLOAD_FILE) ||
         (which == 4 && !entry->argv.count)) {
-        *wrong = "nothing before it that it could belong to";
+        *wrong = "nothing precedes it that it could belong to";
         return true;
     }
     if (which == 0) {
@@ -177,7 +177,7 @@ static void take_line(struct payload *payload, size_t *room, size_t number, char
             complain(payload, number, complaints->item[complained]);
     } else if (!take_beginning(payload, key, value, &wrong) && !take_attribute(payload, room, key, value, &wrong) &&
                !take_config(payload, key, value)) {
-        wrong = "is not known";
+        wrong = "is unknown";
     }
     if (payload->count > entries)
         *room = 0;
@@ -193,8 +193,8 @@ const char *payload_parse(struct payload *payload, char *text, size_t size)
     if (size < strlen("minivm-node ") || strncmp(text, "minivm-node ", strlen("minivm-node ")))
         return "it does not start with 'minivm-node'";
     if (size < strlen(HEADER) || strncmp(text, HEADER, strlen(HEADER)))
-        return "it is of another version than 1";
-    const char *wrong = memchr(text, '\0', size) ? "it holds a zero byte" : check_end(text, size, &body_size);
+        return "its version is not 1";
+    const char *wrong = memchr(text, '\0', size) ? "it contains a zero byte" : check_end(text, size, &body_size);
     if (wrong)
         return wrong;
     /* In place: it may be a quarter of the memory. */

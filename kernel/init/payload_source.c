@@ -43,7 +43,7 @@ static bool fits(size_t size)
     if (!sysinfo(&memory) && memory.totalram * memory.mem_unit / 4 < limit)
         limit = memory.totalram * memory.mem_unit / 4;
     if (size > limit)
-        say("payload: it has %zu bytes and may have %zu on this machine: it is passed over", size, limit);
+        say("payload: it has %zu bytes and may have %zu on this machine: it is ignored", size, limit);
     return size <= limit;
 }
 
@@ -121,7 +121,7 @@ void payload_begin(struct payload *payload, struct config *config, struct option
     const char *wrong = payload_parse(payload, text, size);
     free(text);
     if (wrong) {
-        say("payload: %s: it is passed over", wrong);
+        say("payload: %s: it is ignored", wrong);
         return;
     }
     for (size_t i = 0; i < payload->complaints.count; i++)

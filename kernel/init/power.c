@@ -188,7 +188,7 @@ void power_begin(void)
     reboot(RB_DISABLE_CAD);
     button = open_button();
     if (button < 0)
-        say_error("the power button is not heard");
+        say_error("the power button cannot be watched");
 }
 
 void power_begin_initctl(void)

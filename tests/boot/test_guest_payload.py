@@ -146,7 +146,7 @@ def test_a_damaged_payload_is_one_line_on_the_console_and_the_node_boots(bundle:
     damaged = bytearray(NodePayload(files=(GuestFile(path="/data", content=BINARY),), args=("2000",)).encode())
     damaged[100_000] ^= 1
     with boot(bundle, [disk], tmp_path, options=handed_over(tmp_path, bytes(damaged))) as guest:
-        guest.expect("minivm: payload: its checksum is wrong: it is passed over")
+        guest.expect("minivm: payload: its checksum is wrong: it is ignored")
         guest.expect("running /sleep; Enter opens a shell")
         guest.send("\r")
         guest.shell()

@@ -199,7 +199,7 @@ def test_the_guest_understands_a_request_as_the_host_meant_it(
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(b"", "names no command"), (b"nonsense x\n", "not known"), (b"user root\n", "names no command")],
+    [(b"", "has no command"), (b"nonsense x\n", "unknown line"), (b"user root\n", "has no command")],
 )
 def test_a_request_that_means_nothing_is_refused_by_the_guest(parsers: Parsers, text: bytes, said: str) -> None:
     [(_, wrong)] = parsers.run("request", text)

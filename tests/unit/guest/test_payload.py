@@ -228,13 +228,13 @@ def octal(mode: int | None) -> str:
     [
         (b"", "it does not start with 'minivm-node'"),
         (b"hello", "it does not start with 'minivm-node'"),
-        (b"minivm-node 2\nend 00000000\n", "it is of another version than 1"),
+        (b"minivm-node 2\nend 00000000\n", "its version is not 1"),
         (b"minivm-node 1\n", "it is cut off"),
         (b"minivm-node 1\nhostname r1\n", "it is cut off"),
         (b"minivm-node 1\nend 1234abcd\n", "its checksum is wrong"),
         (sealed(b"minivm-node 1\n")[:-1], "it is cut off"),
         (sealed(b"minivm-node 1\n") + b"hostname r1\n", "it is cut off"),
-        (sealed(b"minivm-node 1\nhostname\0r1\n"), "it holds a zero byte"),
+        (sealed(b"minivm-node 1\nhostname\0r1\n"), "it contains a zero byte"),
     ],
 )
 def test_a_damaged_payload_is_told_and_nothing_of_it_is_used(parsers: Parsers, data: bytes, said: str) -> None:
@@ -255,12 +255,12 @@ def test_a_payload_with_one_changed_byte_or_a_missing_end_is_noticed(parsers: Pa
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("nonsense 1", "line 2: 'nonsense': is not known"),
-        ("", "line 2: '': is not known"),
+        ("nonsense 1", "line 2: 'nonsense': is unknown"),
+        ("", "line 2: '': is unknown"),
         ("hostname a_b", "line 2: 'hostname=a_b': must be up to 63 letters, digits and inner hyphens"),
         ("minivm.console sofa", "line 2: 'minivm.console=sofa': must be main, shell or auto"),
-        ("mode 644", "line 2: 'mode': nothing before it that it could belong to"),
-        ("exec-arg x", "line 2: 'exec-arg': nothing before it that it could belong to"),
+        ("mode 644", "line 2: 'mode': nothing precedes it that it could belong to"),
+        ("exec-arg x", "line 2: 'exec-arg': nothing precedes it that it could belong to"),
         ("file etc/motd", "line 2: 'file': must be an absolute path"),
         ("folder /", "line 2: 'folder': must be an absolute path"),
         ("file /a\nmode 8", "line 3: 'mode': must be an octal number up to 7777"),
@@ -268,9 +268,9 @@ def test_a_payload_with_one_changed_byte_or_a_missing_end_is_noticed(parsers: Pa
         ("file /a\ndata aGVsbG8", "line 3: 'data': must be base64"),
         ("file /a\ndata a=Vs", "line 3: 'data': must be base64"),
         ("file /a\nonce", "line 3: 'once': must be a word"),
-        ("folder /a\ndata aGVsbG8K", "line 3: 'data': nothing before it that it could belong to"),
-        ("run x\nowner web", "line 3: 'owner': nothing before it that it could belong to"),
-        ("run x\nexec-arg y", "line 3: 'exec-arg': nothing before it that it could belong to"),
+        ("folder /a\ndata aGVsbG8K", "line 3: 'data': nothing precedes it that it could belong to"),
+        ("run x\nowner web", "line 3: 'owner': nothing precedes it that it could belong to"),
+        ("run x\nexec-arg y", "line 3: 'exec-arg': nothing precedes it that it could belong to"),
     ],
 )
 def test_a_wrong_line_is_told_and_the_others_count(parsers: Parsers, line: str, said: str) -> None:
