@@ -12,8 +12,8 @@ import pytest
 from gns3_minivm.base.errors import DiskFullError
 from gns3_minivm.base.events import Events, Note
 from gns3_minivm.cli.frame import progress
-from gns3_minivm.cli.frame.commands import cli
 from gns3_minivm.cli.frame.run import run_command_line
+from tests.support.commands import COMMANDS, options_of
 
 NO_ENGINE = "unix:///nonexistent/docker.sock"
 
@@ -78,27 +78,13 @@ def test_appliances_are_listed_as_text_and_as_json(capsys: pytest.CaptureFixture
     assert [line.split()[0] for line in text.splitlines()] == names
 
 
-def leaf_commands(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
-    if isinstance(command, click.Group):
-        return [leaf for name, child in command.commands.items() for leaf in leaf_commands(child, (*path, name))]
-    return [(path, command)]
-
-
-@pytest.mark.parametrize(
-    ("path", "command"), leaf_commands(cli), ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
-)
-def test_every_command_has_json_and_help(path: tuple[str, ...], command: click.Command) -> None:
-    options = {option for parameter in command.params for option in parameter.opts}
-    assert {"--json", "--quiet", "--cache"} <= options
-    assert command.help, path
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_json_and_help(name: str) -> None:
+    command = COMMANDS[name]
+    assert {"--json", "--quiet", "--cache"} <= options_of(name)
+    assert command.help
     for parameter in command.params:
         assert not isinstance(parameter, click.Option) or parameter.help, parameter.name
-
-
-@pytest.mark.parametrize("words", [("register",), ("convert",), ("boot",), ("kernel", "build")])
-def test_every_command_that_writes_has_a_dry_run(words: tuple[str, ...]) -> None:
-    command = dict(leaf_commands(cli))[words]
-    assert "--dry-run" in {option for parameter in command.params for option in parameter.opts}
 
 
 def test_progress_without_a_terminal_is_plain_lines() -> None:

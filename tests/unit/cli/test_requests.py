@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import click
 import pytest
 
 import gns3_minivm.cli.labs.guests
-from gns3_minivm.cli.frame.commands import cli
 from gns3_minivm.cli.frame.run import run_command_line
 from gns3_minivm.gns3.address import parse_address
+from tests.support.commands import COMMANDS, label
 from tests.support.requests import Asked, ask_only, assert_handed_on
 
 HERE, THERE = "http://127.0.0.1:9", "http://127.0.0.1:8"
@@ -62,23 +61,6 @@ NOT_OFFERED = {
     "lab exec": {"shell"}, "lab graph": {"address"}, "new": {"folder"}, "status": {"adopt", "prune"},
 }  # fmt: skip
 """Fields that no option of a command sets; whoever adds one offers it, or says here that it is not."""
-
-
-def commands(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
-    if isinstance(command, click.Group):
-        for name in command.commands:
-            yield from commands(command.commands[name], (*path, name))
-    else:
-        yield " ".join(path), command
-
-
-COMMANDS = dict(commands())
-
-
-def label(parameter: click.Parameter) -> str:
-    """What a user calls it."""
-    is_option = isinstance(parameter, click.Option)
-    return max(parameter.opts, key=len) if is_option else str(parameter.name)
 
 
 CASES = [(name, label(one)) for name, command in COMMANDS.items() for one in command.params
