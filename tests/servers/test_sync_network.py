@@ -107,7 +107,7 @@ async def test_an_old_qemu_is_a_conflict_that_names_the_setting(tmp_path: Path) 
         before = process.image_files
         refused = await site.sync()
         assert refused.status == 1
-        assert "needs QEMU 5.1, and compute 'local' has 4.2.1" in refused.out
+        assert "needs QEMU 5.1, but compute 'local' has 4.2.1" in refused.out
         assert "compression: zlib" in refused.err
         assert process.image_files == before
         site.settings["compression"] = "zlib"
