@@ -35,7 +35,17 @@ if [ -z "${CC:-}" ] && [ "$("$python" -m ziglang version 2>/dev/null)" = "$pinne
     fi
     export ZIG_LOCAL_CACHE_DIR="$ZIG_GLOBAL_CACHE_DIR"
     # Static and at a random address: that costs no time of a boot that could be measured.
-    "$python" -m ziglang cc -target x86_64-linux-musl -mcpu=x86_64 -fPIE -pie -fno-sanitize=undefined "$@"
+    set -- -m ziglang cc -target x86_64-linux-musl -mcpu=x86_64 -fPIE -pie -fno-sanitize=undefined "$@"
+    # What is kept counts for one place of the compiler only, and pip puts it into another one each time: so it is always
+    # used through this link.  If somebody else's build turns the link to a place that goes away, the place itself will do.
+    link=$ZIG_GLOBAL_CACHE_DIR/lib-$pinned
+    if place=$("$python" -c 'import os, ziglang; print(os.path.join(os.path.dirname(ziglang.__file__), "lib"))') &&
+        ln -s "$place" "$link.$$" && mv -T "$link.$$" "$link" 2>/dev/null; then
+        ZIG_LIB_DIR=$link "$python" "$@" || "$python" "$@"
+    else
+        rm -f "$link.$$"
+        "$python" "$@"
+    fi
     printf 'libc.a\t\tziglang\t%s\tMIT\n' "$pinned" >"$output.libraries"
     exit
 fi
