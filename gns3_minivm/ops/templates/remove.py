@@ -111,9 +111,13 @@ def _ours(server: Server, name: str, templates: Sequence[ServerTemplate]) -> Ser
     by_name = [template for template in templates if template.name == name]
     ours = by_id or [template for template in by_name if is_ours(template)]
     if len(ours) > 1 or (by_name and not ours):
-        what = f"are {len(ours)} templates" if ours else "is a template that gns3-minivm did not make"
+        if ours:
+            raise ConflictError(
+                f"{server.url}: {len(ours)} templates of ours are named {name!r}; `remove` deletes one only",
+                hint="Rename all but one of them.",
+            )
         raise ConflictError(
-            f"{server.url}: there {what} named {name!r}, but `remove` only takes exactly one of ours",
+            f"{server.url}: the template {name!r} is not ours; `remove` deletes only templates made by gns3-minivm",
             hint="Delete it on the server if nobody needs it.",
         )
     return ours[0] if ours else None
