@@ -56,6 +56,12 @@ static uint32_t number_of(const uint8_t *bytes, size_t size)
     return number;
 }
 
+/* As insb of <sys/io.h>, but musl's does not say that it writes to memory, and so a compiler may read it before. */
+static void read_data(void *bytes, size_t size)
+{
+    __asm__ volatile("rep insb" : "+D"(bytes), "+c"(size) : "d"((uint16_t)DATA_PORT) : "memory");
+}
+
 static char *read_entry(const struct fw_cfg_file *file, size_t *size)
 {
     *size = number_of(file->size, sizeof file->size);
@@ -63,7 +69,7 @@ static char *read_entry(const struct fw_cfg_file *file, size_t *size)
         return NULL;
     char *text = need(*size + 1);
     outw((uint16_t)number_of(file->key, sizeof file->key), SELECTOR_PORT);
-    insb(DATA_PORT, text, *size);
+    read_data(text, *size);
     return text;
 }
 
@@ -74,13 +80,13 @@ static char *read_ports(size_t *size)
     uint8_t count[4];
     struct fw_cfg_file file;
     outw(KEY_SIGNATURE, SELECTOR_PORT);
-    insb(DATA_PORT, signature, sizeof signature);
+    read_data(signature, sizeof signature);
     if (memcmp(signature, "QEMU", sizeof signature))
         return NULL;
     outw(KEY_DIRECTORY, SELECTOR_PORT);
-    insb(DATA_PORT, count, sizeof count);
+    read_data(count, sizeof count);
     for (uint32_t left = number_of(count, sizeof count); left && left <= FILES_MAX; left--) {
-        insb(DATA_PORT, &file, sizeof file);
+        read_data(&file, sizeof file);
         if (!strncmp(file.name, NAME, sizeof file.name))
             return read_entry(&file, size);
     }
