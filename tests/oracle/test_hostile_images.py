@@ -177,8 +177,8 @@ ODD_CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "a number as architecture": ({"architecture": 5}, "is made for"),
     "no layers": ({"rootfs": 5}, "has no layers"),
     "layers that are numbers": ({"rootfs": {"diff_ids": [5]}}, "names a layer 5"),
-    "words that are none": ({"config": {"Cmd": [None]}}, "holds .* as its Cmd"),
-    "no object": ({"config": "text"}, "holds 'text' as its config"),
+    "words that are none": ({"config": {"Cmd": [None]}}, "has .* as its Cmd"),
+    "no object": ({"config": "text"}, "has 'text' as its config"),
 }
 
 

@@ -287,7 +287,7 @@ HOSTILE: list[tuple[Callable[[bytearray], None], str]] = [
     (huge_symlink, "symbolic link with inode"),
     (folder_in_itself, "twice"),
     (file_name_with_a_slash, "directory with inode .* is damaged at byte"),
-    (many_groups, "superblock is damaged: it has .* inodes, and 4096 groups"),
+    (many_groups, "superblock is damaged: it has .* inodes, but 4096 groups"),
     (inode_table_elsewhere, "points to block 42949672"),
     (configuration_of_another_kind, "minivm-config 9"),
 ]
