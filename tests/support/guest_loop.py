@@ -22,7 +22,7 @@ _NAMESPACES = ("--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-ch
 # The serial line is a pseudo terminal; the kernel's list of consoles names it as in a guest.
 _SCRIPT = """\
 set -e
-mount --make-rprivate /
+mount --make-rprivate / 2>/dev/null || [ -z "$(grep ' shared:' /proc/self/mountinfo)" ]
 hostname loop
 mount -t tmpfs dev "$1"
 mkdir "$1/pts"
@@ -76,9 +76,17 @@ class GuestLoop:
         return report
 
 
+def _is_mounted(place: str) -> bool:
+    """Whether this is a mount point, as proc(5) has them; ``os.path.ismount`` takes any root for one."""
+    return any(line.split()[4] == place for line in Path("/proc/self/mountinfo").read_text().splitlines())
+
+
 def _namespaces() -> list[str]:
     """The words that start a program as process 1 of its own namespaces, with the users and groups that it needs."""
     words = [require_tool("unshare"), *_NAMESPACES]
+    if not _is_mounted("/"):
+        # As in a chroot: there is nothing to make private, and the script looks that nothing is shared.
+        words.append("--propagation=unchanged")
     if os.geteuid():
         words += ["--map-root-user", "--map-auto"]
         tried = subprocess.run([*words, "true"], capture_output=True, text=True, check=False)
