@@ -94,12 +94,9 @@ class Appliance(_Manifest, keys_of("manifest")):  # type: ignore[misc]
 
     @property
     def _symbol_name(self) -> str | None:
-        """The symbol's name on servers: each picture has a name of its own, so none is ever overwritten."""
+        """The name on servers of its own picture: each has another, so none is ever overwritten."""
         svg = self.symbol_svg
-        if svg is None:
-            symbol: str | None = self.symbol
-            return symbol
-        return f"{self.name}-{hashlib.sha256(svg).hexdigest()[:12]}.svg"
+        return None if svg is None else f"{self.name}-{hashlib.sha256(svg).hexdigest()[:12]}.svg"
 
     @property
     def source(self) -> RootSource:

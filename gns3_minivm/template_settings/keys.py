@@ -36,24 +36,22 @@ def read_fields() -> Any:
 
 
 def _sent(row: Row) -> Any:
-    if choices := row.gns3_choices or row.choices:
-        return Literal[choices]
-    if row.kind is int:
-        minimum = row.minimum if row.gns3_minimum is None else row.gns3_minimum
-        return Annotated[int, Field(ge=minimum, le=row.maximum)]
-    return Annotated[str, Field(min_length=1)] if row.kind is str and row.default != "" else row.kind
+    minimum = row.minimum if row.gns3_minimum is None else row.gns3_minimum
+    return _bounded(row, row.gns3_choices or row.choices, minimum)
 
 
 def annotation_of(row: Row) -> Any:
     """The type of a setting's value in a file, with its bounds and its check."""
-    if row.choices:
-        return Literal[row.choices]
-    found: Any = row.kind
-    if row.kind is int:
-        found = Annotated[int, Field(ge=row.minimum, le=row.maximum)]
-    elif row.kind is str and row.default != "":
-        found = Annotated[str, Field(min_length=1)]
+    found = _bounded(row, row.choices, row.minimum)
     return Annotated[found, AfterValidator(row.check)] if row.check else found
+
+
+def _bounded(row: Row, choices: tuple[str, ...], minimum: int | None) -> Any:
+    if choices:
+        return Literal[choices]
+    if row.kind is int:
+        return Annotated[int, Field(ge=minimum, le=row.maximum)]
+    return Annotated[str, Field(min_length=1)] if row.kind is str and row.default != "" else row.kind
 
 
 def _field(row: Row) -> Any:

@@ -73,11 +73,7 @@ class Session:
 
     def show(self, document: dict[str, Any], text: str) -> None:
         """Print a result: the document with ``--json``, else the text."""
-        if isinstance(self.renderer, JsonLines):
-            self.renderer.write({"event": "result", **document})
-        elif text:
-            with self.renderer.aside():
-                click.echo(text)
+        self.announce({"event": "result", **document}, text)
 
     def announce(self, document: dict[str, Any], text: str) -> None:
         """Print what is going to be done, while the operation is under way."""
